@@ -1,0 +1,156 @@
+"""Edit quality on the bundled model: is the structure kept, and is the asked change made?
+
+Owns the report: for each seed a source, and for each edit a plain re-generation of the edit's
+prompt and the same with the source's attention (the default preset of its kind). Prints a
+table, then one JSON line. `structure` is the correlation of edge maps with the source's,
+`untouched` the PSNR (dB) outside the objects; intervals are 95% bootstraps over seeds. Only
+seeds whose source shows its car count.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.report import Cell, print_figures, print_table
+from training.edits import EDITS, SOURCE, Edit, Values, change_made, score
+from training.exchange import Choice, Exchange
+from training.judge import Judge, Verdict, judge_films, load_judge, validate_judge
+from training.metrics import bootstrap
+from training.sampling import Settings, generate, load_pipeline
+from training.scenes import OBJECTS
+from training.stock import Pipeline
+
+# by kind of edit: what docs/experiments/model.md recommends
+_HALF = (0, Settings().num_inference_steps // 2)
+PRESETS: dict[str, Choice | None] = {
+    "recolour": Choice(branches=("cond",)),
+    "restyle": Choice(steps=_HALF),
+    "object": Choice(),
+}
+
+# prompts that leave attributes open must show their object too
+TEXTS = {
+    "A car is driving on the highway.": "car",
+    "A truck is driving on the highway.": "truck",
+    "A bus is driving on the sand.": "bus",
+    "A dog is running on the grass.": "dog",
+    "A cat is running on the sand.": "cat",
+    "A car drives.": "car",
+}
+FIGURES = ("structure", "iou", "change_made", "untouched")
+Seen = tuple[Tensor, Verdict]  # films (B, 3, T, H, W) and what the judge sees in them
+
+
+class Bench:
+    """The pipeline with hooks, and the judge, on one device."""
+
+    def __init__(self, folder: Path, device: str, settings: Settings) -> None:
+        self.device, self.settings = device, settings
+        self.pipeline: Pipeline = load_pipeline(folder, device)
+        self.judge: Judge = load_judge(device=device)
+        self.exchange = Exchange(self.pipeline.transformer, settings.num_inference_steps)
+
+    def make(self, prompts: list[str], seeds: list[int]) -> list[Seen]:
+        """One result a prompt: the films of all seeds, made in one call."""
+        rows = [prompt for prompt in prompts for _ in seeds]
+        films = generate(self.pipeline, rows, seeds * len(prompts), self.settings, len(rows))
+        return [
+            (part.to(self.device), judge_films(self.judge, part.to(self.device)))
+            for part in torch.split(films, len(seeds))
+        ]
+
+    def source(self, seeds: list[int]) -> Seen:
+        """The sources of these seeds; their attention is kept for the edits that follow."""
+        with self.exchange.capturing():
+            return self.make([SOURCE], seeds)[0]
+
+    def edit(
+        self, prompts: list[str], choices: list[Choice | None], seeds: list[int]
+    ) -> list[Seen]:
+        """Edits of the last sources, each prompt with its own choice (None: plain)."""
+        with self.exchange.transferring(choices):
+            return self.make(prompts, seeds)
+
+
+def run_edits(bench: Bench, seeds: list[int], batch: int) -> dict[str, Values]:
+    """Every figure by `edit.run.figure`, over the seeds whose source shows its car."""
+    figures: dict[str, list[Values]] = defaultdict(list)
+    runs: list[tuple[Edit, str, Choice | None]] = [(edit, "plain", None) for edit in EDITS]
+    runs += [(edit, "edit", PRESETS[edit.kind]) for edit in EDITS]
+    prompts, choices = [edit.prompt for edit, _, _ in runs], [choice for _, _, choice in runs]
+    for low in range(0, len(seeds), batch):
+        part = seeds[low : low + batch]
+        source, source_seen = bench.source(part)
+        shown = source_seen.obj == OBJECTS.index("car")
+        figures["source.shown"].append(shown.astype(np.float64))
+        results = bench.edit(prompts, choices, part)
+        for (edit, name, _), (films, seen) in zip(runs, results, strict=True):
+            for key, values in score(edit, films, seen, source, source_seen).items():
+                figures[f"{edit.name}.{name}.{key}"].append(values[shown])
+    return {key: np.concatenate(values) for key, values in figures.items()}
+
+
+def run_texts(bench: Bench, seeds: list[int], batch: int) -> dict[str, Values]:
+    """Whether text alone shows what it names."""
+    figures: dict[str, list[Values]] = defaultdict(list)
+    for low in range(0, len(seeds), batch):
+        part = seeds[low : low + batch]
+        results = bench.make([*TEXTS, *(edit.prompt for edit in EDITS)], part)
+        for (name, obj), (_, seen) in zip(TEXTS.items(), results, strict=False):
+            key = f"text.{name.rstrip('.').replace(' ', '_').lower()}.object"
+            figures[key].append((seen.obj == OBJECTS.index(obj)).astype(np.float64))
+        for edit, (_, seen) in zip(EDITS, results[len(TEXTS) :], strict=True):
+            figures[f"text.{edit.name}.change_made"].append(change_made(edit, seen))
+    return {key: np.concatenate(values) for key, values in figures.items()}
+
+
+def summarise(figures: dict[str, Values]) -> dict[str, object]:
+    """Print the table; returns the figures with their intervals."""
+    summary: dict[str, object] = {}
+    rows: list[list[Cell]] = []
+    for edit in EDITS:
+        for run in ("plain", "edit"):
+            row: list[Cell] = [edit.name, run]
+            for key in FIGURES:
+                mean, low, high = bootstrap(figures[f"{edit.name}.{run}.{key}"])
+                row.append(f"{mean:.3f} [{low:.3f}, {high:.3f}]")
+                summary[f"{edit.name}.{run}.{key}"] = round(mean, 4)
+                summary[f"{edit.name}.{run}.{key}.interval"] = [round(low, 4), round(high, 4)]
+            rows.append(row)
+    print_table(("edit", "run", *FIGURES), rows)
+    others = {
+        key: values for key, values in figures.items() if key.startswith(("text.", "source."))
+    }
+    print()
+    print_table(("text alone", "share"), [(key, float(v.mean())) for key, v in others.items()])
+    return summary | {key: round(float(values.mean()), 4) for key, values in others.items()}
+
+
+def main() -> None:
+    """Run the bench; see `--help`."""
+    parser = argparse.ArgumentParser(prog="python -m bench.edit_quality", description=__doc__)
+    parser.add_argument("--model", type=Path, default=Path("models/scenes"))
+    parser.add_argument("--seeds", type=int, default=32)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--drawn", type=int, default=256, help="films the judge is validated on")
+    parser.add_argument("--steps", type=int, default=Settings().num_inference_steps)
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    bench = Bench(args.model, args.device, Settings(num_inference_steps=args.steps))
+    judged = validate_judge(bench.judge, args.drawn, args.device)
+    seeds = list(range(args.first_seed, args.first_seed + args.seeds))
+    figures = run_edits(bench, seeds, args.batch) | run_texts(bench, seeds, args.batch)
+    summary = summarise(figures)
+    summary |= {f"judge.{key}": round(value, 4) for key, value in judged.items()}
+    print_figures(summary | {"seeds": len(seeds), "device": torch.device(args.device).type})
+
+
+if __name__ == "__main__":
+    main()

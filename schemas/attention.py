@@ -1,0 +1,101 @@
+"""Capture and transfer specs: which attention is kept, and which is put into an edit.
+
+Layers number the self-attention modules of a transformer in forward order from 0 (of two experts
+each has its own; a step runs one of them); steps number the iterations of the denoising loop from
+0; heads number the heads of one layer from 0.
+Method: "Analysis of Attention in Video Diffusion Transformers", arXiv 2504.10317.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from schemas.base import Frozen
+from schemas.errors import InvalidRequest
+
+Branch = Literal["cond", "uncond"]
+Form = Literal["latents", "hidden", "qk", "dense"]
+CodecName = Literal["raw", "zstd", "zipnn", "int8"]
+Index = Annotated[int, Field(ge=0, le=100_000)]
+Indices = Annotated[tuple[Index, ...], Field(min_length=1, max_length=4096)]
+
+
+class StepRange(Frozen):
+    """Steps ``start`` (included) to ``stop`` (excluded)."""
+
+    start: Index = 0
+    stop: Index
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if self.stop <= self.start:
+            raise ValueError(f"stop {self.stop} must be greater than start {self.start}")
+        return self
+
+
+Steps = Indices | StepRange
+
+
+class CaptureSpec(Frozen):
+    """What of a generation's attention is kept. ``None`` means all of it.
+
+    ``form``: see docs/architecture.md; None lets the service choose from ``max_bytes``.
+    ``max_bytes``: the artifact may not be larger (bytes, before compression).
+    ``ttl_s``: seconds that the artifact is kept; None: the server's retention.
+    """
+
+    form: Form | None = "hidden"
+    codec: CodecName = "zipnn"
+    layers: Indices | None = None
+    steps: Steps | None = None
+    branches: Annotated[tuple[Branch, ...], Field(min_length=1, max_length=2)] | None = None
+    max_bytes: Annotated[int, Field(ge=1)] | None = None
+    ttl_s: Annotated[int, Field(ge=60, le=10 * 365 * 86400)] | None = None
+
+    @model_validator(mode="after")
+    def _form_or_budget(self) -> Self:
+        if self.form is None and self.max_bytes is None:
+            raise ValueError("form null needs max_bytes: the budget that the form is chosen by")
+        if self.form == "latents" and self.codec == "int8":
+            raise ValueError("codec int8 is lossy and not offered for form latents; use zipnn")
+        return self
+
+
+class TransferSpec(Frozen):
+    """Which of the source's maps replace the edit's own. ``None`` means every one.
+
+    ``source_branch``: ``own`` puts the source's cond maps into cond and uncond into uncond;
+    ``cond`` puts the source's cond maps into every branch named by ``branches``.
+    ``strength``: 1 is the source's queries and keys, 0 the edit's own, linear in between.
+    ``strength_end``: with it, strength runs linearly from ``strength`` at the first transferred
+    step to ``strength_end`` at the last.
+    ``preset``: a named setting of the other fields; fields given explicitly win over it.
+    """
+
+    preset: Literal["auto", "recolour", "restyle", "object", "background"] | None = None
+    layers: Indices | None = None
+    steps: Steps | None = None
+    heads: Indices | None = None
+    branches: Annotated[tuple[Branch, ...], Field(min_length=1, max_length=2)] | None = None
+    source_branch: Literal["own", "cond"] = "own"
+    strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
+    strength_end: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+
+
+def resolve_steps(steps: Steps | None, total: int, param: str) -> tuple[int, ...]:
+    """The steps as sorted numbers below ``total``; raises InvalidRequest naming ``param``."""
+    if steps is None:
+        return tuple(range(total))
+    if isinstance(steps, StepRange):
+        return resolve_indices(tuple(range(steps.start, min(steps.stop, total + 1))), total, param)
+    return resolve_indices(steps, total, param)
+
+
+def resolve_indices(chosen: tuple[int, ...] | None, total: int, param: str) -> tuple[int, ...]:
+    """``chosen`` sorted and without repeats, or all of ``range(total)``; InvalidRequest else."""
+    if chosen is None:
+        return tuple(range(total))
+    beyond = [index for index in chosen if not 0 <= index < total]
+    if beyond:
+        raise InvalidRequest(f"{param}: {beyond[0]} is not one of 0 to {total - 1}", param=param)
+    return tuple(sorted(set(chosen)))

@@ -1,0 +1,88 @@
+"""Job records: what the service writes and the workers read, and their states."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.attention import CaptureSpec
+from schemas.base import Frozen
+from schemas.recipes import Recipe
+
+Status = Literal["queued", "in_progress", "completed", "failed"]
+Priority = Literal["low", "normal", "high"]
+PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")
+
+
+class JobSpec(Frozen):
+    """What was accepted; it never changes. Times are Unix seconds.
+
+    ``source_key``: the key of ``recipe`` itself (what a capture is stored under).
+    ``edit_source_key``: the key of ``recipe.source``, None for a plain generation.
+    ``source_video_id``: the video that was remixed, where the source was named by id.
+    """
+
+    id: str
+    project: str
+    recipe: Recipe
+    source_key: str
+    edit_source_key: str | None = None
+    source_video_id: str | None = None
+    capture: CaptureSpec | None = None
+    preview_every: Annotated[int, Field(ge=1)] | None = None
+    priority: Priority = "normal"
+    created_at: int
+    retention_s: int | None = None
+    webhook_url: str | None = None
+    batch_id: str | None = None
+    traceparent: str | None = None
+
+
+class JobResult(Frozen):
+    """What a completed job left. Keys are object-store keys that contain the fence."""
+
+    video_key: str
+    thumbnail_key: str
+    spritesheet_key: str
+    size_bytes: int
+    artifact_key: str | None = None
+    attention: Literal["none", "stored", "replayed"] = "none"
+    seconds: float = 0.0
+
+
+class JobError(Frozen):
+    """Why a job failed: a stable code and a sentence for the client."""
+
+    code: str
+    message: str
+
+
+class JobState(Frozen):
+    """What changes while a job lives. ``fence`` grows with each claim; only the newest writes."""
+
+    status: Status = "queued"
+    step: int = 0
+    total_steps: int = 0
+    fence: int = 0
+    attempts: int = 0
+    worker: str | None = None
+    cancel_requested: bool = False
+    started_at: int | None = None
+    completed_at: int | None = None
+    expires_at: int | None = None
+    result: JobResult | None = None
+    error: JobError | None = None
+
+
+class Job(Frozen):
+    """A job as read from the store."""
+
+    spec: JobSpec
+    state: JobState
+
+
+class Event(Frozen):
+    """One entry of a job's event stream; ``id`` is the stream id, used as SSE ``id``."""
+
+    id: str
+    type: Literal["queued", "started", "progress", "preview", "completed", "failed"]
+    data: dict[str, object]

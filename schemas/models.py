@@ -1,0 +1,94 @@
+"""Model cards: what a loaded model offers. Workers publish them; the API validates against them."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from schemas.attention import Branch
+from schemas.base import Frozen
+from schemas.errors import InvalidRequest
+
+
+class LatentGrid(Frozen):
+    """How pixels map to tokens: VAE strides and the transformer's patch, as (time, height, width).
+
+    ``frames_offset`` is 1 for causal VAEs (4k+1 frames give k+1 latent frames), else 0.
+    """
+
+    vae_stride: tuple[int, int, int]
+    patch: tuple[int, int, int]
+    frames_offset: int = 1
+
+    def tokens(self, width: int, height: int, num_frames: int) -> tuple[int, int, int]:
+        """The token grid (F, H, W) of a video of this size; odd frames are padded to a patch."""
+        frames = (num_frames - self.frames_offset) // self.vae_stride[0] + self.frames_offset
+        return (
+            -(-frames // self.patch[0]),
+            height // (self.vae_stride[1] * self.patch[1]),
+            width // (self.vae_stride[2] * self.patch[2]),
+        )
+
+
+class IntRange(Frozen):
+    """``minimum`` to ``maximum``, of the form ``step``·k + ``offset``; with the default."""
+
+    minimum: int
+    maximum: int
+    default: int
+    step: int = 1
+    offset: int = 0
+
+    def check(self, value: int, param: str) -> int:
+        """``value`` if allowed; raises InvalidRequest naming the nearest that is."""
+        nearest = min(max(value, self.minimum), self.maximum)
+        nearest = round((nearest - self.offset) / self.step) * self.step + self.offset
+        while nearest > self.maximum:
+            nearest -= self.step
+        while nearest < self.minimum:
+            nearest += self.step
+        if nearest == value:
+            return value
+        shape = f", of the form {self.step}k+{self.offset}" if self.step > 1 else ""
+        allowed = f"{self.minimum} to {self.maximum}{shape}"
+        raise InvalidRequest(
+            f"{param}: {value} is not allowed; allowed is {allowed}; nearest is {nearest}",
+            param=param,
+        )
+
+
+class ModelCard(Frozen):
+    """One model as a worker loaded it.
+
+    ``fingerprint``: SHA-256 over weights revision, dtype, scheduler and its shift, attention
+    backend, quantization: everything of the model that changes numbers. Part of every source key.
+    ``layers``, ``heads``, ``width``: self-attention modules of a transformer, heads of each, and
+    the width of their input. ``branches``: guidance branches at guidance_scale > 1.
+    ``loras``: the names that requests may give.
+    """
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    family: str
+    fingerprint: str
+    revision: str
+    dtype: str
+    licence: str
+    default_size: str
+    width_range: IntRange
+    height_range: IntRange
+    max_pixels: int
+    num_frames: IntRange
+    num_inference_steps: IntRange
+    fps: IntRange
+    guidance_scale: Annotated[float, Field(ge=0)]
+    max_guidance_scale: float = 50.0
+    negative_prompt: str = ""
+    max_prompt_chars: int = 2000
+    layers: int
+    heads: int
+    width: int
+    branches: tuple[Branch, ...] = ("cond", "uncond")
+    supports_transfer: bool = True
+    grid: LatentGrid
+    latent_channels: int
+    loras: tuple[str, ...] = ()
+    created_at: int = 0

@@ -1,0 +1,112 @@
+"""Request bodies of the HTTP API, before defaults are filled in from a model's card."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from schemas.attention import CaptureSpec, TransferSpec
+from schemas.base import Frozen, Seed, Text
+from schemas.jobs import Priority
+
+Size = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$", examples=["96x64"])]
+Seconds = Annotated[str, Field(pattern=r"^[0-9]{1,4}(\.[0-9]{1,3})?$", examples=["2"])]
+ModelId = Annotated[str, Field(min_length=1, max_length=64)]
+VideoId = Annotated[str, Field(pattern=r"^video_[0-9a-zA-Z]{8,64}$")]
+
+
+class Settings(Frozen):
+    """What may be said of a run; None takes the model's default.
+
+    Length is ``num_frames``, or ``seconds`` (frames are then the nearest that the model can do).
+    """
+
+    model: ModelId | None = None
+    negative_prompt: Annotated[str, Field(max_length=4096)] | None = None
+    seed: Seed | None = None
+    size: Size | None = None
+    seconds: Seconds | None = None
+    num_frames: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    fps: Annotated[int, Field(ge=1, le=120)] | None = None
+    num_inference_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    guidance_scale: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
+    loras: Annotated[tuple[tuple[str, float], ...], Field(max_length=4)] | None = None
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.seconds is not None and self.num_frames is not None:
+            raise ValueError("give seconds or num_frames, not both")
+        return self
+
+
+class JobOptions(Frozen):
+    """What concerns the job rather than the video. ``capture`` true: the server's default."""
+
+    capture: bool | CaptureSpec | None = None
+    priority: Priority = "normal"
+    preview_every: Annotated[int, Field(ge=1, le=1000)] | None = None
+    webhook_url: Annotated[str, Field(max_length=2048)] | None = None
+
+
+class CreateVideo(Settings, JobOptions):
+    """``POST /v1/videos``."""
+
+    prompt: Text
+
+
+class SourceById(Frozen):
+    id: VideoId
+
+
+class SourceByPrompt(Settings):
+    """A source named by what makes it: prompt and seed (and settings), stored or not.
+
+    ``seed`` has no default here: without it the source would be another video.
+    """
+
+    prompt: Text
+    seed: Seed
+
+
+class RemixVideo(JobOptions):
+    """``POST /v1/videos/{id}/remix``: the path names the source."""
+
+    prompt: Text
+    negative_prompt: Annotated[str, Field(max_length=4096)] | None = None
+    guidance_scale: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
+    transfer: TransferSpec | None = None
+
+
+class EditVideo(Settings, JobOptions):
+    """``POST /v1/videos/edits``: exactly one of ``video`` and ``source`` names the source.
+
+    The settings that an edit shares with its source may be repeated, but must agree with it.
+    """
+
+    prompt: Text
+    video: SourceById | None = None
+    source: SourceByPrompt | None = None
+    transfer: TransferSpec | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.video is None) == (self.source is None):
+            raise ValueError("name the source by video.id or by source.prompt and source.seed")
+        return self
+
+
+class BatchEdit(JobOptions):
+    """``POST /v1/videos/{id}/edits``: many edits of one source; each read of it is shared."""
+
+    edits: Annotated[tuple[RemixVideo, ...], Field(min_length=1, max_length=64)]
+
+
+class EstimateAttention(Settings):
+    """``POST /v1/attention/estimate``: of a generation as described, or of a video there is.
+
+    Without ``capture`` the server's default is estimated.
+    """
+
+    prompt: Text | None = None
+    video: SourceById | None = None
+    capture: CaptureSpec | None = None
+    transfer: TransferSpec | None = None

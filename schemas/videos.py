@@ -1,0 +1,81 @@
+"""The Video object and its neighbours, as the OpenAI SDK reads them, with our own fields beside."""
+
+from typing import Literal
+
+from schemas.attention import TransferSpec
+from schemas.base import Frozen
+from schemas.jobs import Job, JobError, Status
+
+
+class Video(Frozen):
+    """``object: "video"``. Times are Unix seconds; ``seconds`` is a string in this dialect.
+
+    Fields from ``seed`` on are ours; the SDK keeps them as extras (``video.seed``).
+    ``attention``: how an edit got its source's maps; ``source_key``: the artifact's name.
+    """
+
+    id: str
+    object: Literal["video"] = "video"
+    model: str
+    status: Status
+    progress: int
+    created_at: int
+    completed_at: int | None
+    expires_at: int | None
+    prompt: str
+    seconds: str
+    size: str
+    remixed_from_video_id: str | None
+    error: JobError | None
+    seed: int
+    negative_prompt: str
+    num_frames: int
+    fps: int
+    num_inference_steps: int
+    guidance_scale: float
+    transfer: TransferSpec | None
+    source_key: str
+    attention: Literal["none", "stored", "replayed"] | None
+
+
+class VideoList(Frozen):
+    object: Literal["list"] = "list"
+    data: tuple[Video, ...]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class VideoDeleted(Frozen):
+    id: str
+    deleted: Literal[True] = True
+    object: Literal["video.deleted"] = "video.deleted"
+
+
+def video_of(job: Job) -> Video:
+    """The client's view of a job."""
+    generation, state = job.spec.recipe.generation, job.state
+    done = state.status == "completed"
+    return Video(
+        id=job.spec.id,
+        model=generation.model,
+        status=state.status,
+        progress=100 if done else min(99, 100 * state.step // max(1, state.total_steps)),
+        created_at=job.spec.created_at,
+        completed_at=state.completed_at,
+        expires_at=state.expires_at,
+        prompt=generation.prompt,
+        seconds=f"{generation.num_frames / generation.fps:g}",
+        size=generation.size,
+        remixed_from_video_id=job.spec.source_video_id,
+        error=state.error,
+        seed=generation.seed,
+        negative_prompt=generation.negative_prompt,
+        num_frames=generation.num_frames,
+        fps=generation.fps,
+        num_inference_steps=generation.num_inference_steps,
+        guidance_scale=generation.guidance_scale,
+        transfer=job.spec.recipe.transfer,
+        source_key=job.spec.source_key,
+        attention=state.result.attention if state.result else None,
+    )

@@ -1,0 +1,195 @@
+"""Example answers for the OpenAPI file, by the name of their schema."""
+
+from typing import Any
+
+VIDEO_ID = "video_01a2092b7c5de41f0a1b2c3d4e5f"
+ENDPOINT_ID = "webhook_01a2092b7c5de41f0a1b2c3d"
+DELIVERY_ID = f"evt_01a2092b7c5de41f0a1b2c3d4e5f_{ENDPOINT_ID}"
+SOURCE_KEY = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+ARTIFACT_ID = f"attn_{SOURCE_KEY}_2c26b46b68ffc68ff99b453c1d304134"
+
+VIDEO: dict[str, Any] = {
+    "id": VIDEO_ID,
+    "object": "video",
+    "model": "scenes",
+    "status": "in_progress",
+    "progress": 35,
+    "created_at": 1795453695,
+    "completed_at": None,
+    "expires_at": None,
+    "prompt": "A car is driving on the highway.",
+    "seconds": "2.125",
+    "size": "96x64",
+    "remixed_from_video_id": None,
+    "error": None,
+    "seed": 7,
+    "negative_prompt": "",
+    "num_frames": 17,
+    "fps": 8,
+    "num_inference_steps": 20,
+    "guidance_scale": 4.0,
+    "transfer": None,
+    "source_key": SOURCE_KEY,
+    "attention": None,
+}
+RANGE = {"minimum": 32, "maximum": 128, "default": 96, "step": 16, "offset": 0}
+MODEL: dict[str, Any] = {
+    "id": "scenes",
+    "object": "model",
+    "created": 1795450000,
+    "owned_by": "retake",
+    "family": "wan",
+    "revision": "1",
+    "dtype": "float32",
+    "licence": "apache-2.0",
+    "default_size": "96x64",
+    "width": RANGE,
+    "height": {**RANGE, "default": 64},
+    "max_pixels": 9216,
+    "num_frames": {"minimum": 1, "maximum": 33, "default": 17, "step": 4, "offset": 1},
+    "fps": {"minimum": 1, "maximum": 30, "default": 8, "step": 1, "offset": 0},
+    "num_inference_steps": {"minimum": 1, "maximum": 50, "default": 20, "step": 1, "offset": 0},
+    "guidance_scale": 4.0,
+    "max_guidance_scale": 20.0,
+    "negative_prompt": "",
+    "max_prompt_chars": 200,
+    "layers": 8,
+    "heads": 4,
+    "branches": ["cond", "uncond"],
+    "supports_transfer": True,
+}
+GENERATION = {
+    "model": "scenes",
+    "fingerprint": SOURCE_KEY,
+    "prompt": "A car is driving on the highway.",
+    "negative_prompt": "",
+    "seed": 7,
+    "width": 96,
+    "height": 64,
+    "num_frames": 17,
+    "num_inference_steps": 20,
+    "guidance_scale": 4.0,
+    "fps": 8,
+    "loras": [],
+}
+ARTIFACT: dict[str, Any] = {
+    "id": ARTIFACT_ID,
+    "object": "attention.artifact",
+    "source_key": SOURCE_KEY,
+    "capture_key": "2c26b46b68ffc68ff99b453c1d304134",
+    "recipe": {"generation": GENERATION, "source": None, "transfer": None},
+    "form": "hidden",
+    "codec": "zipnn",
+    "grid": [5, 4, 6],
+    "layers": [0, 1, 2, 3],
+    "steps": [0, 1, 2, 3],
+    "branches": ["cond", "uncond"],
+    "stored_bytes": 825360,
+    "decoded_bytes": 983040,
+    "created_at": 1795453700,
+    "expires_at": 1796058500,
+}
+FORM = {
+    "form": "hidden",
+    "available": True,
+    "bytes": 983040,
+    "stored_bytes": 825754,
+    "share_of_dense": 0.22,
+    "edit_cost": 1.0,
+    "edit_read_bytes": 825754,
+}
+ENDPOINT: dict[str, Any] = {
+    "id": ENDPOINT_ID,
+    "object": "webhook_endpoint",
+    "name": "production",
+    "url": "https://example.com/hook",
+    "event_types": ["video.completed", "video.failed"],
+    "created_at": 1795453695,
+    "updated_at": 1795453695,
+    "signing_secret_hint": "whsec_…q80=",
+}
+DELIVERY: dict[str, Any] = {
+    "id": DELIVERY_ID,
+    "object": "webhook_delivery",
+    "webhook_endpoint_id": ENDPOINT_ID,
+    "event_id": "evt_01a2092b7c5de41f0a1b2c3d4e5f",
+    "event_type": "video.completed",
+    "video_id": VIDEO_ID,
+    "status": "failed",
+    "attempts": 8,
+    "created_at": 1795453695,
+    "next_attempt_at": None,
+    "last_status_code": 500,
+    "last_error": "answered 500",
+}
+
+
+def page(entry: dict[str, Any]) -> dict[str, Any]:
+    ids = {"first_id": entry["id"], "last_id": entry["id"]}
+    return {"object": "list", "data": [entry], **ids, "has_more": False}
+
+
+EXAMPLES: dict[str, Any] = {
+    "Video": VIDEO,
+    "VideoList": page(VIDEO),
+    "VideoDeleted": {"id": VIDEO_ID, "deleted": True, "object": "video.deleted"},
+    "Model": MODEL,
+    "ModelList": {"object": "list", "data": [MODEL]},
+    "LineageList": {
+        "object": "list",
+        "data": [
+            {
+                "video_id": VIDEO_ID,
+                "exists": True,
+                "source_key": SOURCE_KEY,
+                "prompt": "A car is driving on the highway.",
+                "seed": 7,
+                "transfer": None,
+            }
+        ],
+    },
+    "ArtifactList": page(ARTIFACT),
+    "ArtifactWithUses": {**ARTIFACT, "videos": [VIDEO_ID]},
+    "ArtifactDeleted": {"id": ARTIFACT_ID, "deleted": True, "object": "attention.artifact.deleted"},
+    "Estimate": {
+        "model": "scenes",
+        "grid": [5, 4, 6],
+        "tokens": 120,
+        "layers": [0, 1, 2, 3],
+        "steps": [0, 1, 2, 3],
+        "branches": ["cond", "uncond"],
+        "codec": "zipnn",
+        "chosen": "hidden",
+        "forms": [FORM],
+        "replay_cost": 2.0,
+    },
+    "WebhookEndpoint": ENDPOINT,
+    "WebhookEndpointList": page(ENDPOINT),
+    "WebhookEndpointWithSecret": {
+        **ENDPOINT,
+        "signing_secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8Gq80=",
+    },
+    "WebhookEndpointDeleted": {
+        "id": ENDPOINT_ID, "deleted": True, "object": "webhook_endpoint.deleted",
+    },
+    "WebhookTestResult": {
+        "object": "webhook_endpoint.test",
+        "webhook_endpoint_id": ENDPOINT_ID,
+        "event_type": "video.completed",
+        "status_code": 200,
+        "success": True,
+    },
+    "WebhookEventTypeList": {"object": "list", "data": ["video.completed", "video.failed"]},
+    "WebhookDelivery": DELIVERY,
+    "WebhookDeliveryList": page(DELIVERY),
+    "Health": {"status": "ok"},
+    "ErrorBody": {
+        "error": {
+            "message": "num_frames: 16 is not allowed; allowed is 1 to 33, of the form 4k+1; "
+            "nearest is 17",
+            "type": "invalid_request_error",
+            "param": "num_frames",
+            "code": "invalid_value",
+        }
+    },
+}  # fmt: skip

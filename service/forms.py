@@ -1,0 +1,164 @@
+"""Multipart bodies: fields out of the wire format, and nesting out of their names.
+
+The OpenAI SDK flattens ``{"transfer": {"layers": [3]}}`` to ``transfer[layers][]=3``; other clients
+number the items, ``transfer[layers][0]=3``. Types are left to the schema: all values are strings.
+Wire format: RFC 7578.
+"""
+
+import re
+from typing import Any
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from schemas.errors import InvalidRequest, Unsupported
+
+MAX_FIELDS = 1000
+MAX_DEPTH = 8
+MAX_NAME_BYTES = 256
+TEXT_FIELDS = frozenset({"prompt", "negative_prompt"})  # where "" is a value, not an absence
+NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
+
+Tree = dict[str, Any]
+
+
+def parse_multipart(body: bytes, content_type: str) -> Tree:
+    """The body as one nested object of strings; InvalidRequest names what is wrong with it."""
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    if not boundary:
+        raise InvalidRequest("content-type: multipart/form-data needs a boundary")
+    fields = _Fields()
+    try:
+        parser = MultipartParser(boundary, fields.callbacks())
+        parser.write(body)
+        parser.finalize()
+    except FormParserError:
+        raise InvalidRequest("the body is not valid multipart/form-data") from None
+    if not fields.ended:
+        raise InvalidRequest("the multipart body ends before its closing boundary")
+    return rebuild(fields.pairs)
+
+
+class _Fields:
+    """Collects (name, value) pairs from the parser's callbacks; refuses files and bad text."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[str, str]] = []
+        self.ended = False
+        self._headers: dict[bytes, bytes] = {}
+        self._header_name = b""
+        self._header_value = b""
+        self._name = ""
+        self._value = bytearray()
+
+    def callbacks(self) -> Any:
+        return {
+            "on_part_begin": self._headers.clear,
+            "on_header_field": self._on_header_field,
+            "on_header_value": self._on_header_value,
+            "on_header_end": self._on_header_end,
+            "on_headers_finished": self._on_headers_finished,
+            "on_part_data": self._on_part_data,
+            "on_part_end": self._on_part_end,
+            "on_end": self._on_end,
+        }
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def _on_header_end(self) -> None:
+        self._headers[self._header_name.lower()] = self._header_value
+        self._header_name = self._header_value = b""
+
+    def _on_headers_finished(self) -> None:
+        disposition = self._headers.get(b"content-disposition", b"")
+        options = parse_options_header(disposition.decode("latin-1"))[1]
+        name = _text(options.get(b"name", b""), "a field's name")
+        if not name or len(name) > MAX_NAME_BYTES:
+            raise InvalidRequest(
+                f"a multipart field needs a name of 1 to {MAX_NAME_BYTES} characters"
+            )
+        if b"filename" in options:
+            raise Unsupported(
+                f"{name}: this server takes no uploads; name a source by video.id, or by "
+                "source.prompt and source.seed",
+                param=name,
+            )
+        if len(self.pairs) >= MAX_FIELDS:
+            raise InvalidRequest(f"the form has more than {MAX_FIELDS} fields")
+        self._name = name
+        self._value.clear()
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _on_part_end(self) -> None:
+        self.pairs.append((self._name, _text(bytes(self._value), self._name)))
+
+    def _on_end(self) -> None:
+        self.ended = True
+
+
+def _text(value: bytes, what: str) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{what}: is not valid UTF-8", param=None) from None
+
+
+def rebuild(pairs: list[tuple[str, str]]) -> Tree:
+    """``[("a[b][]", "1"), ("a[b][]", "2")]`` becomes ``{"a": {"b": ["1", "2"]}}``.
+
+    An empty value of a field that is no text means that the field was not given.
+    """
+    tree: Tree = {}
+    for name, value in pairs:
+        keys = _keys(name)
+        if value or keys[-1] in TEXT_FIELDS:
+            _insert(tree, keys, value, name)
+    return {key: _numbered(node, key) for key, node in tree.items()}
+
+
+def _keys(name: str) -> list[str]:
+    match = NAME.fullmatch(name)
+    if match is None:
+        raise InvalidRequest(f"{name!r} is not a field name: brackets do not match")
+    keys = [match[1], *match[2][1:-1].split("][")] if match[2] else [match[1]]
+    if len(keys) > MAX_DEPTH:
+        raise InvalidRequest(f"{name[:80]!r} nests deeper than the {MAX_DEPTH} levels allowed")
+    if "" in keys[:-1]:
+        raise InvalidRequest(
+            f"{name!r}: items that are objects or lists need their number, as in a[0][b], or JSON"
+        )
+    return keys
+
+
+def _insert(tree: Tree, keys: list[str], value: str, name: str) -> None:
+    *path, last = keys[:-1] if keys[-1] == "" else keys
+    for key in path:
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise InvalidRequest(f"{name}: was also given as a single value", param=name)
+    if keys[-1] != "":
+        if last in tree:
+            raise InvalidRequest(f"{name}: was given twice", param=name)
+        tree[last] = value
+        return
+    items = tree.setdefault(last, [])
+    if not isinstance(items, list):
+        raise InvalidRequest(f"{name}: was also given in another form", param=name)
+    items.append(value)
+
+
+def _numbered(node: Any, name: str) -> Any:
+    """Objects whose keys are 0, 1, 2, … become lists, all the way down."""
+    if not isinstance(node, dict):
+        return node
+    if not all(key.isascii() and key.isdigit() for key in node):
+        return {key: _numbered(child, f"{name}.{key}") for key, child in node.items()}
+    if set(node) != {str(index) for index in range(len(node))}:
+        raise InvalidRequest(f"{name}: items must be numbered from 0 without gaps", param=name)
+    return [_numbered(node[str(index)], f"{name}.{index}") for index in range(len(node))]

@@ -1,0 +1,220 @@
+"""From a request and a model's card to a recipe: every default filled in, every value checked.
+
+Pure functions; InvalidRequest and its kin name the field, the value and what is allowed.
+"""
+
+import secrets
+from typing import TypeVar
+
+from schemas.attention import CaptureSpec, TransferSpec
+from schemas.errors import InvalidRequest, Unsupported
+from schemas.models import ModelCard
+from schemas.recipes import Generation, Recipe, check_same_shot
+from schemas.requests import Settings
+from schemas.selection import branches_of, resolve_capture, resolve_transfer
+from service.settings import ServiceSettings
+
+T = TypeVar("T")
+
+SEED_BITS = 32  # of a seed that we choose: exact in every JSON reader
+
+
+def new_generation(asked: Settings, prompt: str, card: ModelCard, prefix: str = "") -> Generation:
+    """The run that ``asked`` describes, with ``card``'s defaults for what it leaves open.
+
+    ``prefix``: of the fields' names in messages, as in ``source.``.
+    """
+    width, height = parse_size(asked.size or card.default_size, card, f"{prefix}size")
+    fps = card.fps.check(_or(asked.fps, card.fps.default), f"{prefix}fps")
+    return Generation(
+        model=card.id,
+        fingerprint=card.fingerprint,
+        prompt=_prompt(prompt, card, f"{prefix}prompt"),
+        negative_prompt=_prompt(
+            _or(asked.negative_prompt, card.negative_prompt), card, f"{prefix}negative_prompt"
+        ),
+        seed=_or(asked.seed, secrets.randbits(SEED_BITS)),
+        width=width,
+        height=height,
+        num_frames=_frames(asked, fps, card, prefix) or card.num_frames.default,
+        num_inference_steps=card.num_inference_steps.check(
+            _or(asked.num_inference_steps, card.num_inference_steps.default),
+            f"{prefix}num_inference_steps",
+        ),
+        guidance_scale=_guidance(
+            _or(asked.guidance_scale, card.guidance_scale), card, f"{prefix}guidance_scale"
+        ),
+        fps=fps,
+        loras=_loras(asked, card, prefix),
+    )
+
+
+def edit_generation(
+    asked: Settings, prompt: str, source: Generation, card: ModelCard
+) -> Generation:
+    """The edit's own run: what ``asked`` leaves open is the source's.
+
+    Raises SourceMismatch where it names what an edit must share with its source otherwise.
+    """
+    width, height = (
+        parse_size(asked.size, card, "size") if asked.size else (source.width, source.height)
+    )
+    fps = card.fps.check(_or(asked.fps, source.fps), "fps")
+    edit = Generation(
+        model=card.id,
+        fingerprint=card.fingerprint,
+        prompt=_prompt(prompt, card, "prompt"),
+        negative_prompt=_prompt(
+            _or(asked.negative_prompt, source.negative_prompt), card, "negative_prompt"
+        ),
+        seed=_or(asked.seed, source.seed),
+        width=width,
+        height=height,
+        num_frames=_frames(asked, fps, card, "") or source.num_frames,
+        num_inference_steps=_or(asked.num_inference_steps, source.num_inference_steps),
+        guidance_scale=_guidance(
+            _or(asked.guidance_scale, source.guidance_scale), card, "guidance_scale"
+        ),
+        fps=fps,
+        loras=_loras(asked, card, "") if asked.loras else source.loras,
+    )
+    check_same_shot(edit, source)
+    return edit
+
+
+def edit_recipe(
+    edit: Generation,
+    source: Recipe,
+    transfer: TransferSpec | None,
+    card: ModelCard,
+    max_chain: int,
+) -> Recipe:
+    """``edit`` with the attention of ``source``; the whole chain of sources comes with it."""
+    if len(source.chain()) >= max_chain:
+        raise InvalidRequest(
+            f"source: is itself the end of {len(source.chain())} edits; allowed are {max_chain - 1}"
+        )
+    return Recipe(
+        generation=edit,
+        source=source,
+        transfer=plain_transfer(transfer or TransferSpec(preset="auto"), card, edit),
+    )
+
+
+def plain_transfer(spec: TransferSpec, card: ModelCard, generation: Generation) -> TransferSpec:
+    """``spec`` checked against the card, its preset and ranges written out, and "all" as None.
+
+    Equal transfers so become equal specs, and recipes that hold them get equal keys.
+    """
+    parts = resolve_transfer(spec, card, generation)
+    whole_run = branches_of(card, generation)
+    return TransferSpec(
+        layers=None if len(parts.layers) == card.layers else parts.layers,
+        steps=None if len(parts.steps) == generation.num_inference_steps else parts.steps,
+        heads=parts.heads,
+        branches=None if parts.branches == whole_run else parts.branches,
+        source_branch=parts.source_branch,
+        strength=parts.strength,
+        strength_end=None if parts.strength_end == parts.strength else parts.strength_end,
+    )
+
+
+def capture_spec(
+    asked: bool | CaptureSpec | None, settings: ServiceSettings, card: ModelCard, recipe: Recipe
+) -> CaptureSpec | None:
+    """What is kept of the run, its form chosen; None: nothing.
+
+    A spec of the caller's that does not fit is refused; the server's default just steps back.
+    """
+    if asked is False:
+        return None
+    if isinstance(asked, CaptureSpec):
+        return _complete(asked, settings, card, recipe)
+    default = settings.default_capture
+    if default == "off" and not asked:
+        return None
+    if isinstance(default, str):
+        default = CaptureSpec(form=None, max_bytes=max(1, settings.capture_max_bytes))
+    try:
+        return _complete(default, settings, card, recipe)
+    except InvalidRequest:
+        return None
+
+
+def _complete(
+    spec: CaptureSpec, settings: ServiceSettings, card: ModelCard, recipe: Recipe
+) -> CaptureSpec:
+    form = resolve_capture(spec, card, recipe).form
+    codec = "zipnn" if form == "latents" and spec.codec == "int8" else spec.codec
+    ttl_s = spec.ttl_s or settings.attention_retention_s or None
+    return spec.model_copy(update={"form": form, "codec": codec, "ttl_s": ttl_s})
+
+
+def parse_size(size: str, card: ModelCard, param: str) -> tuple[int, int]:
+    """``"832x480"`` as (width, height) in pixels."""
+    width, height = (int(side) for side in size.split("x"))
+    card.width_range.check(width, param)
+    card.height_range.check(height, param)
+    if width * height > card.max_pixels:
+        raise InvalidRequest(
+            f"{param}: {size!r} has {width * height} pixels; allowed are {card.max_pixels}",
+            param=param,
+        )
+    return width, height
+
+
+def _frames(asked: Settings, fps: int, card: ModelCard, prefix: str) -> int | None:
+    """Frames from ``num_frames``, or the nearest possible to ``seconds``; None: neither given."""
+    allowed = card.num_frames
+    if asked.num_frames is not None:
+        return allowed.check(asked.num_frames, f"{prefix}num_frames")
+    if asked.seconds is None:
+        return None
+    wanted = float(asked.seconds) * fps
+    if not allowed.minimum - allowed.step < wanted < allowed.maximum + allowed.step:
+        raise InvalidRequest(
+            f"{prefix}seconds: {asked.seconds!r} is not allowed at {fps} frames a second; allowed "
+            f"is {allowed.minimum / fps:.3g} to {allowed.maximum / fps:.3g}",
+            param=f"{prefix}seconds",
+        )
+    nearest = round((wanted - allowed.offset) / allowed.step) * allowed.step + allowed.offset
+    return min(max(nearest, allowed.minimum), allowed.maximum)
+
+
+def _prompt(text: str, card: ModelCard, param: str) -> str:
+    if len(text) > card.max_prompt_chars:
+        raise InvalidRequest(
+            f"{param}: {len(text)} characters; model {card.id!r} takes {card.max_prompt_chars}",
+            param=param,
+        )
+    return text
+
+
+def _guidance(value: float, card: ModelCard, param: str) -> float:
+    if value > card.max_guidance_scale:
+        raise InvalidRequest(
+            f"{param}: {value:g} is not allowed; allowed is 0 to {card.max_guidance_scale:g}",
+            param=param,
+        )
+    return value
+
+
+def _loras(asked: Settings, card: ModelCard, prefix: str) -> tuple[tuple[str, float], ...]:
+    """In the order of their names, so that equal choices get equal keys."""
+    param, chosen = f"{prefix}loras", asked.loras or ()
+    if chosen and not card.loras:
+        raise Unsupported(f"{param}: model {card.id!r} offers none", param=param)
+    names = [name for name, _ in chosen]
+    for name in names:
+        if name not in card.loras:
+            raise InvalidRequest(
+                f"{param}: {name[:64]!r} is not allowed; allowed are {', '.join(card.loras)}",
+                param=param,
+            )
+    if len(set(names)) < len(names):
+        raise InvalidRequest(f"{param}: {names} has a name twice", param=param)
+    return tuple(sorted(chosen))
+
+
+def _or(value: T | None, default: T) -> T:
+    return default if value is None else value

@@ -1,0 +1,124 @@
+"""``/v1/attention``: what is kept of generations' attention, and what keeping it would take."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic import Field
+
+from schemas.artifacts import Artifact
+from schemas.attention import CaptureSpec, TransferSpec
+from schemas.base import Frozen
+from schemas.estimate import Estimate, estimate
+from schemas.recipes import Recipe
+from schemas.requests import EstimateAttention
+from service.bodies import BodyOf
+from service.dependencies import CallDep
+from service.errors import COMMON, documented
+from service.examples import ARTIFACT_ID
+from service.openapi import accepts
+from service.removal import remove_artifact
+from service.replies import reply
+from service.resolve import capture_spec, new_generation
+
+router = APIRouter(prefix="/v1/attention", tags=["attention"], responses=COMMON)
+
+ArtifactId = Annotated[str, Path(examples=[ARTIFACT_ID])]
+EXAMPLES = {
+    "of a generation": {
+        "size": "96x64",
+        "num_frames": 17,
+        "capture": {"form": None, "max_bytes": 1_000_000},
+        "transfer": {"layers": [3]},
+    },
+    "of a video": {"video": {"id": "video_0199c0ffee42"}},
+}
+
+
+class ShownArtifact(Artifact):
+    object: Literal["attention.artifact"] = "attention.artifact"
+
+
+class ArtifactWithUses(ShownArtifact):
+    """``videos``: those that made the artifact or were edited from it."""
+
+    videos: tuple[str, ...]
+
+
+class ArtifactList(Frozen):
+    object: Literal["list"] = "list"
+    data: tuple[ShownArtifact, ...]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class ArtifactDeleted(Frozen):
+    id: str
+    deleted: Literal[True] = True
+    object: Literal["attention.artifact.deleted"] = "attention.artifact.deleted"
+
+
+class ArtifactsQuery(Frozen):
+    """A page: up to ``limit`` artifacts later in ``order`` than the id ``after``."""
+
+    after: Annotated[str | None, Field(max_length=200)] = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    order: Literal["asc", "desc"] = "desc"
+
+
+@router.get("/artifacts", response_model=ArtifactList, responses=documented(400, 404))
+async def list_artifacts(call: CallDep, query: Annotated[ArtifactsQuery, Query()]) -> Response:
+    """The project's artifacts, newest first unless ``order`` is ``asc``."""
+    found, has_more = await call.parts.artifacts.list(
+        call.project, after=query.after, limit=query.limit, order=query.order
+    )
+    data = tuple(ShownArtifact(**artifact.model_dump()) for artifact in found)
+    return reply(
+        ArtifactList(
+            data=data,
+            first_id=data[0].id if data else None,
+            last_id=data[-1].id if data else None,
+            has_more=has_more,
+        )
+    )
+
+
+@router.get("/artifacts/{artifact_id}", response_model=ArtifactWithUses, responses=documented(404))
+async def get_artifact(artifact_id: ArtifactId, call: CallDep) -> Response:
+    """What an artifact holds, how large it is, when it expires, and which videos use it."""
+    found = await call.parts.artifacts.get(call.project, artifact_id)
+    videos = await call.parts.artifacts.videos(call.project, artifact_id)
+    return reply(ArtifactWithUses(**found.model_dump(), videos=tuple(videos)))
+
+
+@router.delete(
+    "/artifacts/{artifact_id}", response_model=ArtifactDeleted, responses=documented(404)
+)
+async def delete_artifact(artifact_id: ArtifactId, call: CallDep) -> Response:
+    """Delete an artifact; edits of its source then replay it."""
+    await call.parts.artifacts.get(call.project, artifact_id)
+    await remove_artifact(call.parts, call.project, artifact_id)
+    return reply(ArtifactDeleted(id=artifact_id))
+
+
+@router.post(
+    "/estimate",
+    response_model=Estimate,
+    responses=documented(400, 404, 408, 413, 415),
+    openapi_extra=accepts(EstimateAttention, EXAMPLES, form=False),
+)
+async def estimate_attention(
+    call: CallDep,
+    body: Annotated[EstimateAttention, Depends(BodyOf(EstimateAttention))],
+) -> Response:
+    """Bytes of each form and the cost of an edit with it; nothing runs."""
+    if body.video is not None:
+        recipe = (await call.parts.jobs.get(call.project, body.video.id)).spec.recipe
+        card = await call.parts.catalogue.pick(recipe.generation.model, None)
+    else:
+        card = await call.parts.catalogue.pick(body.model, call.parts.settings.default_model)
+        recipe = Recipe(generation=new_generation(body, body.prompt or "estimate", card))
+    capture = capture_spec(body.capture, call.parts.settings, card, recipe) or CaptureSpec(
+        form="qk"
+    )
+    return reply(estimate(capture, body.transfer or TransferSpec(preset="auto"), card, recipe))

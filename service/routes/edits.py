@@ -1,0 +1,121 @@
+"""Edits: a source's shot with another prompt, the source named by path, by id, or by prompt."""
+
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+
+from schemas.jobs import JobSpec
+from schemas.requests import BatchEdit, EditVideo, RemixVideo
+from schemas.videos import Video, VideoList
+from service.bodies import BodyOf
+from service.dependencies import CallDep, VideoIdDep
+from service.edits import (
+    completed_source,
+    edit_of,
+    edit_spec,
+    remix_of,
+    source_recipe,
+    with_defaults,
+)
+from service.errors import COMMON, documented
+from service.intake import accept
+from service.openapi import accepts
+from service.replies import list_reply, video_reply
+
+router = APIRouter(prefix="/v1", tags=["edits"], responses=COMMON)
+
+REMIX_EXAMPLES = {
+    "short": {"prompt": "A red car is driving on the highway."},
+    "part of the attention": {
+        "prompt": "A truck is driving on the highway.",
+        "transfer": {"layers": [3], "steps": {"start": 0, "stop": 10}, "strength": 0.8},
+    },
+}
+EDIT_EXAMPLES = {
+    "by id": {"prompt": "A red car is driving.", "video": {"id": "video_0199c0ffee42"}},
+    "by prompt and seed": {
+        "prompt": "A red car is driving on the highway.",
+        "source": {"prompt": "A car is driving on the highway.", "seed": 7},
+    },
+}
+BATCH_EXAMPLES = {
+    "two": {
+        "priority": "low",
+        "edits": [
+            {"prompt": "A red car is driving on the highway."},
+            {"prompt": "A car is driving on the highway in the winter.", "priority": "high"},
+        ],
+    }
+}
+REFUSALS = documented(400, 404, 408, 409, 413, 415, 422, 429, 503)
+
+
+@router.post(
+    "/videos/edits",
+    response_model=Video,
+    responses=REFUSALS,
+    openapi_extra=accepts(EditVideo, EDIT_EXAMPLES),
+)
+async def edit_video(
+    call: CallDep,
+    body: Annotated[EditVideo, Depends(BodyOf(EditVideo))],
+) -> Response:
+    """Queue an edit of a source named by id, or by the prompt and seed that make it."""
+
+    async def make() -> list[JobSpec]:
+        if body.video is not None:
+            source = await completed_source(call, body.video.id, "video.id")
+            return [await edit_of(call, source, body.prompt, body, body, body.transfer)]
+        assert body.source is not None  # the schema asks for one of the two
+        recipe = await source_recipe(call, body.source, body.model)
+        return [await edit_spec(call, recipe, body.prompt, body, body, body.transfer)]
+
+    (job,) = await accept(call, body, make)
+    return video_reply(job)
+
+
+@router.post(
+    "/videos/{video_id:video}/remix",
+    response_model=Video,
+    responses=REFUSALS,
+    openapi_extra=accepts(RemixVideo, REMIX_EXAMPLES),
+)
+async def remix_video(
+    video_id: VideoIdDep,
+    call: CallDep,
+    body: Annotated[RemixVideo, Depends(BodyOf(RemixVideo))],
+) -> Response:
+    """Queue an edit of the video that the path names."""
+
+    async def make() -> list[JobSpec]:
+        source = await completed_source(call, video_id, "video_id")
+        return [await remix_of(call, source, body)]
+
+    (job,) = await accept(call, body, make)
+    return video_reply(job)
+
+
+@router.post(
+    "/videos/{video_id:video}/edits",
+    response_model=VideoList,
+    responses=REFUSALS,
+    openapi_extra=accepts(BatchEdit, BATCH_EXAMPLES, form=False),
+)
+async def batch_edit(
+    video_id: VideoIdDep,
+    call: CallDep,
+    body: Annotated[BatchEdit, Depends(BodyOf(BatchEdit))],
+) -> Response:
+    """Queue many edits of one source, all or none; its attention is read once for all of them."""
+
+    async def make() -> list[JobSpec]:
+        source = await completed_source(call, video_id, "video_id")
+        batch_id = f"batch_{uuid.uuid4().hex}"
+        shared = body.model_dump(exclude={"edits"}, exclude_unset=True)
+        return [
+            await remix_of(call, source, with_defaults(edit, shared), batch_id=batch_id)
+            for edit in body.edits
+        ]
+
+    return list_reply(await accept(call, body, make), has_more=False)

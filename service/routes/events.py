@@ -1,0 +1,88 @@
+"""``/v1/videos/{id}/events``: a job's progress as server-sent events, resumable.
+
+Wire format: the HTML standard's ``text/event-stream``. Each event's id is given back in
+``Last-Event-ID``; a client that has seen the end gets 204, which tells it not to come again.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Response
+from starlette.responses import StreamingResponse
+
+from schemas.jobs import Event
+from service.dependencies import CallDep, VideoIdDep
+from service.errors import COMMON, documented
+from service.events import ENDED, follow
+from storage.feed import check_event_id
+
+router = APIRouter(prefix="/v1", tags=["videos"], responses=COMMON)
+
+STREAM = "text/event-stream"
+EXAMPLE = (
+    "id: 1763913600000-0\nevent: queued\ndata: {}\n\n"
+    "id: 1763913601000-0\nevent: progress\n"
+    'data: {"step": 1, "total": 20, "seconds": 0.4, "eta": 7.6, "progress": 5}\n\n'
+    "id: 1763913609000-0\nevent: completed\ndata: {}\n\n"
+)
+EVENT = {"type": "object", "properties": {n: {"type": "string"} for n in ("id", "event", "data")}}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Events until the job ends: queued, started, progress, preview, and "
+        "completed or failed. A preview's data holds a small JPEG in base64.",
+        "content": {STREAM: {"schema": EVENT, "example": EXAMPLE}},
+    },
+    204: {"description": "The job has ended and the client has seen it"},
+    **documented(400, 404, 429),
+}
+
+
+@router.get("/videos/{video_id:video}/events", response_class=Response, responses=RESPONSES)
+async def stream_events(
+    video_id: VideoIdDep,
+    call: CallDep,
+    last_event_id: Annotated[
+        str | None, Header(description="The last event seen; the stream goes on after it")
+    ] = None,
+) -> Response:
+    """Follow a job. Comments keep an idle connection open."""
+    job = await call.parts.jobs.get(call.project, video_id)
+    after = check_event_id(last_event_id) if last_event_id else "0"
+    ended = job.state.status in ENDED
+    if last_event_id and ended and not await call.parts.jobs.events(video_id, after=after):
+        return Response(status_code=204)
+    call.parts.followers.check()
+    began_ms = None
+    if last_event_id:  # the steps' times count from the start, which this client has seen
+        starts = [e for e in await call.parts.jobs.events(video_id) if e.type == "started"]
+        began_ms = _ms_of(starts[-1]) if starts else None
+    keep_alive_s = call.parts.settings.sse_keep_alive_s
+    events = follow(call.parts.jobs, call.parts.followers, job, after, keep_alive_s)
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return StreamingResponse(_lines(events, began_ms), media_type=STREAM, headers=headers)
+
+
+async def _lines(events: AsyncIterator[Event | None], began_ms: int | None) -> AsyncIterator[bytes]:
+    yield b": open\n\n"
+    async for event in events:
+        if event is not None and event.type == "started":
+            began_ms = _ms_of(event)
+        yield b": still here\n\n" if event is None else line_of(event, began_ms)
+
+
+def line_of(event: Event, began_ms: int | None) -> bytes:
+    """One event on the wire; a step comes with its share of the whole, and the time it leaves."""
+    data = dict(event.data)
+    step, total = data.get("step"), data.get("total")
+    if isinstance(step, int) and isinstance(total, int) and total:
+        data["progress"] = min(99, 100 * step // total)
+        if began_ms is not None and step and "seconds" not in data:
+            seconds = max(0, _ms_of(event) - began_ms) / 1000
+            data["seconds"] = round(seconds, 3)
+            data["eta"] = round(seconds / step * (total - step), 3)
+    return f"id: {event.id}\nevent: {event.type}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def _ms_of(event: Event) -> int:
+    return int(event.id.partition("-")[0])

@@ -1,0 +1,115 @@
+"""``/v1/videos``: create, retrieve, list, delete, cancel."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import Field
+
+from schemas.base import Frozen
+from schemas.jobs import JobSpec
+from schemas.recipes import Recipe
+from schemas.requests import CreateVideo
+from schemas.videos import Video, VideoDeleted, VideoList
+from service.bodies import BodyOf
+from service.dependencies import CallDep, VideoIdDep
+from service.errors import COMMON, documented
+from service.events import wait_for_end
+from service.intake import accept, job_spec
+from service.openapi import accepts
+from service.removal import remove_video
+from service.replies import list_reply, reply, video_reply
+from service.resolve import new_generation
+
+router = APIRouter(prefix="/v1", tags=["videos"], responses=COMMON)
+
+CREATE_EXAMPLES = {
+    "short": {"prompt": "A car is driving on the highway.", "seed": 7},
+    "every setting": {
+        "prompt": "A car is driving on the highway.",
+        "model": "scenes",
+        "seed": 7,
+        "size": "96x64",
+        "num_frames": 17,
+        "fps": 8,
+        "num_inference_steps": 20,
+        "guidance_scale": 4.0,
+        "negative_prompt": "",
+        "capture": {"form": "hidden"},
+        "priority": "high",
+    },
+}
+
+
+class ListQuery(Frozen):
+    """A page: up to ``limit`` videos later in ``order`` than the id ``after``."""
+
+    after: Annotated[str | None, Field(max_length=128)] = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    order: Literal["asc", "desc"] = "desc"
+
+
+class GetQuery(Frozen):
+    """``wait``: seconds to hold the answer back for the video to end."""
+
+    wait: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 0
+
+
+@router.get("/videos/{video_id:video}", response_model=Video, responses=documented(400, 404))
+async def get_video(
+    video_id: VideoIdDep,
+    call: CallDep,
+    query: Annotated[GetQuery, Query()],
+) -> Response:
+    """A video as it is now; a failed one too is answered with 200."""
+    job = await call.parts.jobs.get(call.project, video_id)
+    if query.wait:
+        call.parts.followers.check()
+        seconds = min(query.wait, call.parts.settings.max_wait_s)
+        job = await wait_for_end(call.parts.jobs, call.parts.followers, job, seconds)
+    response = video_reply(job)
+    if job.state.status in ("queued", "in_progress"):
+        response.headers["openai-poll-after-ms"] = str(call.parts.settings.poll_after_ms)
+    return response
+
+
+@router.post(
+    "/videos",
+    response_model=Video,
+    responses=documented(400, 408, 413, 415, 422, 429, 503),
+    openapi_extra=accepts(CreateVideo, CREATE_EXAMPLES),
+)
+async def create_video(
+    call: CallDep,
+    body: Annotated[CreateVideo, Depends(BodyOf(CreateVideo))],
+) -> Response:
+    """Queue a generation; the same prompt, seed and settings give the same video."""
+
+    async def make() -> list[JobSpec]:
+        card = await call.parts.catalogue.pick(body.model, call.parts.settings.default_model)
+        recipe = Recipe(generation=new_generation(body, body.prompt, card))
+        return [job_spec(call, recipe, card, body)]
+
+    (job,) = await accept(call, body, make)
+    return video_reply(job)
+
+
+@router.get("/videos", response_model=VideoList, responses=documented(400, 404))
+async def list_videos(call: CallDep, query: Annotated[ListQuery, Query()]) -> Response:
+    """The project's videos, newest first unless ``order`` is ``asc``."""
+    jobs, has_more = await call.parts.jobs.list(
+        call.project, after=query.after, limit=query.limit, order=query.order
+    )
+    return list_reply(jobs, has_more)
+
+
+@router.delete("/videos/{video_id:video}", response_model=VideoDeleted, responses=documented(404))
+async def delete_video(video_id: VideoIdDep, call: CallDep) -> Response:
+    """Delete a video with all its objects; a running one is stopped first."""
+    await remove_video(call.parts, call.project, video_id)
+    return reply(VideoDeleted(id=video_id))
+
+
+@router.post("/videos/{video_id:video}/cancel", response_model=Video, responses=documented(404))
+async def cancel_video(video_id: VideoIdDep, call: CallDep) -> Response:
+    """Stop a queued job at once, a running one at its next step; an ended one stays as it is."""
+    return video_reply(await call.parts.jobs.request_cancel(call.project, video_id))

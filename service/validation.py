@@ -1,0 +1,109 @@
+"""From pydantic's errors to one sentence that names the field, the value and what is allowed."""
+
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from schemas.errors import InvalidRequest
+
+MAX_SHOWN = 80
+HINTS = {
+    "size": "allowed is WIDTHxHEIGHT, such as 832x480",
+    "seconds": 'allowed is a decimal number as a string, such as "4"',
+    "id": "allowed is a video's id, as in video_0199c0ffee",
+}
+
+Path = tuple[str | int, ...]
+
+
+def invalid(model: type[BaseModel], errors: Sequence[ErrorDetails], data: Any) -> InvalidRequest:
+    """The one error to show for ``data`` refused by ``model``.
+
+    A value that fits no member of a union has one error per member: the deepest field is the one
+    that was meant, and of errors at the same field those about its type say least.
+    """
+    located = [(_path(error, data), error) for error in errors]
+    depth = max(len(path) for path, _ in located)
+    path = next(path for path, _ in located if len(path) == depth)
+    here = [error for other, error in located if other == path]
+    here = [error for error in here if not error["type"].endswith("_type")] or here
+    param = ".".join(map(str, path)) or None
+    reasons = list(dict.fromkeys(_reason(model, path, error) for error in here))
+    return InvalidRequest(
+        f"{param or 'the body'}: {_shown(here[0])}{' or '.join(reasons)}", param=param
+    )
+
+
+def _path(error: ErrorDetails, data: Any) -> Path:
+    """The error's place in ``data``: its loc without the union members pydantic puts in."""
+    path: list[str | int] = []
+    last = len(error["loc"]) - 1
+    for index, key in enumerate(error["loc"]):
+        missing = index == last and error["type"] == "missing"
+        if isinstance(data, dict) and (key in data or missing):
+            data = data.get(key)
+        elif isinstance(data, list | tuple) and isinstance(key, int) and key < len(data):
+            data = data[key]
+        else:
+            continue
+        path.append(key)
+    return tuple(path)
+
+
+def _shown(error: ErrorDetails) -> str:
+    value = error["input"]
+    if error["type"] in ("missing", "extra_forbidden", "value_error", "json_invalid"):
+        return ""
+    if isinstance(value, str) and len(value) > MAX_SHOWN:
+        return f"{len(value)} characters: "
+    if isinstance(value, dict | list):
+        return f"{'an object' if isinstance(value, dict) else 'an array'} is not allowed: "
+    return f"{value!r} is not allowed: "
+
+
+def _reason(model: type[BaseModel], path: Path, error: ErrorDetails) -> str:
+    if error["type"] == "missing":
+        return "is required"
+    if error["type"] == "extra_forbidden":
+        allowed = _fields_at(model, path[:-1])
+        return "is not a known field" + (f"; allowed are {', '.join(allowed)}" if allowed else "")
+    if error["type"] == "string_pattern_mismatch" and path and path[-1] in HINTS:
+        return HINTS[str(path[-1])]
+    text = error["msg"].removeprefix("Value error, ")
+    return text[:1].lower() + text[1:]
+
+
+def _fields_at(model: type[BaseModel], path: Path) -> list[str]:
+    """The field names allowed at ``path``; empty when no model is found there."""
+    for key in path:
+        if isinstance(key, int):
+            continue  # items of a list: their model was found with the list
+        field = model.model_fields.get(key)
+        inner = next(_models(field.annotation), None) if field else None
+        if inner is None:
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _models(annotation: Any) -> typing.Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _models(argument)
+
+
+def parameter_error(errors: Sequence[Any]) -> InvalidRequest:
+    """The first of FastAPI's errors about query or header parameters."""
+    error = errors[0]
+    param = ".".join(str(key) for key in error["loc"][1:]) or None
+    if error["type"] == "extra_forbidden":
+        return InvalidRequest(f"{param}: is not a known query parameter", param=param)
+    text = error["msg"].removeprefix("Value error, ")
+    shown = repr(error["input"])[:MAX_SHOWN]
+    return InvalidRequest(
+        f"{param}: {shown} is not allowed: {text[:1].lower() + text[1:]}", param=param
+    )

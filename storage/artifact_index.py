@@ -1,0 +1,126 @@
+"""The artifacts of each project: listed, used, pinned, and captured by one worker at a time.
+
+The object store has the truth: what is listed here can be made again from its manifests
+(``storage.retention.rebuild``), and an edit whose artifact was deleted under it replays.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from redis.asyncio import Redis
+
+from schemas.artifacts import Artifact, Manifest, artifact_id, artifact_of
+from schemas.errors import NotFound
+from storage.lua import Scripts
+
+LEAVING_MS = 60_000  # how long deleting an artifact's objects may take
+
+
+class ArtifactIndex:
+    """``holder``: whoever pins or captures, a name of its own for each job's attempt."""
+
+    def __init__(self, redis: Redis, *, prefix: str = "retake") -> None:
+        self._redis, self._prefix = redis, prefix
+        self._scripts = Scripts(redis, prefix)
+
+    async def add(self, manifest: Manifest, *, video_id: str = "") -> None:
+        """List what was published, made by ``video_id``; again is no error."""
+        artifact = artifact_of(manifest)
+        await self._scripts.run(
+            "artifact_add",
+            manifest.project,
+            artifact.id,
+            artifact.model_dump_json(),
+            artifact.stored_bytes,
+            "" if artifact.expires_at is None else artifact.expires_at,
+            video_id,
+        )
+
+    async def get(self, project: str, id: str) -> Artifact:
+        """Raises NotFound; another project's artifact is not found either."""
+        summary = await self._call("HGET", self._key("artifact", project, id), "summary")
+        if summary is None:
+            raise NotFound(f"attention {id!r} does not exist", param="id")
+        return Artifact.model_validate_json(summary)
+
+    async def list(
+        self,
+        project: str,
+        *,
+        after: str | None = None,
+        limit: int = 20,
+        order: Literal["asc", "desc"] = "desc",
+    ) -> tuple[Sequence[Artifact], bool]:
+        """A page, and whether there is more behind it; raises NotFound for an unknown ``after``."""
+        page = await self._scripts.run("artifact_list", project, after or "", limit, order)
+        if not page:
+            raise NotFound(f"after: attention {after!r} does not exist", param="after")
+        return [Artifact.model_validate_json(summary) for summary in page[1:]], bool(page[0])
+
+    async def videos(self, project: str, id: str) -> Sequence[str]:
+        """The videos that made the artifact or were edited from it, by id."""
+        found = await self._call("SMEMBERS", self._key("artifact_videos", project, id))
+        return sorted(each.decode() for each in found)
+
+    async def touch(self, project: str, id: str, *, video_id: str = "") -> None:
+        """It was used just now, by ``video_id``."""
+        await self._scripts.run("artifact_touch", project, id, video_id)
+
+    async def remove(self, project: str, id: str, *, even_pinned: bool = False) -> bool:
+        """Unlist; the objects are the caller's to delete, at once. False: a running edit has it."""
+        source_key = id.split("_")[1]
+        leaving_ms = "" if even_pinned else LEAVING_MS
+        return bool(await self._scripts.run("artifact_remove", project, id, source_key, leaving_ms))
+
+    async def pin(self, project: str, source_key: str, holder: str, ttl_s: float) -> bool:
+        """Keep the source's artifacts from retention. False: one is being deleted, do not read."""
+        ttl_ms = round(1000 * ttl_s)
+        return bool(await self._scripts.run("artifact_pin", project, source_key, holder, ttl_ms))
+
+    async def unpin(self, project: str, source_key: str, holder: str) -> None:
+        await self._call("ZREM", self._key("artifact_pins", project, source_key), holder)
+
+    async def begin_capture(
+        self, project: str, source_key: str, capture_key: str, holder: str, ttl_s: float
+    ) -> bool:
+        """Be the one who captures, for ``ttl_s`` from now. False: another is.
+
+        No more than a saving: who publishes first is the object store's to decide.
+        """
+        id, ttl_ms = artifact_id(source_key, capture_key), round(1000 * ttl_s)
+        return bool(await self._scripts.run("capture_begin", project, id, holder, ttl_ms))
+
+    async def end_capture(
+        self, project: str, source_key: str, capture_key: str, holder: str
+    ) -> None:
+        await self._scripts.run(
+            "capture_end", project, artifact_id(source_key, capture_key), holder
+        )
+
+    async def captured_now(self, project: str, id: str) -> bool:
+        """Whether a worker is capturing it."""
+        return bool(await self._call("EXISTS", self._key("capture", project, id)))
+
+    async def usage(self) -> dict[str, int]:
+        """Stored bytes of each project."""
+        found = await self._call("HGETALL", self._key("artifact_bytes"))
+        return {project.decode(): int(size) for project, size in found.items()}
+
+    async def least_used(self, project: str, limit: int) -> Sequence[str]:
+        """Ids, the one longest unused first."""
+        found = await self._call("ZRANGE", self._key("artifact_used", project), 0, limit - 1)
+        return [id.decode() for id in found]
+
+    async def expired(self, now: float, limit: int = 100) -> Sequence[tuple[str, str]]:
+        """(project, id) of artifacts past their expiry, the oldest first."""
+        found = await self._call(
+            "ZRANGEBYSCORE", self._key("artifact_expiring"), "-inf", now, "LIMIT", 0, limit
+        )
+        pairs = [each.decode().split(" ", 1) for each in found]
+        return [(project, id) for project, id in pairs]
+
+    async def _call(self, *command: str | int | float) -> Any:
+        return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]  # redis
+
+    def _key(self, *parts: str) -> str:
+        return ":".join((self._prefix, *parts))

@@ -1,0 +1,34 @@
+"""Becomes the server it is told to run, tied to its parent's life and to its folder.
+
+Run as a script, with nothing but the standard library: ``guard.py PARENT_PID LOCK_FILE COMMAND…``.
+It takes the folder's lock, asks the kernel for SIGTERM when the parent dies, then execs the
+command; both survive the exec, so the lock is held exactly as long as the server lives. (The
+alternative, ``preexec_fn``, runs Python between fork and exec, which may deadlock under threads.)
+"""
+
+import ctypes
+import fcntl
+import os
+import signal
+import sys
+
+LOCKED = 75  # exit status, EX_TEMPFAIL: another server has the folder
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+def main(parent: int, lock_file: str, command: list[str]) -> int:
+    lock = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return LOCKED
+    os.set_inheritable(lock, True)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() == parent:  # else it died before the request above took effect
+        os.execv(command[0], command)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), sys.argv[2], sys.argv[3:]))

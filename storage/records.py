@@ -1,0 +1,92 @@
+"""What the job store's callers hold, and how it is read from Redis replies."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from schemas.errors import JobCancelled, JobFailed, NotFound
+from schemas.jobs import Event, Job, JobError, JobResult, JobSpec, JobState
+
+CANCELLED = JobError(code=JobCancelled.code, message="the job was cancelled")
+WORKER_LOST = JobError(
+    code=JobFailed.code,
+    message="every worker that took the job stopped before it was finished",
+)
+
+# The fields of a state that are kept as plain text; the other two are JSON
+_PLAIN = {name.encode(): name for name in JobState.model_fields if name not in ("result", "error")}
+
+
+class LeaseLost(Exception):
+    """Another claim, a deletion or an end took the job: stop, and write nothing more."""
+
+
+class Claim(NamedTuple):
+    """The right to write to a job until another claim is made. ``fence`` goes into object keys."""
+
+    job: Job
+    fence: int
+    worker: str
+
+
+class Delivery(NamedTuple):
+    """An entry of a queue that a dispatcher holds.
+
+    ``stream``: the job's priority. ``entry_id``: unique over all queues, which a stream's own id
+    is not: two streams give the same one to entries of the same millisecond.
+    """
+
+    video_id: str
+    stream: str
+    entry_id: str
+    spec: JobSpec
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The priority and the id within its stream."""
+        return self.stream, self.entry_id.removeprefix(f"{self.stream}/")
+
+
+class DeadLetter(NamedTuple):
+    """A job that ran out of attempts; ``at``: Unix seconds."""
+
+    video_id: str
+    at: float
+    error: JobError
+
+
+def job_of(flat: Sequence[bytes]) -> Job:
+    """A job from a script's reply: names and values by turns."""
+    return job_from(dict(zip(flat[::2], flat[1::2], strict=True)))
+
+
+def job_from(record: Mapping[bytes, bytes]) -> Job:
+    """A job from its hash."""
+    values: dict[str, Any] = {
+        name: record[field].decode() for field, name in _PLAIN.items() if field in record
+    }
+    if result := record.get(b"result"):
+        values["result"] = JobResult.model_validate_json(result)
+    if error := record.get(b"error"):
+        values["error"] = JobError.model_validate_json(error)
+    return Job(
+        spec=JobSpec.model_validate_json(record[b"spec"]), state=JobState.model_validate(values)
+    )
+
+
+def delivery_of(reply: Sequence[bytes]) -> Delivery:
+    """A delivery from a script's {priority, entry, spec}."""
+    stream, entry, spec = reply[0].decode(), reply[1].decode(), reply[2]
+    parsed = JobSpec.model_validate_json(spec)
+    return Delivery(parsed.id, stream, f"{stream}/{entry}", parsed)
+
+
+def event_of(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
+    """An event from its stream entry."""
+    return Event.model_validate_json(
+        b'{"id":"%b","type":"%b","data":%b}' % (entry_id, fields[b"type"], fields[b"data"])
+    )
+
+
+def not_found(video_id: str) -> NotFound:
+    """Said alike of what never was, was deleted, or is another project's."""
+    return NotFound(f"no video {video_id!r}", param="video_id")

@@ -1,0 +1,23 @@
+"""Which models are on offer: cards that workers publish and renew, read by the API."""
+
+from collections.abc import Sequence
+
+from schemas.models import ModelCard
+from storage.lua import Scripts
+
+
+class ModelRegistry:
+    """Part of ``JobStore``."""
+
+    _scripts: Scripts
+
+    async def publish_model(self, card: ModelCard, ttl_s: float) -> None:
+        """Offer a model for ``ttl_s`` seconds from now, or for that much longer."""
+        await self._scripts.run(
+            "publish_model", card.id, card.model_dump_json(), round(ttl_s * 1000)
+        )
+
+    async def models(self) -> Sequence[ModelCard]:
+        """The models on offer, by id."""
+        cards = await self._scripts.run("models")
+        return sorted(map(ModelCard.model_validate_json, cards), key=lambda card: card.id)

@@ -1,0 +1,17 @@
+-- Unlist an artifact: project, id, source, leaving_ms ('' even while it is pinned).
+-- Gives 1; 0 where a live pin keeps it, and then nothing changes.
+local project, id, source, leaving_ms = arg(1), arg(2), arg(3), arg(4)
+local pins = key('artifact_pins', project, source)
+
+redis.call('ZREMRANGEBYSCORE', pins, '-inf', now_ms())
+if leaving_ms ~= '' then
+  if redis.call('ZCARD', pins) > 0 then return 0 end
+  redis.call('SET', key('artifact_leaving', project, source), 1, 'PX', leaving_ms)
+end
+local bytes = redis.call('HGET', key('artifact', project, id), 'bytes') or 0
+redis.call('HINCRBY', key('artifact_bytes'), project, -bytes)
+redis.call('DEL', key('artifact', project, id), key('artifact_videos', project, id))
+redis.call('ZREM', key('artifacts', project), id)
+redis.call('ZREM', key('artifact_used', project), id)
+redis.call('ZREM', key('artifact_expiring'), project .. ' ' .. id)
+return 1

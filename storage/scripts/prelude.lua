@@ -1,0 +1,113 @@
+-- What every script shares; put before each of them when it is loaded.
+-- ARGV[1] is the key prefix, the rest is the script's own (from `arg(1)` on). Key names are built
+-- here, so this runs on one Redis (with replicas), not on a cluster.
+--
+--   job:<id>                      hash    the record; see records.py
+--   events:<id>                   stream  what happened to it, for SSE
+--   queue:<priority>              stream  jobs to run, one consumer group
+--   waiting:<priority>            set     queued ids, for counting
+--   open:<project>                set     ids not yet terminal, for limits
+--   running                       zset    ids by lease end, ms
+--   videos:<project>              zset    ids by sequence, for listing
+--   cursor:<project>:<id>         string  sequence of a deleted id, so that a page can go on
+--   idempotency:<project>:<key>   hash    body hash, ids
+--   expiring                      zset    terminal ids by expiry, s
+--   dead                          stream  jobs that ran out of attempts
+--   finished                      stream  ids of ended jobs, for webhooks and metrics
+--   video_bytes                   hash    bytes of completed videos, by project
+--   models, model_cards           zset by expiry, ms; hash
+
+local GROUP = 'dispatchers'
+local PRIORITIES = {'high', 'normal', 'low'}
+
+local function arg(n) return ARGV[n + 1] end
+
+local function key(...) return table.concat({ARGV[1], ...}, ':') end
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- The record as a table, nil if there is none.
+local function load_job(id)
+  local flat = redis.call('HGETALL', key('job', id))
+  if #flat == 0 then return nil end
+  local job = {}
+  for i = 1, #flat, 2 do job[flat[i]] = flat[i + 1] end
+  return job
+end
+
+-- The record as it goes to the caller: flat names and values.
+local function reply(id) return redis.call('HGETALL', key('job', id)) end
+
+local function terminal(job) return job.status == 'completed' or job.status == 'failed' end
+
+-- Does this claim still own the job? Its lease may be over: nobody else took it yet.
+local function holds(job, fence)
+  return job and job.status == 'in_progress' and job.fence == fence
+end
+
+local function append_event(id, kind, data)
+  redis.call('XADD', key('events', id), 'MAXLEN', '~', '10000', '*', 'type', kind, 'data', data)
+end
+
+-- Remove the job's entry from its queue, whoever it was delivered to.
+local function drop_entry(priority, entry)
+  local queue = key('queue', priority)
+  redis.pcall('XACK', queue, GROUP, entry)  -- pcall: there may be no group yet
+  redis.call('XDEL', queue, entry)
+end
+
+-- Put a job into its queue, as new.
+local function enqueue(id, priority, project)
+  local entry = redis.call('XADD', key('queue', priority), '*', 'id', id)
+  redis.call('HSET', key('job', id), 'status', 'queued', 'entry', entry, 'step', '0')
+  redis.call('HDEL', key('job', id), 'worker', 'lease_until', 'claim_id')
+  redis.call('SADD', key('waiting', priority), id)
+  redis.call('SADD', key('open', project), id)
+  redis.call('ZREM', key('running'), id)
+  append_event(id, 'queued', '{}')
+end
+
+-- Out of every queue and counter; the record stays.
+local function withdraw(id, job)
+  drop_entry(job.priority, job.entry)
+  redis.call('SREM', key('waiting', job.priority), id)
+  redis.call('SREM', key('open', job.project), id)
+  redis.call('ZREM', key('running'), id)
+end
+
+-- Count a completed video's bytes in (sign 1) or out (-1) of what its project has stored.
+local function count_bytes(project, result, sign)
+  local size = result and cjson.decode(result).size_bytes
+  if size and redis.call('HINCRBY', key('video_bytes'), project, sign * size) == 0 then
+    redis.call('HDEL', key('video_bytes'), project)
+  end
+end
+
+-- The one way into a terminal state. field, value: 'result' or 'error', as JSON.
+-- retention_s: '' keeps the record until it is deleted. The events go after event_ttl_s.
+local function finish(id, job, status, field, value, retention_s, event_ttl_s)
+  local now_s = math.floor(now_ms() / 1000)
+  withdraw(id, job)
+  redis.call('HSET', key('job', id), 'status', status, field, value, 'completed_at', now_s)
+  if field == 'result' then count_bytes(job.project, value, 1) end
+  redis.call('HDEL', key('job', id), 'worker', 'lease_until', 'claim_id')
+  if retention_s ~= '' then
+    local expires_at = now_s + retention_s
+    redis.call('HSET', key('job', id), 'expires_at', expires_at)
+    redis.call('ZADD', key('expiring'), expires_at, id)
+  end
+  append_event(id, status, field == 'error' and value or '{}')
+  redis.call('XADD', key('finished'), 'MAXLEN', '~', '100000', '*', 'id', id,
+    'project', job.project)
+  redis.call('EXPIRE', key('events', id), event_ttl_s)
+end
+
+-- Fail a job that ran out of attempts, and keep its id where a person looks.
+local function bury(id, job, error, event_ttl_s)
+  finish(id, job, 'failed', 'error', error, job.retention_s, event_ttl_s)
+  local entry = redis.call('XADD', key('dead'), 'MAXLEN', '~', '100000', '*', 'id', id, 'error', error)
+  redis.call('HSET', key('job', id), 'dead_entry', entry)
+end

@@ -1,0 +1,55 @@
+"""Where state lives: one Redis by URL, one object store by URL."""
+
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_ENDPOINT_SCHEMES = ("http", "https")
+
+
+class StorageSettings(BaseSettings):
+    """Read from ``RETAKE_*`` variables or given by name; frozen; an unknown name is refused.
+
+    ``redis_url``: ``redis://`` or ``rediss://`` host, or ``unix:///path``; not a Redis cluster.
+    ``object_url``: ``file:///absolute/folder`` or ``s3://bucket/optional/prefix``. S3 credentials
+    come through boto3's own chain (environment, profile, instance role), never through here.
+    ``public_endpoint_url``: the S3 endpoint as clients reach it, for presigned URLs.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="RETAKE_", frozen=True, extra="forbid")
+
+    redis_url: Annotated[str, Field(repr=False)]  # it may hold a password
+    object_url: str
+    s3_endpoint_url: str | None = None
+    s3_region: str | None = None
+    public_endpoint_url: str | None = None
+    redis_prefix: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")] = "retake"
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, url: str) -> str:
+        if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("redis_url: the scheme must be redis, rediss or unix")
+        return url
+
+    @field_validator("object_url")
+    @classmethod
+    def _object_scheme(cls, url: str) -> str:
+        parts = urlsplit(url)
+        folder = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
+        bucket = parts.scheme == "s3" and bool(parts.netloc)
+        if not (folder or bucket):
+            raise ValueError(
+                f"object_url: {url!r} is not allowed; "
+                "allowed are file:///absolute/folder and s3://bucket/prefix"
+            )
+        return url
+
+    @field_validator("s3_endpoint_url", "public_endpoint_url")
+    @classmethod
+    def _endpoint_scheme(cls, url: Any) -> Any:
+        if url is not None and urlsplit(url).scheme not in _ENDPOINT_SCHEMES:
+            raise ValueError(f"endpoint {url!r} is not allowed; allowed are http:// and https://")
+        return url

@@ -1,0 +1,86 @@
+"""Videos over plain HTTP: states, waiting, cancelling, deleting, listing."""
+
+from storage.connect import open_objects
+from tests.service.conftest import Api, Serve, wait_for
+
+
+def test_a_failed_video_is_answered_with_200(api: Api) -> None:
+    video = api.finished("[fail]")
+    assert video["error"] == {"code": "generation_failed", "message": "as asked"}
+    assert video["completed_at"] is not None
+
+
+def test_progress_is_seen_while_it_runs(api: Api) -> None:
+    video_id = api.create("[hold]")["id"]
+    video = wait_for(
+        lambda: (v := api.get(video_id))["status"] == "in_progress" and v["progress"] and v,
+        "the first step",
+    )
+    assert video["progress"] == 25
+    cancelled = api.http.post(f"/videos/{video_id}/cancel")
+    assert cancelled.status_code == 200
+    ended = api.get(video_id, wait=10)
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "cancelled")
+    again = api.http.post(f"/videos/{video_id}/cancel").json()
+    assert again == ended
+
+
+def test_a_queued_video_is_cancelled_at_once(idle: Api) -> None:
+    video = idle.create()
+    assert (video["status"], video["progress"]) == ("queued", 0)
+    cancelled = idle.http.post(f"/videos/{video['id']}/cancel").json()
+    assert (cancelled["status"], cancelled["error"]["code"]) == ("failed", "cancelled")
+
+
+def test_wait_gives_up_after_its_time(api: Api) -> None:
+    video_id = api.create("[hold]")["id"]
+    assert api.get(video_id, wait=0.2)["status"] in ("queued", "in_progress")
+    api.http.delete(f"/videos/{video_id}")
+
+
+def test_delete_leaves_no_object(api: Api) -> None:
+    video = api.finished()
+    objects = open_objects(api.settings.storage)
+    folder = f"videos/default/{video['id']}"
+    assert len(list(objects.list(folder))) == 3
+    assert api.http.delete(f"/videos/{video['id']}").json()["deleted"] is True
+    assert list(objects.list(folder)) == []
+    assert api.http.delete(f"/videos/{video['id']}").status_code == 404
+
+
+def test_a_running_video_can_be_deleted(api: Api) -> None:
+    video_id = api.create("[hold]")["id"]
+    wait_for(lambda: api.get(video_id)["status"] == "in_progress", "it to run")
+    assert api.http.delete(f"/videos/{video_id}").status_code == 200
+    assert api.http.get(f"/videos/{video_id}").status_code == 404
+
+
+def test_an_empty_list(serve: Serve) -> None:
+    assert serve(worker=False).http.get("/videos").json() == {
+        "object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False,
+    }  # fmt: skip
+
+
+def test_without_any_worker_ever_the_answer_is_503(serve: Serve) -> None:
+    api = serve(worker=False)
+    response = api.http.post("/videos", json={"prompt": "A car."})
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "unavailable")
+    assert response.headers["retry-after"]
+    assert api.http.get(f"{api.url}/readyz").status_code == 503
+    assert api.http.get(f"{api.url}/healthz").status_code == 200
+    assert api.count() == 0
+
+
+def test_ready_once_a_model_is_published(api: Api) -> None:
+    assert api.http.get(f"{api.url}/readyz").json() == {"status": "ok"}
+
+
+def test_expiry_is_the_servers_retention(api: Api) -> None:
+    video = api.finished()
+    assert video["expires_at"] == video["completed_at"] + api.settings.retention_s
+
+
+def test_same_prompt_and_seed_have_one_source_key(api: Api) -> None:
+    keys = {api.create(seed=7, fps=fps)["source_key"] for fps in (8, 9)}
+    assert len(keys) == 1
+    assert api.create(seed=8)["source_key"] not in keys

@@ -1,0 +1,145 @@
+"""A worker for these tests: the real job protocol and real mp4 bytes, but no model.
+
+What it does with a job is said by the prompt: ``[hold]`` waits at the first step until cancelled or
+released, ``[fail]`` fails, ``[preview]`` publishes a picture.
+"""
+
+import asyncio
+import base64
+import contextlib
+import io
+import threading
+from fractions import Fraction
+
+import av
+import numpy as np
+
+from schemas.jobs import JobError, JobResult
+from schemas.models import IntRange, LatentGrid, ModelCard
+from storage.connect import open_objects, open_redis
+from storage.jobs import Claim, JobStore, LeaseLost
+from storage.settings import StorageSettings
+
+STEPS = 4
+LEASE_S = 30.0
+
+CARD = ModelCard(
+    id="scenes",
+    family="wan",
+    fingerprint="f" * 64,
+    revision="1",
+    dtype="float32",
+    licence="apache-2.0",
+    default_size="96x64",
+    width_range=IntRange(minimum=32, maximum=128, default=96, step=16),
+    height_range=IntRange(minimum=32, maximum=128, default=64, step=16),
+    max_pixels=96 * 96,
+    num_frames=IntRange(minimum=1, maximum=33, default=17, step=4, offset=1),
+    num_inference_steps=IntRange(minimum=1, maximum=50, default=STEPS),
+    fps=IntRange(minimum=1, maximum=30, default=8),
+    guidance_scale=4.0,
+    max_guidance_scale=20.0,
+    max_prompt_chars=200,
+    layers=4,
+    heads=2,
+    width=64,
+    grid=LatentGrid(vae_stride=(4, 8, 8), patch=(1, 2, 2)),
+    latent_channels=16,
+    created_at=1_700_000_000,
+)
+
+
+def film(frames: int = 5, width: int = 96, height: int = 64) -> bytes:
+    """A real mp4 (H.264) of a moving gradient."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(8))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for index in range(frames):
+            picture = np.full((height, width, 3), 40 * index, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode())
+    return file.getvalue()
+
+
+class Worker:
+    """Runs in a thread of its own until ``stop``; ``release`` lets held jobs go on."""
+
+    def __init__(self, settings: StorageSettings, *cards: ModelCard) -> None:
+        self.settings, self.cards = settings, cards or (CARD,)
+        self.video = film()
+        self._stopping = threading.Event()
+        self._released = threading.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(10)
+
+    def release(self) -> None:
+        self._released.set()
+
+    async def _run(self) -> None:
+        redis, objects = open_redis(self.settings), open_objects(self.settings)
+        jobs = JobStore(redis, prefix=self.settings.redis_prefix)
+        for card in self.cards:
+            await jobs.publish_model(card, ttl_s=3600)
+        self._ready.set()
+        running: set[asyncio.Task[None]] = set()
+        while not self._stopping.is_set():
+            for delivery in await jobs.read("tests", 8, block_ms=100):
+                claim = await jobs.claim(delivery.video_id, "worker", LEASE_S)
+                if claim is not None:
+                    task = asyncio.create_task(self._work(jobs, claim))
+                    running.add(task)
+                    task.add_done_callback(running.discard)
+        for task in running:
+            task.cancel()
+        await redis.aclose()
+        objects.close()
+
+    async def _work(self, jobs: JobStore, claim: Claim) -> None:
+        with contextlib.suppress(LeaseLost):  # deleted while it ran
+            await self._steps(jobs, claim)
+
+    async def _steps(self, jobs: JobStore, claim: Claim) -> None:
+        prompt = claim.job.spec.recipe.generation.prompt
+        total = claim.job.spec.recipe.generation.num_inference_steps
+        for step in range(1, total + 1):
+            cancelled = await jobs.progress(claim, step=step, total=total, data={}, lease_s=LEASE_S)
+            while "[hold]" in prompt and not cancelled and not self._released.is_set():
+                await asyncio.sleep(0.02)
+                cancelled = await jobs.heartbeat(claim, LEASE_S)
+            if cancelled:
+                await jobs.fail(claim, JobError(code="cancelled", message="the job was cancelled"))
+                return
+        if "[preview]" in prompt:
+            picture = {"jpeg": base64.b64encode(b"a picture").decode()}
+            await jobs.progress(
+                claim, step=total, total=total, data=picture, lease_s=LEASE_S, event="preview"
+            )
+        if "[fail]" in prompt:
+            await jobs.fail(claim, JobError(code="generation_failed", message="as asked"))
+            return
+        await jobs.complete(claim, await asyncio.to_thread(self._store, claim))
+
+    def _store(self, claim: Claim) -> JobResult:
+        spec = claim.job.spec
+        folder = f"videos/{spec.project}/{spec.id}/{claim.fence}"
+        objects = open_objects(self.settings)
+        objects.put(f"{folder}/video.mp4", self.video, content_type="video/mp4")
+        objects.put(f"{folder}/thumbnail.webp", b"thumbnail", content_type="image/webp")
+        objects.put(f"{folder}/spritesheet.webp", b"spritesheet", content_type="image/webp")
+        return JobResult(
+            video_key=f"{folder}/video.mp4",
+            thumbnail_key=f"{folder}/thumbnail.webp",
+            spritesheet_key=f"{folder}/spritesheet.webp",
+            size_bytes=len(self.video),
+            attention="replayed" if spec.recipe.source else "none",
+            seconds=0.1,
+        )

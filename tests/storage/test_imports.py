@@ -1,0 +1,19 @@
+"""The arrows of the house: storage stands on schemas alone, and stays light."""
+
+import subprocess
+import sys
+
+FOREIGN = ("torch", "ray", "fastapi", "diffusers", "service", "workers", "numpy")
+IMPORT_ALL = f"""
+import pkgutil, sys, storage
+for module in pkgutil.iter_modules(storage.__path__):
+    __import__(f"storage.{{module.name}}")
+print([name for name in {FOREIGN} if name in sys.modules])
+"""
+
+
+def test_storage_imports_nothing_heavy() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL], capture_output=True, check=True, text=True
+    )
+    assert ran.stdout == "[]\n"

@@ -1,0 +1,158 @@
+"""Loading: what is refused and how clearly; the card; the fingerprint; LoRA by name."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig
+
+from schemas.errors import InvalidRequest
+from schemas.recipes import Recipe
+from tests import tiny
+from tests.workers.attention.conftest import Bench
+from workers.model_settings import LoraSettings, ModelSettings
+from workers.pipelines import ModelLoadError, load_model
+
+
+@pytest.fixture
+def wan_folder(tmp_path: Path) -> Path:
+    tiny.wan().save_pretrained(tmp_path / "wan", safe_serialization=True)
+    return tmp_path / "wan"
+
+
+def _load(folder: Path, **settings: Any) -> Any:
+    return load_model(ModelSettings(id="tiny", path=str(folder), dtype="float32", **settings))
+
+
+def _edit_index(folder: Path, **changes: Any) -> None:
+    index = folder / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | changes))
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=r"model 'tiny': there is no folder .*nowhere"):
+        _load(tmp_path / "nowhere")
+
+
+def test_a_folder_that_is_no_pipeline(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=r"no readable model_index\.json"):
+        _load(tmp_path)
+
+
+def test_a_pipeline_that_is_not_served(wan_folder: Path) -> None:
+    _edit_index(wan_folder, _class_name="StableDiffusionPipeline")
+    with pytest.raises(ModelLoadError, match="'StableDiffusionPipeline' is not served; served are"):
+        _load(wan_folder)
+
+
+@pytest.mark.parametrize("library", ["evil_package", "pipeline", "os"])
+def test_code_from_elsewhere_is_refused(wan_folder: Path, library: str) -> None:
+    """Neither a package of anyone's nor a Python file in the folder is imported."""
+    (wan_folder / "pipeline.py").write_text("raise SystemExit('ran')")
+    _edit_index(wan_folder, vae=[library, "AutoencoderKLWan"])
+    with pytest.raises(ModelLoadError, match=f"component 'vae' comes from '{library}'"):
+        _load(wan_folder)
+
+
+def test_weights_that_are_no_safetensors_are_refused(wan_folder: Path) -> None:
+    weights = wan_folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(ModelLoadError, match="does not load"):
+        _load(wan_folder)
+
+
+def test_damaged_weights_are_refused(wan_folder: Path) -> None:
+    weights = wan_folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelLoadError, match="does not load"):
+        _load(wan_folder)
+
+
+def test_fused_projections_only_where_they_are_used(tmp_path: Path) -> None:
+    from tests.workers.families.builders_cross import allegro
+
+    allegro().save_pretrained(tmp_path, safe_serialization=True)
+    with pytest.raises(ModelLoadError, match="allegro has no fused projections"):
+        _load(tmp_path, fuse_projections=True)
+
+
+def test_the_folder_says_its_own_defaults_and_settings_win(wan_folder: Path) -> None:
+    (wan_folder / "retake.json").write_text('{"width": 64, "height": 48, "fps": 12}')
+    card = _load(wan_folder).card
+    assert (card.default_size, card.fps.default, card.licence) == ("64x48", 12, "apache-2.0")
+    card = _load(wan_folder, defaults={"width": 96, "licence": "mit"}).card
+    assert (card.default_size, card.fps.default, card.licence) == ("96x48", 12, "mit")
+    assert card.grid.vae_stride == (4, 8, 8)
+    assert card.width_range.step == 16
+
+
+def test_the_fingerprint_follows_what_changes_numbers(wan_folder: Path) -> None:
+    first = _load(wan_folder).card
+    assert _load(wan_folder).card.fingerprint == first.fingerprint
+    assert _load(wan_folder, defaults={"fps": 3}).card.fingerprint == first.fingerprint
+    others = [
+        load_model(ModelSettings(id="tiny", path=str(wan_folder), dtype="bfloat16")).card,
+        _load(wan_folder, fuse_projections=True).card,
+        _load(wan_folder, attention_backend="_native_math").card,
+    ]
+    scheduler = wan_folder / "scheduler" / "scheduler_config.json"
+    values = json.loads(scheduler.read_text())
+    scheduler.write_text(json.dumps(values | {"flow_shift": 5.0}))
+    others.append(_load(wan_folder).card)
+    scheduler.write_text(json.dumps(values))
+    weights = wan_folder / "vae" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    others.append(_load(wan_folder).card)
+    assert len({card.fingerprint for card in [first, *others]}) == 6
+
+
+@pytest.fixture
+def with_lora(wan_folder: Path, tmp_path: Path) -> Bench:
+    """A model that knows one LoRA, on queries, keys and values of self-attention."""
+    pipeline = tiny.wan()
+    pipeline.transformer.add_adapter(
+        LoraConfig(r=2, target_modules=["attn1.to_q", "attn1.to_k", "attn1.to_v"])
+    )
+    torch.manual_seed(1)
+    state = {
+        name.replace(".default", ""): torch.randn_like(weight)
+        for name, weight in pipeline.transformer.state_dict().items()
+        if "lora_" in name
+    }
+    type(pipeline).save_lora_weights(tmp_path / "lora", transformer_lora_layers=state)
+    loras = {"sketch": LoraSettings(path=str(tmp_path / "lora"))}
+    model = load_model(
+        ModelSettings(
+            id="tiny",
+            path=str(wan_folder),
+            dtype="float32",
+            loras=loras,
+            defaults=tiny.DEFAULTS,
+        )
+    )
+    return Bench(model)
+
+
+def test_lora_by_name(with_lora: Bench, bench: Bench) -> None:
+    """Unnamed it changes nothing; named it does; own maps give a run with it back."""
+    assert with_lora.model.card.loras == ("sketch",)
+    plain = with_lora.recipe("a car")
+    assert torch.equal(with_lora.latents_of(plain), bench.latents_of(bench.recipe("a car")))
+    worn = with_lora.recipe("a car", loras=(("sketch", 0.8),))
+    latents = with_lora.latents_of(worn)
+    assert not torch.equal(latents, with_lora.latents_of(plain))
+    maps, captured = with_lora.captured(worn, "hidden")
+    assert torch.equal(captured, latents)
+    again = with_lora.edit(worn, "a car")
+    assert torch.equal(with_lora.latents_of(again, transfer_from=maps), latents)
+    assert worn.key("p") != plain.key("p")
+
+
+def test_an_unknown_lora_is_refused(with_lora: Bench) -> None:
+    recipe: Recipe = with_lora.recipe("a car", loras=(("paint", 1.0),))
+    with pytest.raises(InvalidRequest, match="loras: 'paint' is not known; known is sketch"):
+        with_lora.latents_of(recipe)

@@ -1,0 +1,104 @@
+"""Presets, budgets and sizes, by arithmetic alone."""
+
+import pytest
+
+from schemas.attention import CaptureSpec, StepRange, TransferSpec
+from schemas.errors import InvalidRequest
+from schemas.models import IntRange, LatentGrid, ModelCard
+from schemas.recipes import Generation, Recipe
+from schemas.selection import (
+    apply_preset,
+    form_bytes,
+    forms_of,
+    resolve_capture,
+    resolve_transfer,
+)
+
+ANY = IntRange(minimum=1, maximum=10_000, default=16)
+WAN_1_3B = ModelCard(
+    id="wan", family="wan", fingerprint="f", revision="r", dtype="bfloat16", licence="apache-2.0",
+    default_size="832x480", width_range=ANY, height_range=ANY, max_pixels=1 << 30, num_frames=ANY,
+    num_inference_steps=ANY, fps=ANY, guidance_scale=5.0, layers=30, heads=12, width=1536,
+    grid=LatentGrid(vae_stride=(4, 8, 8), patch=(1, 2, 2)), latent_channels=16,
+)  # fmt: skip
+RUN = Generation(
+    model="wan", fingerprint="f", prompt="a", negative_prompt="", seed=0, width=832, height=480,
+    num_frames=81, num_inference_steps=50, guidance_scale=5.0, fps=16,
+)  # fmt: skip
+SOURCE = Recipe(generation=RUN)
+
+
+def _edit(**transfer: object) -> Recipe:
+    return Recipe(generation=RUN, source=SOURCE, transfer=TransferSpec.model_validate(transfer))
+
+
+@pytest.mark.parametrize(
+    ("form", "gigabytes"), [("dense", 77_300), ("qk", 604), ("hidden", 302), ("latents", 0.21)]
+)
+def test_sizes_are_the_notes_own(form: str, gigabytes: float) -> None:
+    """Wan2.1-1.3B, 832x480, 81 frames, 50 steps, two branches, 16 bit."""
+    everything = resolve_capture(CaptureSpec(), WAN_1_3B, SOURCE)
+    size = form_bytes(form, everything, WAN_1_3B, RUN)  # type: ignore[arg-type]  # parametrised
+    assert size / 1e9 == pytest.approx(gigabytes, rel=0.01)
+
+
+def test_a_budget_chooses_the_form() -> None:
+    def chosen(max_bytes: float) -> str:
+        spec = CaptureSpec(form=None, max_bytes=int(max_bytes))
+        return resolve_capture(spec, WAN_1_3B, SOURCE).form
+
+    assert chosen(400e9) == "hidden"
+    assert chosen(100e9) == "latents"
+    with pytest.raises(InvalidRequest, match="needed is 209"):
+        chosen(1e6)
+
+
+def test_latents_keep_all() -> None:
+    spec = CaptureSpec(form="latents", layers=(3,), steps=(1,), branches=("cond",))
+    plan = resolve_capture(spec, WAN_1_3B, SOURCE)
+    assert (len(plan.layers), len(plan.steps), plan.branches) == (30, 50, ("cond", "uncond"))
+
+
+def test_what_an_edits_attention_fits_into() -> None:
+    assert forms_of(WAN_1_3B, SOURCE) == ("hidden", "qk", "latents")
+    assert forms_of(WAN_1_3B, _edit()) == ("hidden", "qk")
+    assert forms_of(WAN_1_3B, _edit(strength=0.5)) == ("qk",)
+    assert forms_of(WAN_1_3B, _edit(heads=[0])) == ("qk",)
+    assert forms_of(WAN_1_3B, _edit(heads=list(range(12)))) == ("hidden", "qk")
+
+
+def test_a_preset_is_written_out_and_what_is_named_wins() -> None:
+    restyle = apply_preset(TransferSpec(preset="restyle"), 50)
+    assert (restyle.preset, restyle.steps) == (None, StepRange(stop=25))
+    own = apply_preset(TransferSpec(preset="restyle", steps=(3,), strength=0.5), 50)
+    assert (own.steps, own.strength) == ((3,), 0.5)
+    assert apply_preset(TransferSpec(preset="recolour"), 50).branches == ("cond",)
+    assert apply_preset(restyle, 50) == restyle
+
+
+@pytest.mark.parametrize(
+    ("spec", "param", "allowed"),
+    [
+        ({"layers": [30]}, "transfer.layers", "0 to 29"),
+        ({"steps": [50]}, "transfer.steps", "0 to 49"),
+        ({"steps": {"start": 10, "stop": 60}}, "transfer.steps", "0 to 49"),
+        ({"heads": [12]}, "transfer.heads", "0 to 11"),
+    ],
+)
+def test_ranges_are_checked(spec: dict[str, object], param: str, allowed: str) -> None:
+    with pytest.raises(InvalidRequest, match=allowed) as refused:
+        resolve_transfer(TransferSpec.model_validate(spec), WAN_1_3B, RUN)
+    assert refused.value.param == param
+
+
+def test_a_branch_that_the_run_has_not() -> None:
+    unguided = RUN.model_copy(update={"guidance_scale": 1.0})
+    with pytest.raises(InvalidRequest, match=r"transfer\.branches: 'uncond' .* allowed is cond"):
+        resolve_transfer(TransferSpec(branches=("uncond",)), WAN_1_3B, unguided)
+
+
+def test_a_ramp_is_linear_over_the_transferred_steps() -> None:
+    spec = TransferSpec(steps=(10, 20, 30), strength=1.0, strength_end=0.0)
+    resolved = resolve_transfer(spec, WAN_1_3B, RUN)
+    assert [resolved.strength_at(step) for step in resolved.steps] == [1.0, 0.5, 0.0]
+    assert not resolved.whole

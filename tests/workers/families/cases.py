@@ -1,0 +1,106 @@
+"""The pipelines that conformance runs on: at least one of every family in the registry."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from schemas.recipes import Recipe
+from tests.workers.attention.conftest import Bench
+from tests.workers.families import builders_cross, builders_joint, builders_wan
+from workers.families.registry import FAMILIES
+from workers.model_settings import CardDefaults, ModelSettings
+from workers.pipelines import LoadedModel, prepare
+
+
+@dataclass(frozen=True)
+class Case:
+    """``without``: what the family cannot do, and why; the suite skips it and docs/models.md says
+    it. ``joint``: text is in the same attention map as the video."""
+
+    name: str
+    build: Callable[[], Any]
+    frames: int = 9
+    size: int = 32
+    joint: bool = False
+    without: dict[str, str] = field(default_factory=dict)
+
+    def load(self, folder: Path, **settings: Any) -> LoadedModel:
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
+        pipeline = self.build()
+        defaults = CardDefaults(
+            width=self.size,
+            height=self.size,
+            num_frames=self.frames,
+            num_inference_steps=2,
+            guidance_scale=4.0,
+            max_width=256,
+            max_height=256,
+            max_frames=33,
+        )
+        values: dict[str, Any] = {"id": "tiny", "path": str(folder), "dtype": "float32"}
+        values |= {"defaults": defaults, **settings}
+        family = FAMILIES[type(pipeline).__name__]
+        return prepare(pipeline, family, ModelSettings(**values), folder)
+
+
+@dataclass
+class Runs(Bench):
+    """A bench that remembers plain runs and captures: every check starts from the same ones."""
+
+    case: Case | None = None
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def source(self) -> Recipe:
+        return self.recipe("a car")
+
+    def plain(self, prompt: str) -> torch.Tensor:
+        if prompt not in self.kept:
+            self.kept[prompt] = self.latents_of(self.recipe(prompt))
+        latents: torch.Tensor = self.kept[prompt]
+        return latents
+
+    def maps(self, form: Any) -> Any:
+        key = f"maps {form}"
+        if key not in self.kept:
+            self.kept[key] = self.captured(self.source, form)[0]
+        return self.kept[key]
+
+    def edited(self, form: Any = "hidden", **transfer: Any) -> torch.Tensor:
+        key = f"edit {form} {sorted(transfer.items())}"
+        if key not in self.kept:
+            edit = self.edit(self.source, "some dog", **transfer)
+            self.kept[key] = self.latents_of(edit, transfer_from=self.maps(form), form=form)
+        latents: torch.Tensor = self.kept[key]
+        return latents
+
+
+LINEAR = {"transfer": "linear attention: there is no softmax map"}
+BY_ROW = {"one graph": "its own code for text of any length breaks the graph"}
+LTX2 = {"compiled": "works, but recompiles for each kind of guidance, too long for this suite"}
+
+CASES = (
+    Case("wan", builders_wan.wan),
+    Case("wan-a14b", builders_wan.wan_a14b),
+    Case("hunyuan-video", builders_joint.hunyuan_video, joint=True),
+    Case("cogvideox", builders_joint.cogvideox, joint=True),
+    Case("cogvideox-1.5", builders_joint.cogvideox15, joint=True),
+    Case("mochi", builders_cross.mochi, frames=7, joint=True, without=BY_ROW),
+    Case("hunyuan-video-1.5", builders_joint.hunyuan_video15, frames=3, size=16, joint=True),
+    Case("ltx", builders_cross.ltx, size=64),
+    Case("ltx-2", builders_cross.ltx2, frames=3, without=LTX2),
+    Case("skyreels-v2", builders_wan.skyreels_v2),
+    Case("kandinsky-5", builders_cross.kandinsky5),
+    Case("allegro", builders_cross.allegro, frames=8),
+    Case("latte", builders_cross.latte, frames=4, size=8),
+    Case("cosmos", builders_cross.cosmos),
+    Case("easyanimate", builders_joint.easyanimate, joint=True),
+    Case("motif-video", builders_wan.motif_video, joint=True),
+    Case("helios", builders_wan.helios, frames=33),
+    Case("anyflow", builders_wan.anyflow),
+    Case("sana-video", builders_wan.sana_video, without=LINEAR),
+)

@@ -1,0 +1,1 @@
+"""Looking at attention: pictures of maps that are never formed."""

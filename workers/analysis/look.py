@@ -1,0 +1,150 @@
+"""Getting a map's queries and keys: one step of the stock pipeline, with the source's put in.
+
+From a stored artifact of form hidden or qk, the pipeline makes its first step with the stored
+tensors of the wanted one in their place; the attention call then has exactly the source's queries
+and keys, rotary embedding included, whatever the family. Without one, the video is made again up
+to the wanted step.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from schemas.artifacts import Needed
+from schemas.attention import Form, TransferSpec
+from schemas.errors import InvalidRequest, Unsupported
+from schemas.recipes import Recipe
+from workers.analysis.heatmap import Place, pooled_map
+from workers.attention.maps import Address, MapSource
+from workers.attention.tap import Tap
+from workers.denoise import StepInfo
+from workers.generate import generate
+from workers.pipelines import LoadedModel
+
+STORED_FORMS: tuple[Form, ...] = ("hidden", "qk")
+
+
+class Seen(Exception):
+    """Raised behind the step that was looked at: the rest of the video is not wanted."""
+
+
+class AtStep:
+    """``source``'s tensors of one step, whatever step is asked for."""
+
+    def __init__(self, source: MapSource, step: int) -> None:
+        self._source, self._step = source, step
+
+    def get(self, address: Address, name: str) -> Tensor:
+        return self._source.get(address._replace(step=self._step), name)
+
+
+class Look(TorchFunctionMode):
+    """While entered, pools the map of ``place`` when the attention at it is computed."""
+
+    def __init__(self, tap: Tap, place: Place, bins: int) -> None:
+        super().__init__()
+        self.pooled: Tensor | None = None
+        self._tap, self._place, self._bins = tap, place, bins
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is F.scaled_dot_product_attention:
+            self._look(*args[:2], **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+    def _look(self, query: Tensor, key: Tensor, **options: Any) -> None:
+        """``query``, ``key``: (B, H, N', d), the batch as ``Run`` lays it out."""
+        run, place = self._tap.current, self._place
+        if run is None or run.inside is None or self.pooled is not None:
+            return
+        here = (run.step, run.inside.layer) == (place.step, place.layer)
+        if not here or place.branch not in run.here or len(query) % run.batch:
+            return
+        size = len(query) // run.batch
+        last = (run.here.index(place.branch) + 1) * len(run.rows) * size - size
+        scale = options.get("scale")
+        self.pooled = pooled_map(
+            query[last, place.head],
+            key[last, place.head],
+            scale=query.shape[-1] ** -0.5 if scale is None else scale,
+            bins=self._bins,
+            video=run.inside.rows(run.tokens, query.shape[2]),
+        )
+
+
+def check_place(model: LoadedModel, recipe: Recipe, place: Place) -> None:
+    """Raise InvalidRequest for a map that the run of ``recipe`` does not have."""
+    generation, card = recipe.generation, model.card
+    limits = {
+        "step": generation.num_inference_steps,
+        "layer": card.layers,
+        "head": card.heads,
+    }
+    for name, limit in limits.items():
+        value = getattr(place, name)
+        if not 0 <= value < limit:
+            raise InvalidRequest(f"{name}: {value} is not one of 0 to {limit - 1}", param=name)
+    branches = model.family.branches(generation.guidance_scale)
+    if place.branch not in branches:
+        allowed = ", ".join(branches)
+        raise InvalidRequest(f"branch: {place.branch!r} is not one of {allowed}", param="branch")
+
+
+def needed_for(place: Place) -> Needed:
+    """What a stored artifact must hold for ``look_at``."""
+    return Needed(frozenset({place.layer}), frozenset({place.step}), frozenset({place.branch}))
+
+
+def look_at(
+    model: LoadedModel,
+    recipe: Recipe,
+    place: Place,
+    *,
+    bins: int = 512,
+    stored: MapSource | None = None,
+    form: Form = "hidden",
+) -> Tensor:
+    """The pooled map of ``place`` in the run of ``recipe``: (b, b) fp32.
+
+    ``stored``: its artifact, in ``form`` hidden or qk; without it the video is made again up to
+    the step. Raises InvalidRequest, Unsupported, ArtifactMissing, ArtifactCorrupt.
+    """
+    check_place(model, recipe, place)
+    if stored is None or form not in STORED_FORMS:
+        if recipe.source is not None:
+            raise Unsupported("an edit's map can only be shown from its stored attention")
+        return _looked(model, recipe, place, bins)
+    transfer = TransferSpec(layers=(place.layer,), steps=(0,), branches=(place.branch,))
+    edit = Recipe(generation=recipe.generation, source=recipe, transfer=transfer)
+    return _looked(
+        model,
+        edit,
+        place._replace(step=0),
+        bins,
+        transfer_from=AtStep(stored, place.step),
+        form=form,
+    )
+
+
+def _looked(model: LoadedModel, recipe: Recipe, place: Place, bins: int, **options: Any) -> Tensor:
+    def after_step(info: StepInfo) -> None:
+        if info.step >= place.step:
+            raise Seen
+
+    look = Look(model.tap, place, bins)
+    try:
+        with look:
+            generate(model, recipe, on_step=after_step, **options)
+    except Seen:
+        pass
+    if look.pooled is None:
+        raise Unsupported("this model's attention kernel does not show its queries and keys")
+    return look.pooled

@@ -1,0 +1,1 @@
+"""Attention artifacts: tensors to objects and back, streamed beside the denoising."""

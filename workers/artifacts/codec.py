@@ -1,0 +1,109 @@
+"""Codecs: rows of a tensor to bytes and back.
+
+Arrays are (rows, width) in C order, of unsigned integers as wide as the dtype (numpy has no
+bfloat16). A codec's number of version goes into each frame; every version ever written stays
+readable (tests/workers/artifacts/golden). Encoders and decoders run in threads beside the
+denoising and give up the GIL in all that takes time.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.artifacts import ITEM_BYTES, Dtype, Frame
+from schemas.attention import CodecName
+from schemas.errors import ArtifactCorrupt
+from workers.artifacts.entropy import Data, compress, decompress
+from workers.artifacts.int8 import Int8, finite
+from workers.artifacts.zipnn import ZipNN
+
+Array = NDArray[Any]
+FLOATS: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")
+
+
+class Codec(Protocol):
+    version: int
+
+    def encode(self, rows: Array, dtype: Dtype) -> list[Data]:
+        """Pieces to be joined; none is a view of ``rows``, whose memory is used again."""
+
+    def decode(self, data: memoryview, out: Array, dtype: Dtype) -> None:
+        """Fill ``out``; raises ArtifactCorrupt."""
+
+
+class Raw:
+    version = 1
+
+    def encode(self, rows: Array, dtype: Dtype) -> list[Data]:
+        return [rows.tobytes()]
+
+    def decode(self, data: memoryview, out: Array, dtype: Dtype) -> None:
+        if len(data) != out.nbytes:
+            raise ArtifactCorrupt(f"a raw frame has {len(data)} bytes in place of {out.nbytes}")
+        out.reshape(-1).view(np.uint8)[:] = np.frombuffer(data, np.uint8)
+
+
+class Zstd:
+    version = 1
+
+    def encode(self, rows: Array, dtype: Dtype) -> list[Data]:
+        return [compress(rows.reshape(-1).view(np.uint8))]
+
+    def decode(self, data: memoryview, out: Array, dtype: Dtype) -> None:
+        out.reshape(-1).view(np.uint8)[:] = decompress(data, out.nbytes)
+
+
+CODECS: dict[CodecName, Codec] = {"raw": Raw(), "zstd": Zstd(), "zipnn": ZipNN(), "int8": Int8()}
+
+
+class Encoded(NamedTuple):
+    """``crc32c``: over the joined pieces. ``codec``: what was used in the end."""
+
+    pieces: list[Data]
+    size: int
+    crc32c: int
+    codec: CodecName
+    version: int
+
+
+def suited(codec: CodecName, rows: Array, dtype: Dtype) -> CodecName:
+    """``codec``, or the nearest that can hold these values: only finite floats become int8."""
+    if codec in ("zipnn", "int8") and dtype not in FLOATS:
+        return "zstd"
+    if codec == "int8" and not finite(rows, dtype):
+        return "zipnn"
+    return codec
+
+
+def encode(codec: CodecName, rows: Array, dtype: Dtype) -> Encoded:
+    name = suited(codec, rows, dtype)
+    pieces = CODECS[name].encode(rows, dtype)
+    checksum, size = 0, 0
+    for piece in pieces:
+        view = np.frombuffer(piece, np.uint8)  # what the library takes without a copy
+        checksum, size = google_crc32c.extend(checksum, view), size + view.nbytes
+    return Encoded(pieces, size, checksum, name, CODECS[name].version)
+
+
+def decode(frame: Frame, data: memoryview, out: Array) -> None:
+    """``data``, the frame's bytes, into ``out``; raises ArtifactCorrupt.
+
+    The sum is checked first: no decoder sees bytes that nobody wrote. Decoders make no more
+    than ``out`` holds, which the manifest's bounds already allowed.
+    """
+    if (
+        len(data) != frame.size
+        or google_crc32c.value(np.frombuffer(data, np.uint8)) != frame.crc32c
+    ):
+        raise ArtifactCorrupt(
+            f"{frame.name} of step {frame.step}, branch {frame.branch}, layer {frame.layer}: "
+            "the checksum does not match"
+        )
+    codec = CODECS[frame.codec]
+    if frame.codec_version != codec.version:
+        raise ArtifactCorrupt(f"codec {frame.codec} version {frame.codec_version} is not known")
+    if out.nbytes != frame.decoded_bytes or out.itemsize != ITEM_BYTES[frame.dtype]:
+        raise ArtifactCorrupt(f"{frame.name}: the frame does not fit its tensor")
+    codec.decode(data, out, frame.dtype)

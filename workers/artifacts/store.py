@@ -1,0 +1,170 @@
+"""The artifacts of all projects, as one worker sees them: write, find, read, quarantine."""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from schemas.artifacts import CapturePlan, Manifest, Needed, manifests_folder, parse_manifest
+from schemas.errors import ArtifactCorrupt, ArtifactMissing, ArtifactTooNew
+from schemas.recipes import Recipe
+from storage.objects import ObjectMissing, ObjectStore, ObjectStoreError
+from workers.artifacts.choice import Measured, StepClock, soonest
+from workers.artifacts.publish import Target, published
+from workers.artifacts.reader import ArtifactReader
+from workers.artifacts.recycle import Recycler
+from workers.artifacts.register import CaptureLease, Pin, Register
+from workers.artifacts.settings import ArtifactSettings
+from workers.artifacts.tiers import Blocks, DiskBlocks, HostBlocks, ObjectBlocks
+from workers.artifacts.writer import ArtifactWriter
+
+log = logging.getLogger("retake.artifacts")
+
+
+class ArtifactStore:
+    """Thread-safe; one per worker process, for its caches."""
+
+    def __init__(
+        self,
+        objects: ObjectStore,
+        settings: ArtifactSettings,
+        register: Register | None = None,
+    ) -> None:
+        self._register = register
+        self.settings = settings
+        self.corrupt = 0  # artifacts found damaged, since the start
+        self._objects = objects
+        self._measured = Measured()
+        self._memory = Recycler(settings.window_bytes // 2)
+        blocks: Blocks = ObjectBlocks(objects, self._memory, self._measured)
+        if settings.disk_cache_bytes and settings.disk_cache_folder:
+            folder = Path(settings.disk_cache_folder)
+            blocks = DiskBlocks(blocks, folder, settings.disk_cache_bytes)
+        self._blocks: Blocks = HostBlocks(blocks, settings.host_cache_bytes)
+
+    def open_writer(
+        self,
+        *,
+        project: str,
+        recipe: Recipe,
+        plan: CapturePlan,
+        grid: tuple[int, int, int],
+        expires_at: int | None = None,
+        video_id: str = "",
+    ) -> ArtifactWriter:
+        """A sink for one capture, for ``video_id``. ``grid``: tokens as (frames, rows, columns).
+
+        ``expires_at``: None for what the settings say. Where the same is kept already, or is being
+        captured for another video, the writer only waits for that.
+        """
+        ttl_s = self.settings.retention_s
+        if expires_at is None and ttl_s is not None:
+            expires_at = int(time.time()) + ttl_s
+        target = Target(project, recipe, plan, grid, expires_at)
+        lease = CaptureLease(project, target.source_key, plan.key(), secrets.token_hex(8))
+        try:
+            elsewhere = published(self._objects, target.key) is not None
+        except ObjectStoreError:
+            elsewhere = False  # the capture will find out, and is not worth the video
+        if not elsewhere and self._register:
+            elsewhere = not self._register.begin_capture(lease)
+
+        def ended(visible: Manifest | None) -> None:
+            if self._register and visible is not None:
+                self._register.published(visible, video_id)
+            if self._register and not elsewhere:
+                self._register.end_capture(lease)
+
+        return ArtifactWriter(
+            self._objects,
+            self.settings,
+            target,
+            clock=StepClock(self._measured, recipe.generation),
+            elsewhere=elsewhere,
+            ended=ended,
+        )
+
+    def find(self, project: str, source_key: str, needed: Needed) -> Manifest | None:
+        """The artifact that an edit is best made from, or None: then the source is replayed."""
+        now = time.time()
+        usable = []
+        for info in self._objects.list(manifests_folder(project, source_key)):
+            manifest = self._read(info.key)
+            if manifest is not None and manifest.covers(needed) and not manifest.expired(now):
+                usable.append(manifest)
+        if not usable:
+            return None
+        return soonest(usable, needed, self._measured)
+
+    def open_reader(
+        self, manifest: Manifest, needed: Needed, device: torch.device, *, video_id: str = ""
+    ) -> ArtifactReader:
+        """A source for the edit ``video_id``; until it is closed, retention leaves it alone.
+
+        Raises ArtifactCorrupt, and ArtifactMissing for what was deleted since it was found.
+        """
+        closed: Callable[[], None] = _nothing
+        if self._register:
+            pin = Pin(manifest.project, manifest.source_key, secrets.token_hex(8))
+            if not self._register.pin(pin):
+                raise ArtifactMissing("the artifact is being deleted")
+            closed = partial(self._register.unpin, pin)
+            self._register.used(manifest, video_id)
+        try:
+            return ArtifactReader(
+                self._blocks,
+                self._memory,
+                manifest,
+                needed,
+                device,
+                self.settings,
+                measured=self._measured,
+                damaged=self.quarantine,
+                closed=closed,
+            )
+        except ArtifactCorrupt:
+            closed()
+            self.quarantine(manifest)
+            raise
+
+    def quarantine(self, manifest: Manifest) -> None:
+        """Take a damaged artifact out of sight; its packs are kept for a look until collected."""
+        self._set_aside(manifest.key)
+        if self._register:
+            self._register.lost(manifest)
+
+    def _read(self, key: str) -> Manifest | None:
+        try:
+            manifest = parse_manifest(self._objects.get(key))
+        except ObjectMissing:
+            return None  # deleted since it was listed
+        except ArtifactTooNew as error:
+            log.warning("artifact=%s left alone: %s", key, error.message)
+            return None
+        except ArtifactCorrupt as error:
+            log.error("artifact=%s corrupt: %s", key, error.message)
+            self._set_aside(key)
+            return None
+        if manifest.key != key:
+            log.error("artifact=%s names another place than its own", key)
+            self._set_aside(key)
+            return None
+        return manifest
+
+    def _set_aside(self, key: str) -> None:
+        self.corrupt += 1
+        try:
+            self._objects.put(f"quarantine/{key}", self._objects.get(key))
+            self._objects.delete(key)
+        except ObjectMissing:
+            return  # another worker was first
+        except ObjectStoreError as error:
+            log.warning("artifact=%s not set aside: %s", key, type(error).__name__)
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,95 @@
+"""Where a run is: its step, its call, and the branches that the call computes.
+
+Steps count the iterations of the denoising loop, never the scheduler's own steps or timesteps:
+some schedulers step twice an iteration, and some have a time for each frame.
+"""
+
+from typing import Any
+
+from torch import nn
+
+from schemas.attention import Branch
+from workers.attention.sites import Axis, Site
+
+
+class AttentionMissed(RuntimeError):
+    """A layer was skipped or never reached its hooks: the video would be silently wrong."""
+
+
+class Position:
+    """``branches``: those of a step, in the order of its calls, or of its batch if ``batched``.
+
+    ``extra_calls``: how many more a step may make; they are left alone. ``row_count``: how many
+    videos are made together.
+    """
+
+    def __init__(
+        self,
+        *,
+        total_steps: int,
+        branches: tuple[Branch, ...],
+        batched: bool,
+        extra_calls: int,
+        row_count: int,
+    ) -> None:
+        self.total_steps = total_steps
+        self.branches = branches
+        self.batched = batched
+        self.expected = 1 if batched else len(branches)
+        self.extra_calls = extra_calls
+        self.row_count = row_count
+        self.step = 0
+        self.calls = 0
+        self.here: tuple[Branch, ...] = ()
+        self.module: nn.Module | None = None
+        self.inputs: dict[str, Any] = {}
+        self.visits: dict[tuple[int, Axis], int] = {}
+
+    def begin_call(self, module: nn.Module, inputs: dict[str, Any]) -> None:
+        """A transformer is called: the branches that it computes follow from its place."""
+        if self.calls >= self.expected + self.extra_calls or self.step >= self.total_steps:
+            raise AttentionMissed(
+                f"call {self.calls + 1} of step {self.step}; expected are {self.expected} calls "
+                f"in each of {self.total_steps} steps"
+            )
+        if self.calls >= self.expected:
+            self.here = ()
+        else:
+            self.here = self.branches if self.batched else (self.branches[self.calls],)
+        self.calls += 1
+        self.module, self.inputs = module, inputs
+        self.visits.clear()
+        self.forget()
+
+    def end_call(self, sites: list[Site]) -> None:
+        """The call is over: every layer must have shown both its query and its key once."""
+        self.module, self.inputs = None, {}
+        self.forget()
+        for site in sites:
+            for axis in ("q", "k"):
+                visits = self.visits.get((site.layer, axis), 0)
+                if visits != 1:
+                    raise AttentionMissed(
+                        f"layer {site.layer} ({site.path}) showed its {axis} {visits} times "
+                        f"in step {self.step}, not once"
+                    )
+
+    def end_step(self) -> None:
+        if self.calls < self.expected:
+            raise AttentionMissed(
+                f"step {self.step} made {self.calls} transformer calls, not {self.expected}"
+            )
+        self.step += 1
+        self.calls = 0
+
+    @property
+    def batch(self) -> int:
+        """How many videos and branches this call computes together."""
+        return len(self.here) * self.row_count
+
+    def visit(self, site: Site, axis: Axis) -> None:
+        """A projection of ``site`` is called."""
+        self.visits[site.layer, axis] = self.visits.get((site.layer, axis), 0) + 1
+
+    def forget(self) -> None:
+        """Let go of what was held for one layer."""

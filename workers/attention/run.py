@@ -1,0 +1,280 @@
+"""The state of one run: what is exchanged and kept, and where.
+
+A batch is laid out as [branch 0 rows, branch 1 rows, …]; ``rows`` are the videos made together:
+one, or in a replay the source, then its edit, then an edit of that, each taking its attention
+from the row above.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from schemas.attention import Branch, Form
+from schemas.errors import ArtifactCorrupt
+from workers.attention.maps import Address, MapSink, MapSource
+from workers.attention.position import Position
+from workers.attention.sites import Axis, Site, heads_view, like, split_heads
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What the last row leaves in ``sink``."""
+
+    form: Form
+    layers: frozenset[int]
+    steps: frozenset[int]
+    branches: frozenset[Branch]
+    sink: MapSink
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What a row takes, and where: ``source`` None is the row above, in the same batch.
+
+    ``form``: of what the source yields (a rerun of stored latents yields ``hidden``).
+    ``strength``: of a step, 0 to 1. ``source_branch``: None takes each branch from its own.
+    """
+
+    form: Form
+    layers: frozenset[int]
+    steps: frozenset[int]
+    branches: frozenset[Branch]
+    strength: Callable[[int], float]
+    source: MapSource | None = None
+    heads: tuple[int, ...] | None = None
+    source_branch: Branch | None = None
+
+
+# Where a transfer acts: on a projection's input, on queries and keys, or on the softmax map
+Level = Literal["input", "place", "map"]
+
+
+class Move(NamedTuple):
+    """One exchange: ``part`` of the batch takes ``strength`` of what ``address`` names.
+
+    ``above``: the part that is copied where the transfer has no source.
+    """
+
+    part: slice
+    above: slice
+    address: Address
+    transfer: Transfer
+    strength: float
+
+
+class Run(Position):
+    """What the hooks ask: ``tokens`` are the video's, N of the grid (F, H, W)."""
+
+    def __init__(
+        self,
+        *,
+        total_steps: int,
+        branches: tuple[Branch, ...],
+        batched: bool,
+        tokens: int,
+        extra_calls: int = 0,
+        capture: Capture | None = None,
+        rows: tuple[Transfer | None, ...] = (None,),
+    ) -> None:
+        super().__init__(
+            total_steps=total_steps,
+            branches=branches,
+            batched=batched,
+            extra_calls=extra_calls,
+            row_count=len(rows),
+        )
+        self.tokens = tokens
+        self.capture = capture
+        self.rows = rows
+        self.inside: Site | None = None
+        self.seen = 0  # rows of the batch whose attention was computed in ``inside``
+        self._held: tuple[Tensor, Tensor] | None = None
+        self._fetched: dict[tuple[int, Address, str], Tensor] = {}
+
+    @property
+    def uses_places(self) -> bool:
+        """Whether anything may happen behind the projections, where queries and keys are."""
+        if self.capture is not None and self.capture.form == "qk":
+            return True
+        return any(row is not None and _mixes(row) for row in self.rows)
+
+    def at_input(self, site: Site, axis: Axis, x: Tensor) -> Tensor:
+        """What the projection is to be given instead of ``x`` (B, N', D): maybe ``x`` itself."""
+        self.visit(site, axis)
+        if axis == "k" and self._held is not None and self._held[0] is x:
+            swapped, self._held = self._held[1], None
+            return swapped
+        if axis == "q":
+            self.forget()
+        swapped = self._swap_input(site, x)
+        if axis == "q":
+            if swapped is not x:
+                self._held = x, swapped
+            if self.captures("hidden", site.layer):
+                self.keep(site, "hidden", swapped)
+        return swapped
+
+    def at_place(self, site: Site, axis: Axis, out: Tensor) -> Tensor:
+        """The query or key ``out``, in the processor's layout, mixed with the source's."""
+        view = heads_view(out, site.heads)  # (B, N', H, d)
+        moves = list(self.moves(site.layer, "place", len(view)))
+        if moves:
+            view = view.clone()
+            rows = site.rows(self.tokens, view.shape[1])
+            for move in moves:
+                _mix(view, rows, self._query_or_key(site, axis, move, view, rows), move)
+            out = like(view, out, site.heads)
+        if self.captures("qk", site.layer):
+            self.keep(site, axis, view.flatten(2))
+        return out
+
+    def _swap_input(self, site: Site, x: Tensor) -> Tensor:
+        moves = list(self.moves(site.layer, "input", len(x)))
+        if not moves:
+            return x
+        rows = site.rows(self.tokens, x.shape[1])
+        stored = self.stored(moves[0], "hidden", x[moves[0].part, rows])
+        if stored is not None and stored.shape == x.shape:
+            return stored  # a linear only reads its input, so the stored tensor itself may go in
+        swapped = x.clone()
+        for move in moves:
+            stored = self.stored(move, "hidden", swapped[move.part, rows])
+            swapped[move.part, rows] = swapped[move.above, rows] if stored is None else stored
+        return swapped
+
+    def _query_or_key(
+        self, site: Site, axis: Axis, move: Move, view: Tensor, rows: slice
+    ) -> Tensor:
+        """The source's query or key (b, N, H, d), in the dtype of ``view``."""
+        own = view[move.part, rows]
+        if move.transfer.source is None:
+            return view[move.above, rows]
+        if move.transfer.form == "qk":
+            stored = self.stored(move, axis, own.flatten(2))
+            assert stored is not None
+            return split_heads(stored.to(own.dtype), width=own.shape[-1])
+        hidden = self._fetch(move.transfer.source, move.address, "hidden")
+        return split_heads(site.project(axis, hidden).to(own.dtype), width=own.shape[-1])
+
+    def stored(self, move: Move, name: str, own: Tensor) -> Tensor | None:
+        """What the source keeps in the place of ``own``; None: it is the row above."""
+        if move.transfer.source is None:
+            return None
+        stored = self._fetch(move.transfer.source, move.address, name)
+        if stored.shape != own.shape:
+            raise ArtifactCorrupt(
+                f"the source's {name} of step {move.address.step}, layer {move.address.layer} "
+                f"has shape {tuple(stored.shape)}, not {tuple(own.shape)}"
+            )
+        return stored
+
+    def _fetch(self, source: MapSource, address: Address, name: str) -> Tensor:
+        """Each tensor is read once a layer, however many rows and projections want it."""
+        key = (id(source), address, name)
+        if key not in self._fetched:
+            self._fetched[key] = source.get(address, name)
+        return self._fetched[key]
+
+    def forget(self) -> None:
+        self._held = None
+        self._fetched.clear()
+
+    def moves(self, layer: int, level: Level, parts: int) -> Iterator[Move]:
+        """The exchanges of this kind at ``layer`` in this call, on a batch of ``parts``."""
+        if not self.here:
+            return
+        size = parts // self.batch
+        for b, branch in enumerate(self.here):
+            above_level: Level | None = None
+            for r, transfer in enumerate(self.rows):
+                strength = self._strength(transfer, layer, branch)
+                if transfer is None or strength == 0:
+                    above_level = None
+                    continue
+                above_level = _level(transfer, strength, above_level)
+                if above_level != level:
+                    continue
+                from_branch = transfer.source_branch or branch
+                first = (b * len(self.rows) + r) * size
+                above = (self._index(from_branch, b) * len(self.rows) + r - 1) * size
+                yield Move(
+                    part=slice(first, first + size),
+                    above=slice(above, above + size),
+                    address=Address(self.step, from_branch, layer),
+                    transfer=transfer,
+                    strength=strength,
+                )
+
+    def _index(self, branch: Branch, own: int) -> int:
+        return self.here.index(branch) if branch in self.here else own
+
+    def _strength(self, transfer: Transfer | None, layer: int, branch: Branch) -> float:
+        if (
+            transfer is None
+            or layer not in transfer.layers
+            or self.step not in transfer.steps
+            or branch not in transfer.branches
+        ):
+            return 0.0
+        return transfer.strength(self.step)
+
+    def captures(self, form: Form, layer: int) -> bool:
+        capture = self.capture
+        return (
+            capture is not None
+            and bool(self.here)
+            and capture.form == form
+            and layer in capture.layers
+            and self.step in capture.steps
+        )
+
+    def keep(self, site: Site, name: str, tensor: Tensor) -> None:
+        """Give the last row's video tokens, of (B, N', …), to the sink, which copies them."""
+        self.keep_parts(site, name, tensor[:, site.rows(self.tokens, tensor.shape[1])])
+
+    def keep_parts(
+        self, site: Site, name: str, tensor: Tensor, *, first: int = 0, whole: int | None = None
+    ) -> None:
+        """Give the last row of each captured branch to the sink, which copies it.
+
+        ``tensor`` may be a part of the batch of ``whole``, from its place ``first`` on.
+        """
+        assert self.capture is not None
+        size = (whole or len(tensor)) // self.batch
+        for b, branch in enumerate(self.here):
+            end = (b + 1) * len(self.rows) * size - first
+            if branch in self.capture.branches and end - size >= 0 and end <= len(tensor):
+                part = tensor[end - size : end]
+                self.capture.sink.put(Address(self.step, branch, site.layer), name, part)
+
+
+def _mixes(transfer: Transfer) -> bool:
+    """Whether queries and keys are needed, and not only what they are projected from."""
+    if transfer.form == "dense":
+        return False
+    mixed = any(transfer.strength(step) < 1 for step in transfer.steps)
+    return mixed or transfer.heads is not None or transfer.form == "qk"
+
+
+def _level(transfer: Transfer, strength: float, above: Level | None) -> Level:
+    """Where ``transfer`` acts; ``above`` is where the row above takes its own attention."""
+    if transfer.form == "dense":
+        return "map"
+    if strength < 1 or transfer.heads is not None or transfer.form == "qk":
+        return "place"
+    # below a mixed row there is no hidden state that holds its queries and keys
+    return "place" if transfer.source is None and above == "place" else "input"
+
+
+def _mix(view: Tensor, rows: slice, source: Tensor, move: Move) -> None:
+    """Write the mix of ``view``'s own (b, N, H, d) and ``source`` into ``view``."""
+    own = view[move.part, rows]
+    mixed = source if move.strength == 1 else torch.lerp(own, source, move.strength)
+    if move.transfer.heads is None:
+        view[move.part, rows] = mixed
+    else:
+        heads = list(move.transfer.heads)
+        own[:, :, heads] = mixed[:, :, heads]

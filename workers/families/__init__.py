@@ -1,0 +1,1 @@
+"""What differs between video diffusion transformers: one small file each, one registry."""

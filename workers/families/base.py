@@ -1,0 +1,174 @@
+"""A family: what is not to be learnt from a pipeline's own configuration.
+
+Where its self-attention sits, how it calls its transformer, and the defaults of its authors.
+docs/adding-a-family.md says how to write one.
+"""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from schemas.attention import Branch
+from schemas.models import LatentGrid
+from schemas.recipes import Generation
+from workers.attention.sites import Pattern
+
+# diffusers is untyped, and what attributes a pipeline has depends on its class
+Pipeline = Any
+Frames = np.ndarray[Any, np.dtype[np.uint8]]
+
+# what pipelines call their VAE's strides
+TIME_STRIDES = (
+    "vae_scale_factor_temporal",
+    "vae_temporal_compression_ratio",
+    "vae_temporal_scale_factor",
+)
+SPACE_STRIDES = (
+    "vae_scale_factor_spatial",
+    "vae_spatial_compression_ratio",
+    "vae_spatial_scale_factor",
+    "vae_scale_factor",
+)
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """The authors' settings. ``multiple``: of width and height, in pixels; 0: the grid's own."""
+
+    width: int
+    height: int
+    num_frames: int
+    fps: int
+    num_inference_steps: int = 50
+    guidance_scale: float = 5.0
+    negative_prompt: str = ""
+    licence: str = "unknown"
+    max_frames: int = 0
+    multiple: int = 0
+
+
+@dataclass(frozen=True)
+class Family:
+    """One kind of pipeline.
+
+    ``attention``: the self-attention modules of each transformer, in forward order; empty where
+    there is no softmax map (capture and transfer are then refused).
+    ``interleaved``: the blocks of the patterns alternate.
+    ``order``: the branches of a step, in the order of its calls, or of its batch if ``batched``.
+    ``extra_calls``: how many more calls a step may make, for other kinds of guidance; they are
+    neither captured nor changed.
+    ``step_inputs``: the transformer's arguments that change with every step.
+    ``own_inputs``: those that are the same for every prompt: times, sizes.
+    ``causal``: the VAE codes the first frame alone (4k+1 frames), not frames in equal groups.
+    ``fuses``: whether its attention computes with fused projections once they are fused; diffusers
+    fuses others' weights without using them.
+    ``rows``: how many videos one batch may hold; 1 where a prompt's encoding depends on others.
+    ``drops_rows``: whether the pipeline decodes fewer rows than it denoised, if told to.
+    """
+
+    pipeline: str
+    name: str
+    defaults: Defaults
+    attention: tuple[Pattern, ...]
+    interleaved: bool = False
+    batched: bool = False
+    order: tuple[Branch, ...] = ("cond", "uncond")
+    extra_calls: int = 0
+    components: tuple[str, ...] = ("transformer",)
+    step_inputs: tuple[str, ...] = ("hidden_states",)
+    own_inputs: tuple[str, ...] = ("timestep",)
+    channels: str = "in_channels"
+    fuses: bool = False
+    rows: int = 8
+    drops_rows: bool = True
+    causal: bool = True
+    frames_argument: str = "num_frames"
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def transformers_of(self, pipeline: Pipeline) -> list[nn.Module]:
+        """The transformers that are loaded, in the order in which they denoise."""
+        found = [getattr(pipeline, name, None) for name in self.components]
+        return [each for each in found if each is not None]
+
+    def config(self, pipeline: Pipeline) -> Any:
+        """The configuration of the first transformer."""
+        return getattr(pipeline, self.components[0]).config
+
+    def grid(self, pipeline: Pipeline) -> LatentGrid:
+        """How pixels become tokens."""
+        time, space = _first(pipeline, TIME_STRIDES), _first(pipeline, SPACE_STRIDES)
+        config = self.config(pipeline)
+        patch = config.patch_size
+        if isinstance(patch, int):
+            patch = (config.get("patch_size_t") or 1, patch, patch)
+        return LatentGrid(
+            vae_stride=(time, space, space),
+            patch=tuple(patch),
+            frames_offset=int(self.causal),
+        )
+
+    def latent_channels(self, pipeline: Pipeline) -> int:
+        return int(self.config(pipeline)[self.channels])
+
+    def only_frames(self, pipeline: Pipeline) -> int | None:
+        """The one length that the model can do, or None where it can do many."""
+        return None
+
+    def branches(self, guidance_scale: float) -> tuple[Branch, ...]:
+        """The branches of a run, in their order within a step."""
+        return self.order if guidance_scale > 1 else ("cond",)
+
+    def call_arguments(self, rows: Sequence[Generation]) -> dict[str, Any]:
+        """The arguments of the stock pipeline that makes ``rows`` in one batch.
+
+        The noise is drawn on the CPU, so that a seed means the same on every device.
+        """
+        first = rows[0]
+        return {
+            "prompt": [row.prompt for row in rows],
+            "negative_prompt": [row.negative_prompt for row in rows],
+            "width": first.width,
+            "height": first.height,
+            self.frames_argument: first.num_frames,
+            "num_inference_steps": first.num_inference_steps,
+            "guidance_scale": first.guidance_scale,
+            "generator": [torch.Generator("cpu").manual_seed(row.seed) for row in rows],
+            "output_type": "np",
+            **self.arguments,
+        }
+
+    def frames(self, output: Any) -> Frames:
+        """The last row's frames (F, H, W, 3) of what the pipeline returned."""
+        video = np.asarray(output.frames)[-1]
+        frames: Frames = (np.clip(video, 0, 1) * 255).round().astype(np.uint8)
+        return frames
+
+    def before(self, pipeline: Pipeline, generation: Generation) -> None:
+        """Set what is not an argument of the pipeline's call (a guider's scale, say)."""
+
+    def takes_callback(self, pipeline: Pipeline) -> bool:
+        return "callback_on_step_end" in inspect.signature(type(pipeline).__call__).parameters
+
+
+class GuiderFamily(Family):
+    """Pipelines whose guidance is a component of its own, a guider, and no argument."""
+
+    def before(self, pipeline: Pipeline, generation: Generation) -> None:
+        pipeline.guider = pipeline.guider.new(
+            guidance_scale=generation.guidance_scale, enabled=generation.guidance_scale > 1
+        )
+
+    def call_arguments(self, rows: Sequence[Generation]) -> dict[str, Any]:
+        arguments = super().call_arguments(rows)
+        del arguments["guidance_scale"]
+        return arguments
+
+
+def _first(pipeline: Pipeline, names: Sequence[str]) -> int:
+    """The first of these attributes that ``pipeline`` has; 1 where it has none."""
+    return next((int(getattr(pipeline, name)) for name in names if hasattr(pipeline, name)), 1)

@@ -1,0 +1,24 @@
+"""EasyAnimate V5 (arXiv 2405.18991). One batch a step.
+
+Two streams first, then blocks over [text, video].
+"""
+
+from workers.attention.sites import Pattern
+from workers.families.base import Defaults, Family
+
+EASYANIMATE = Family(
+    pipeline="EasyAnimatePipeline",
+    name="easyanimate",
+    attention=(Pattern(r"transformer_blocks\.\d+\.attn1", layout="text_video"),),
+    batched=True,
+    order=("uncond", "cond"),
+    defaults=Defaults(
+        width=512,
+        height=512,
+        num_frames=49,
+        fps=8,
+        num_inference_steps=50,
+        guidance_scale=5.0,
+        licence="apache-2.0",
+    ),
+)

@@ -1,0 +1,26 @@
+"""HunyuanVideo (arXiv 2412.03603). Guidance is embedded: one call a step, one branch.
+
+Its first blocks keep text and video in two streams, its later ones join them as [video, text].
+"""
+
+from workers.attention.sites import Pattern
+from workers.families.base import Defaults, Family
+
+HUNYUAN_VIDEO = Family(
+    pipeline="HunyuanVideoPipeline",
+    name="hunyuan-video",
+    attention=(
+        Pattern(r"transformer_blocks\.\d+\.attn"),
+        Pattern(r"single_transformer_blocks\.\d+\.attn", layout="video_text"),
+    ),
+    order=("cond",),
+    defaults=Defaults(
+        width=1280,
+        height=720,
+        num_frames=129,
+        fps=24,
+        num_inference_steps=50,
+        guidance_scale=6.0,
+        licence="tencent-hunyuan-community",
+    ),
+)

@@ -1,0 +1,36 @@
+"""Latte (arXiv 2401.03048). Blocks over space and over time take turns, one batch a step."""
+
+from workers.attention.sites import Pattern
+from workers.families.base import Defaults, Family, Pipeline
+
+
+class LatteFamily(Family):
+    """Its embedding of time is as long as the videos that it was trained on."""
+
+    def only_frames(self, pipeline: Pipeline) -> int | None:
+        return int(pipeline.transformer.config.video_length)
+
+
+LATTE = LatteFamily(
+    pipeline="LattePipeline",
+    name="latte",
+    attention=(
+        Pattern(r"transformer_blocks\.\d+\.attn1"),
+        Pattern(r"temporal_transformer_blocks\.\d+\.attn1"),
+    ),
+    interleaved=True,
+    batched=True,
+    order=("uncond", "cond"),
+    rows=1,  # it cuts a lone prompt to its length, but pads several
+    frames_argument="video_length",
+    arguments={"clean_caption": False},  # it would need another package, and change the prompt
+    defaults=Defaults(
+        width=512,
+        height=512,
+        num_frames=16,
+        fps=8,
+        num_inference_steps=50,
+        guidance_scale=7.5,
+        licence="apache-2.0",
+    ),
+)

@@ -1,0 +1,22 @@
+"""LTX-Video (arXiv 2501.00103). One batch a step; latents are packed to (B, N, C)."""
+
+from workers.attention.sites import Pattern
+from workers.families.base import Defaults, Family
+
+LTX = Family(
+    pipeline="LTXPipeline",
+    name="ltx",
+    attention=(Pattern(r"transformer_blocks\.\d+\.attn1"),),
+    batched=True,
+    order=("uncond", "cond"),
+    defaults=Defaults(
+        width=704,
+        height=512,
+        num_frames=161,
+        fps=25,
+        num_inference_steps=50,
+        guidance_scale=3.0,
+        licence="ltx-video-open-weights",
+        max_frames=257,
+    ),
+)

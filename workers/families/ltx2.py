@@ -1,0 +1,27 @@
+"""LTX-2: video and audio denoised together. The video's self-attention is what is kept.
+
+Its spatio-temporal and modality guidance call the transformer again; those calls are left alone.
+"""
+
+from workers.attention.sites import Pattern
+from workers.families.base import Defaults, Family
+
+LTX2 = Family(
+    pipeline="LTX2Pipeline",
+    name="ltx-2",
+    attention=(Pattern(r"transformer_blocks\.\d+\.attn1"),),
+    extra_calls=2,
+    batched=True,
+    order=("uncond", "cond"),
+    step_inputs=("hidden_states", "audio_hidden_states"),
+    own_inputs=("timestep", "sigma", "video_coords", "audio_coords"),
+    defaults=Defaults(
+        width=768,
+        height=512,
+        num_frames=121,
+        fps=24,
+        num_inference_steps=40,
+        guidance_scale=4.0,
+        licence="ltx-2-community",
+    ),
+)

@@ -1,0 +1,25 @@
+"""Mochi 1 (Genmo). One batch a step.
+
+Text has projections of its own, and attention runs row by row.
+"""
+
+from workers.attention.sites import Pattern
+from workers.families.base import Defaults, Family
+
+MOCHI = Family(
+    pipeline="MochiPipeline",
+    name="mochi",
+    attention=(Pattern(r"transformer_blocks\.\d+\.attn1"),),
+    batched=True,
+    order=("uncond", "cond"),
+    defaults=Defaults(
+        width=848,
+        height=480,
+        num_frames=85,
+        fps=30,
+        num_inference_steps=64,
+        guidance_scale=4.5,
+        licence="apache-2.0",
+        max_frames=163,
+    ),
+)

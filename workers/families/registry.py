@@ -1,0 +1,43 @@
+"""Every family that is served, by the class name in a pipeline's model_index.json."""
+
+from workers.families.allegro import ALLEGRO
+from workers.families.anyflow import ANYFLOW
+from workers.families.base import Family
+from workers.families.cogvideox import COGVIDEOX
+from workers.families.cosmos import COSMOS
+from workers.families.easyanimate import EASYANIMATE
+from workers.families.helios import HELIOS
+from workers.families.hunyuan_video import HUNYUAN_VIDEO
+from workers.families.hunyuan_video15 import HUNYUAN_VIDEO15
+from workers.families.kandinsky5 import KANDINSKY5
+from workers.families.latte import LATTE
+from workers.families.ltx import LTX
+from workers.families.ltx2 import LTX2
+from workers.families.mochi import MOCHI
+from workers.families.motif_video import MOTIF_VIDEO
+from workers.families.sana_video import SANA_VIDEO
+from workers.families.skyreels_v2 import SKYREELS_V2
+from workers.families.wan import WAN
+
+FAMILIES: dict[str, Family] = {
+    family.pipeline: family
+    for family in (
+        WAN,
+        HUNYUAN_VIDEO,
+        COGVIDEOX,
+        MOCHI,
+        HUNYUAN_VIDEO15,
+        LTX,
+        LTX2,
+        SKYREELS_V2,
+        KANDINSKY5,
+        ALLEGRO,
+        LATTE,
+        COSMOS,
+        EASYANIMATE,
+        MOTIF_VIDEO,
+        HELIOS,
+        ANYFLOW,
+        SANA_VIDEO,
+    )
+}

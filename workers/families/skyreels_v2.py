@@ -1,0 +1,20 @@
+"""SkyReels-V2 (arXiv 2504.13074), the full-sequence pipeline. Two calls a step."""
+
+from workers.attention.sites import Pattern
+from workers.families.base import Defaults, Family
+
+SKYREELS_V2 = Family(
+    pipeline="SkyReelsV2Pipeline",
+    name="skyreels-v2",
+    attention=(Pattern(r"blocks\.\d+\.attn1"),),
+    fuses=True,
+    defaults=Defaults(
+        width=960,
+        height=544,
+        num_frames=97,
+        fps=24,
+        num_inference_steps=50,
+        guidance_scale=6.0,
+        licence="skywork-community",
+    ),
+)

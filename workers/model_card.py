@@ -1,0 +1,130 @@
+"""A model's card: its limits and defaults, and the fingerprint of all that changes its numbers."""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from schemas.base import canonical_hash
+from schemas.models import IntRange, LatentGrid, ModelCard
+from workers.attention.tap import Tap
+from workers.families.base import Family, Pipeline
+from workers.model_settings import CardDefaults, ModelSettings
+
+CHUNK_BYTES = 8 << 20
+WEIGHTS = (".safetensors", ".json", ".model", ".txt")
+
+
+def describe(
+    pipeline: Pipeline,
+    family: Family,
+    tap: Tap,
+    settings: ModelSettings,
+    folder: Path,
+    own: CardDefaults,
+) -> ModelCard:
+    """The card: settings win over the folder's retake.json, that over the family's defaults."""
+    said = own.model_copy(update=settings.defaults.model_dump(exclude_none=True))
+    base = family.defaults
+
+    def default(name: str) -> Any:
+        value = getattr(said, name)
+        return getattr(base, name) if value is None else value
+
+    grid = family.grid(pipeline)
+    width, height, frames = default("width"), default("height"), default("num_frames")
+    max_width = said.max_width or max(width, height) * 2
+    max_height = said.max_height or max(width, height) * 2
+    revision = revision_of(folder)
+    return ModelCard(
+        id=settings.id,
+        family=family.name,
+        fingerprint=fingerprint(pipeline, settings, revision),
+        revision=revision,
+        dtype=settings.dtype,
+        licence=default("licence"),
+        default_size=f"{width}x{height}",
+        width_range=_pixels(grid, 2, base.multiple, width, max_width),
+        height_range=_pixels(grid, 1, base.multiple, height, max_height),
+        max_pixels=max(width * height * 2, max_width * max_height // 2),
+        num_frames=_frames(
+            grid,
+            frames,
+            said.max_frames or base.max_frames or frames * 2,
+            family.only_frames(pipeline),
+        ),
+        num_inference_steps=IntRange(
+            minimum=1,
+            maximum=said.max_inference_steps or 200,
+            default=default("num_inference_steps"),
+        ),
+        fps=IntRange(minimum=1, maximum=60, default=default("fps")),
+        guidance_scale=default("guidance_scale"),
+        negative_prompt=default("negative_prompt"),
+        max_prompt_chars=said.max_prompt_chars or 2000,
+        layers=tap.layers,
+        heads=tap.sites[0].heads if tap.sites else 0,
+        width=tap.sites[0].width if tap.sites else 0,
+        branches=tuple(sorted(family.order)),
+        supports_transfer=bool(tap.sites),
+        grid=grid,
+        latent_channels=family.latent_channels(pipeline),
+        loras=tuple(sorted(settings.loras)),
+        created_at=int(time.time()),
+    )
+
+
+def _pixels(grid: LatentGrid, axis: int, multiple: int, default: int, maximum: int) -> IntRange:
+    step = multiple or grid.vae_stride[axis] * grid.patch[axis]
+    top = maximum // step * step
+    return IntRange(
+        minimum=min(step * 2, default), maximum=max(top, default), default=default, step=step
+    )
+
+
+def _frames(grid: LatentGrid, default: int, maximum: int, only: int | None) -> IntRange:
+    if only is not None:
+        return IntRange(minimum=only, maximum=only, default=only)
+    step, offset = grid.vae_stride[0], grid.frames_offset % grid.vae_stride[0]
+    return IntRange(
+        minimum=min(step + offset, default),
+        maximum=maximum,
+        default=default,
+        step=step,
+        offset=offset,
+    )
+
+
+def revision_of(folder: Path) -> str:
+    """The hub's commit where ``folder`` is its snapshot, else a hash over the files."""
+    if folder.parent.name == "snapshots" and len(folder.name) == 40:
+        return folder.name
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in WEIGHTS and path.name != "retake.json":
+            digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:40]
+
+
+def fingerprint(pipeline: Pipeline, settings: ModelSettings, revision: str) -> str:
+    """SHA-256 over all of a model that changes numbers, 64 hex digits."""
+    # some schedulers have infinite bounds, which JSON has no number for
+    scheduler = json.loads(pipeline.scheduler.to_json_string(), parse_constant=str)
+    scheduler.pop("_diffusers_version", None)
+    loras = {name: lora.model_dump() for name, lora in sorted(settings.loras.items())}
+    return canonical_hash(
+        {
+            "revision": revision,
+            "dtype": settings.dtype,
+            "scheduler": scheduler,
+            "attention_backend": settings.attention_backend,
+            "quantization": settings.quantization,
+            "fuse_projections": settings.fuse_projections,
+            "compile": settings.compile,
+            "vae_tiling": settings.vae_tiling,
+            "loras": loras,
+        }
+    )

@@ -1,0 +1,57 @@
+"""One model as the operator names it. Imports no torch: the driver and the Dispatcher read it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.base import Frozen
+
+
+class CardDefaults(Frozen):
+    """What a fine-tune says of itself, in its settings or its folder's retake.json."""
+
+    width: int | None = None
+    height: int | None = None
+    num_frames: int | None = None
+    fps: int | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    negative_prompt: str | None = None
+    licence: str | None = None
+    max_width: int | None = None
+    max_height: int | None = None
+    max_frames: int | None = None
+    max_inference_steps: int | None = None
+    max_prompt_chars: int | None = Field(default=None, ge=1)
+
+
+class LoraSettings(Frozen):
+    """A LoRA that requests may name. ``path``: a folder or hub id; ``weight_name``: its file."""
+
+    path: str
+    weight_name: str | None = None
+
+
+class ModelSettings(Frozen):
+    """One model as the operator names it.
+
+    ``path``: a folder in diffusers' format, or a hub id (``Wan-AI/Wan2.1-T2V-1.3B-Diffusers``).
+    ``quantization``: fp8 keeps the transformers' weights in 8 bits and computes in ``dtype``.
+    ``replay_rows``: videos that one batch may hold when a source is replayed beside its edit.
+    ``defaults``: what the card says, where neither the folder's retake.json nor the family fits.
+    """
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    path: str
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    device: str = "auto"
+    offload: Literal["none", "model", "group"] = "none"
+    attention_backend: str | None = None
+    quantization: Literal["none", "fp8"] = "none"
+    fuse_projections: bool = False
+    compile: Literal["none", "default", "aot_eager", "eager"] = "none"
+    vae_tiling: bool = False
+    loras: dict[str, LoraSettings] = Field(default_factory=dict)
+    replay_rows: Annotated[int, Field(ge=1, le=64)] = 4
+    defaults: CardDefaults = CardDefaults()
