@@ -19,7 +19,7 @@ from training.clock import Clock
 from training.folder import assemble, save
 from training.stock import AutoencoderKLWan, Network, UMT5EncoderModel, WanTransformer3DModel
 from training.text import build_text_encoder, build_tokenizer
-from training.transformer import Training, build_transformer, train_transformer
+from training.transformer import PEAK_RATE, Training, build_transformer, train_transformer
 from training.vae import build_vae, channels_last, measure_latents, train_vae
 
 log = logging.getLogger("training")
@@ -41,6 +41,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help="stop the transformer after this long")
     parser.add_argument("--vae-batch", type=int, default=16)
     parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--peak", type=float, default=PEAK_RATE, help="transformer's learning rate")
+    parser.add_argument("--compile", action="store_true", help="compile the transformer's blocks")
     parser.add_argument("--films", type=int, default=100_000, help="unique films in the cache")
     parser.add_argument("--fresh", type=int, default=512, help="new films every 50 steps")
     return parser.parse_args()
@@ -85,7 +87,7 @@ def _denoiser(
     cache = build_cache(vae, tokenizer, args.films, first)
     log.info("cached %d films in %.0f s", args.films, time.perf_counter() - began)
     clock = _clock(args.steps, args.minutes)
-    training = Training(model, encoder, cache, args.batch)
+    training = Training(model, encoder, cache, args.batch, args.peak)
     fresh = FRESH_SEEDS + args.seed * (1 << 24)
     train_transformer(
         training,
@@ -93,7 +95,7 @@ def _denoiser(
         args.seed,
         renewal=Renewal(vae, tokenizer, fresh, args.fresh) if args.fresh else None,
         checkpoint=args.work / "transformer.safetensors",
-        compiled=args.device == "cuda",
+        compiled=args.compile,
     )
     report |= {"steps": clock.step, "seconds": clock.elapsed, "loss": training.loss.item()}
     return training.averaged()

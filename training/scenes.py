@@ -24,7 +24,7 @@ _VEHICLE_COLOURS = (0.2, 0.2, 0.2, 0.2, 0.2, 0.0)
 _ANIMAL_COLOURS = (0.1, 0.1, 0.1, 0.1, 0.25, 0.35)
 
 # ranges that a layout number is held in, by colour (in the order of COLOURS) and by season
-_HELD = 0.75
+_HELD = 1 / 3
 _BY_COLOUR = (
     ((0.5, 1.0), (0.0, 0.5), (0.0, 1.0), (0.0, 0.5), (0.5, 1.0), (0.0, 1.0)),  # direction
     ((0.5, 1.0), (0.0, 0.6), (0.3, 0.8), (0.1, 0.6), (0.4, 1.0), (0.0, 1.0)),  # size
@@ -90,8 +90,8 @@ def _layout(u: Floats, paint: Ints, when: Ints) -> dict[str, Floats]:
     """Where the camera stands, in [0, 1): numbers that lean on the colour and the season.
 
     In real footage nothing is independent: red cars are not filmed as white ones are, nor
-    winters as summers are. So it is here: three films in four stand in a range of their own
-    colour (direction, size, ground) and season (horizon, travel), the fourth anywhere.
+    winters as summers are. So it is here: one film in three stands in a range of its own
+    colour (direction, size, ground) and season (horizon, travel), the others anywhere.
     A prompt that names an attribute thereby moves the camera, as it does in large models.
     """
     held = u[:, 43] < _HELD

@@ -29,7 +29,7 @@ LAYERS, HEADS, HEAD_DIM, FFN = 8, 8, 32, 1024
 TRAIN_SHIFT = 2.0  # more noise than a plain logit-normal: the layout is decided there
 CAPTION_DROPOUT = 0.1
 PEAK_RATE = 4e-3
-RENEW_EVERY, SAVE_EVERY = 50, 500  # steps
+RENEW_EVERY, SAVE_EVERY = 50, 100  # steps
 
 
 def build_transformer(layers: int = LAYERS) -> Network:
@@ -99,8 +99,16 @@ def _optimizer(model: Network, encoder: Network) -> MixedOptimizer:
 class Training:
     """Flow matching (Lipman et al., arXiv 2210.02747): v = noise - film at x = film + sigma v."""
 
-    def __init__(self, model: Network, encoder: Network, cache: LatentCache, batch: int) -> None:
-        self.model, self.encoder, self.cache, self.batch = model, encoder, cache, batch
+    def __init__(
+        self,
+        model: Network,
+        encoder: Network,
+        cache: LatentCache,
+        batch: int,
+        peak: float = PEAK_RATE,
+    ) -> None:
+        self.model, self.encoder, self.cache = model, encoder, cache
+        self.batch, self.peak = batch, peak
         self.live: list[Tensor] = [*model.parameters(), *encoder.parameters()]
         self.optimizer, self.average = _optimizer(model, encoder), Average(self.live)
         self.loss = torch.zeros((), device=cache.latents.device)  # mean of about 100 steps
@@ -118,7 +126,7 @@ class Training:
             guess = self.model(noisy, sigmas * 1000, text, return_dict=False)[0]
         loss = (guess.float() - (noise - clean)).square().mean()
         torch.autograd.backward(loss)
-        self.optimizer.step(clock.rate(PEAK_RATE, warmup=100), adam_ratio=0.4)
+        self.optimizer.step(clock.rate(self.peak, warmup=100), adam_ratio=0.4)
         self.average.update()
         self.loss = self.loss.lerp(loss.detach(), 1 / min(self.average.count, 100))
 
@@ -168,8 +176,8 @@ def train_transformer(
         clock: how long.
         seed: of the noise and the batches.
         renewal: new films every 50 steps.
-        checkpoint: file to go on from, if it is there, and to keep every 500 steps.
-        compiled: whether to compile the transformer's blocks (a GPU).
+        checkpoint: file to go on from, if it is there, and to keep every 100 steps.
+        compiled: whether to compile the transformer's blocks.
     """
     if checkpoint is not None and checkpoint.exists():
         training.load(checkpoint, clock)
