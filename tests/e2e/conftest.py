@@ -1,4 +1,7 @@
-"""The whole product, once for all tests here: the embedded stack with the bundled model."""
+"""The whole product: the embedded stack with the bundled model.
+
+Once per module, not per run: tests of processes count those that live beside them.
+"""
 
 from collections.abc import Iterator
 
@@ -9,7 +12,7 @@ from service.client import Client
 from service.stack import Stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack(tmp_path_factory.mktemp("stack")) as running:
         running.wait_ready()
