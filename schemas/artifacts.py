@@ -51,13 +51,18 @@ TENSOR_NAMES: dict[Form, tuple[str, ...]] = {
 
 
 class CapturePlan(Frozen):
-    """A capture spec resolved against its model and recipe: exactly what one artifact holds."""
+    """A capture spec resolved against its model and recipe: exactly what one artifact holds.
+
+    ``hidden_layers``: of form latents, the last layers, whose hidden states are kept too: an edit
+    then reruns the layers below them only.
+    """
 
     form: Form
     codec: CodecName
     layers: tuple[LayerIndex, ...]
     steps: tuple[StepIndex, ...]
     branches: Annotated[tuple[Branch, ...], Field(min_length=1, max_length=2)]
+    hidden_layers: tuple[LayerIndex, ...] = ()
 
     def key(self) -> str:
         """The capture key: 32 hex digits, the artifact's name below its source."""
@@ -163,6 +168,7 @@ class Manifest(Frozen):
     layers: tuple[LayerIndex, ...]
     steps: tuple[StepIndex, ...]
     branches: tuple[Branch, ...]
+    hidden_layers: tuple[LayerIndex, ...] = ()
     stored_bytes: Count
     decoded_bytes: Count
     created_at: int
@@ -185,6 +191,10 @@ class Manifest(Frozen):
         """
         layers = self.form == "latents" or needed.layers <= set(self.layers)
         return layers and needed.steps <= set(self.steps) and needed.branches <= set(self.branches)
+
+    def reruns(self, needed: Needed) -> frozenset[int]:
+        """The layers that an edit must rerun, since only latents tell their attention."""
+        return needed.layers - set(self.hidden_layers) if self.form == "latents" else frozenset()
 
     def expired(self, now: float) -> bool:
         return self.expires_at is not None and self.expires_at <= now
@@ -240,6 +250,7 @@ class Artifact(Frozen):
     layers: tuple[int, ...]
     steps: tuple[int, ...]
     branches: tuple[Branch, ...]
+    hidden_layers: tuple[int, ...]
     stored_bytes: int
     decoded_bytes: int
     created_at: int

@@ -40,7 +40,8 @@ class CaptureSpec(Frozen):
     """What of a generation's attention is kept. ``None`` means all of it.
 
     ``form``: see docs/architecture.md; None lets the service choose from ``max_bytes``.
-    ``max_bytes``: the artifact may not be larger (bytes, before compression).
+    ``max_bytes``: the artifact may not be larger (bytes, before compression). What form latents
+    leaves of it is filled with hidden states of the last layers, which edits then need not rerun.
     ``ttl_s``: seconds that the artifact is kept; None: the server's retention.
     """
 

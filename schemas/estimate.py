@@ -16,6 +16,7 @@ from schemas.selection import (
     branches_of,
     form_bytes,
     forms_of,
+    plan_bytes,
     resolve_capture,
     resolve_transfer,
 )
@@ -52,8 +53,10 @@ class FormEstimate(Frozen):
 
 
 class Estimate(Frozen):
-    """``chosen``: the form that a capture with this spec would have. ``replay_cost``: of an edit
-    when nothing is stored. ``grid``: tokens as (frames, rows, columns)."""
+    """``chosen``: the form that a capture with this spec would have, and ``hidden_layers`` those
+    that need no rerun beside latents; ``chosen_bytes`` (decoded) and ``chosen_edit_cost`` are of
+    both together. ``replay_cost``: of an edit when nothing is stored. ``grid``: tokens as (frames,
+    rows, columns)."""
 
     model: str
     grid: tuple[int, int, int]
@@ -63,6 +66,9 @@ class Estimate(Frozen):
     branches: tuple[str, ...]
     codec: CodecName
     chosen: Form
+    hidden_layers: tuple[int, ...]
+    chosen_bytes: int
+    chosen_edit_cost: float
     forms: tuple[FormEstimate, ...]
     replay_cost: float
 
@@ -113,6 +119,9 @@ def estimate(
         branches=chosen.branches,
         codec=chosen.codec,
         chosen=chosen.form,
+        hidden_layers=chosen.hidden_layers,
+        chosen_bytes=plan_bytes(chosen, card, generation),
+        chosen_edit_cost=edit_cost(chosen.form, wanted, card, generation, chosen.hidden_layers),
         forms=tuple(forms),
         replay_cost=1.0 + len(recipe.chain()),
     )
@@ -126,12 +135,17 @@ def stored_share(form: Form, codec: CodecName, dtype: str) -> float:
 
 
 def edit_cost(
-    form: Form, wanted: ResolvedTransfer, card: ModelCard, generation: Generation
+    form: Form,
+    wanted: ResolvedTransfer,
+    card: ModelCard,
+    generation: Generation,
+    hidden_layers: tuple[int, ...] = (),
 ) -> float:
     """The time of an edit that puts in what is ``wanted``, over a plain generation's."""
-    if form != "latents":
+    rerun = set(wanted.layers) - set(hidden_layers)
+    if form != "latents" or not rerun:
         return 1.0
     branches = branches_of(card, generation)
     steps = len(wanted.steps) / generation.num_inference_steps
     calls = len(wanted.needed_branches) / len(branches)
-    return 1.0 + (max(wanted.layers) + 1) / card.layers * steps * calls
+    return 1.0 + (max(rerun) + 1) / card.layers * steps * calls

@@ -142,8 +142,10 @@ def check_branches(transfer: ResolvedTransfer, card: ModelCard, source: Generati
 def resolve_capture(spec: CaptureSpec, card: ModelCard, recipe: Recipe) -> CapturePlan:
     """``spec`` for the run of ``recipe``; raises InvalidRequest or Unsupported.
 
-    Without a form, the first of hidden, qk and latents that fits ``max_bytes`` is chosen. Form
-    latents always keeps all: any layer of any step can be rerun from it, and it is small.
+    Without a form, the first of hidden, qk and latents that fits ``max_bytes`` is chosen. What
+    latents leave of ``max_bytes`` goes to the hidden states of the last layers, which are the
+    dearest to rerun. Form latents always keeps all: any layer of any step can be rerun from it,
+    and it is small.
     """
     if not card.supports_transfer:
         raise Unsupported(
@@ -182,8 +184,26 @@ def resolve_capture(spec: CaptureSpec, card: ModelCard, recipe: Recipe) -> Captu
             param="capture.max_bytes",
         )
     if fitting[0] == "latents":
-        return everything.model_copy(update={"form": "latents"})
+        latents = everything.model_copy(update={"form": "latents"})
+        if spec.max_bytes is not None:
+            left = spec.max_bytes - sizes["latents"]
+            kept = _last_layers(chosen.layers, left, everything, card, generation)
+            latents = latents.model_copy(update={"hidden_layers": kept})
+        return latents
     return chosen.model_copy(update={"form": fitting[0]})
+
+
+def _last_layers(
+    layers: tuple[int, ...],
+    max_bytes: int,
+    everything: CapturePlan,
+    card: ModelCard,
+    generation: Generation,
+) -> tuple[int, ...]:
+    """As many of ``layers``, from the last down, as fit with their hidden states of every step."""
+    one = everything.model_copy(update={"layers": layers[-1:]})
+    count = max_bytes // form_bytes("hidden", one, card, generation)
+    return layers[len(layers) - min(count, len(layers)) :]
 
 
 def forms_of(card: ModelCard, recipe: Recipe) -> tuple[Form, ...]:
@@ -204,6 +224,13 @@ def forms_of(card: ModelCard, recipe: Recipe) -> tuple[Form, ...]:
     if frames * height * width <= DENSE_MAX_TOKENS:
         forms.append("dense")
     return tuple(forms)
+
+
+def plan_bytes(plan: CapturePlan, card: ModelCard, generation: Generation) -> int:
+    """Bytes of all that ``plan`` keeps, before compression."""
+    kept = plan.model_copy(update={"layers": plan.hidden_layers})
+    beside = form_bytes("hidden", kept, card, generation)
+    return form_bytes(plan.form, plan, card, generation) + beside
 
 
 def form_bytes(form: Form, capture: CapturePlan, card: ModelCard, generation: Generation) -> int:

@@ -133,10 +133,12 @@ def capture_spec(
     default = settings.default_capture
     if default == "off" and not asked:
         return None
-    if isinstance(default, str):
-        default = CaptureSpec(form=None, max_bytes=max(1, settings.capture_max_bytes))
     try:
-        return _complete(default, settings, card, recipe)
+        if isinstance(default, CaptureSpec):
+            return _complete(default, settings, card, recipe)
+        limit = CaptureSpec(form=None, max_bytes=max(1, settings.capture_max_bytes))
+        # a limit of ours is no wish to fill it
+        return _complete(limit, settings, card, recipe).model_copy(update={"max_bytes": None})
     except InvalidRequest:
         return None
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from training.cache import Renewal, build_cache
+from training.cache import LatentCache, Renewal, build_cache
 from training.clock import Clock
 from training.folder import assemble, save
 from training.stock import AutoencoderKLWan, Network, UMT5EncoderModel, WanTransformer3DModel
@@ -83,9 +83,13 @@ def _denoiser(
         model, encoder = build_transformer(), build_text_encoder(len(tokenizer))
     model, encoder = model.to(args.device).train(), encoder.to(args.device).train()
     began = time.perf_counter()
-    first = CACHE_SEEDS + args.seed * args.films
-    cache = build_cache(vae, tokenizer, args.films, first)
-    log.info("cached %d films in %.0f s", args.films, time.perf_counter() - began)
+    kept = args.work / "films.safetensors"
+    if kept.exists():
+        cache = LatentCache.load(kept, torch.device(args.device))
+    else:
+        cache = build_cache(vae, tokenizer, args.films, CACHE_SEEDS + args.seed * args.films)
+        cache.save(kept)
+        log.info("cached %d films in %.0f s", args.films, time.perf_counter() - began)
     clock = _clock(args.steps, args.minutes)
     training = Training(model, encoder, cache, args.batch, args.peak)
     fresh = FRESH_SEEDS + args.seed * (1 << 24)

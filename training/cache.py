@@ -6,8 +6,10 @@ Owns which film seeds are in the cache.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from training.captions import caption
@@ -24,6 +26,16 @@ class LatentCache:
 
     latents: Tensor  # (N, C, t, h, w) bf16, normalised
     tokens: Tensor  # (N, L) int64
+
+    def save(self, path: Path) -> None:
+        """Keep it, so that a training that goes on need not draw its films again."""
+        save_file({"latents": self.latents, "tokens": self.tokens}, path)
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device) -> LatentCache:
+        """What ``save`` kept, on a device."""
+        kept = load_file(path, device=str(device))
+        return cls(kept["latents"], kept["tokens"])
 
     @torch.no_grad()
     def fill(

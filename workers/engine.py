@@ -30,6 +30,7 @@ from workers.artifacts.reader import ArtifactReader
 from workers.artifacts.register import Register
 from workers.artifacts.store import ArtifactStore
 from workers.artifacts.writer import ArtifactWriter
+from workers.attention.edit import capture_into
 from workers.attention.maps import Address
 from workers.attention.run import Capture
 from workers.generate import StepInfo, generate
@@ -143,6 +144,7 @@ class PipelineEngine:
                     spec.recipe,
                     transfer_from=reader,
                     form=reader.manifest.form if reader else "hidden",
+                    hidden_layers=frozenset(reader.manifest.hidden_layers if reader else ()),
                     capture=capture,
                     on_step=after_step,
                 )
@@ -211,11 +213,4 @@ class PipelineEngine:
             video_id=spec.id,
         )
         kept = KeptAttention(writer, spec.id)
-        capture = Capture(
-            plan.form,
-            frozenset(plan.layers),
-            frozenset(plan.steps),
-            frozenset(plan.branches),
-            kept,
-        )
-        return kept, capture
+        return kept, capture_into(kept, plan)

@@ -26,13 +26,15 @@ def generate(
     *,
     transfer_from: MapSource | None = None,
     form: Form = "hidden",
+    hidden_layers: frozenset[int] = frozenset(),
     capture: Capture | None = None,
     on_step: OnStep | None = None,
 ) -> Frames:
     """The video of ``recipe``: (F, H, W, 3) uint8.
 
     ``transfer_from``: the attention of ``recipe.source``, in ``form``; without it the source is
-    replayed. ``on_step`` may raise (JobCancelled) to stop: nothing of the run is left behind.
+    replayed. ``hidden_layers``: of form latents, those that need no rerun. ``on_step`` may raise
+    (JobCancelled) to stop: nothing of the run is left behind.
     Raises SourceMismatch, Unsupported, InvalidRequest, ArtifactMissing, ArtifactCorrupt.
     """
     check_fits(model, recipe, capture)
@@ -46,7 +48,8 @@ def generate(
         source = RerunSource(
             model.tap,
             transfer_from,
-            layers=frozenset(resolved.layers),
+            layers=frozenset(resolved.layers) - hidden_layers,
+            hidden_layers=hidden_layers,
             branches=model.family.branches(recipe.source.generation.guidance_scale),
         )
     transfer = transfer_out_of(source, form, resolved)

@@ -100,6 +100,18 @@ def test_a_budget_chooses_the_form(budget: int, form: Form) -> None:
     assert estimate(spec, TransferSpec(), WAN, recipe()).chosen == form
 
 
+def test_what_latents_leave_of_a_budget_saves_the_dearest_reruns() -> None:
+    found = estimate(CaptureSpec(form=None, max_bytes=40 * 10**9), TransferSpec(), WAN, recipe())
+    assert (found.chosen, found.hidden_layers) == ("latents", (27, 28, 29))
+    assert 30 * 10**9 < found.chosen_bytes <= 40 * 10**9
+    assert found.chosen_edit_cost == pytest.approx(1 + 27 / 30)
+    late = estimate(
+        CaptureSpec(form="latents", max_bytes=40 * 10**9), TransferSpec(layers=(28,)), WAN, recipe()
+    )
+    assert late.hidden_layers == (27, 28, 29)
+    assert late.chosen_edit_cost == 1.0
+
+
 def test_what_cannot_be_is_refused_by_name() -> None:
     with pytest.raises(InvalidRequest, match=r"capture\.max_bytes: 1000 is too small"):
         estimate(CaptureSpec(form=None, max_bytes=1000), TransferSpec(), WAN, recipe())

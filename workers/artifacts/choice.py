@@ -120,12 +120,11 @@ def expected_s(manifest: Manifest, needed: Needed, measured: Measured) -> float 
     if step_s is None or bandwidth is None:
         return None
     plain_s = step_s * generation.num_inference_steps
-    if manifest.form == "latents":
-        layers = (max(needed.layers) + 1) / len(manifest.layers)
-        steps = len(needed.steps) / generation.num_inference_steps
-        branches = len(needed.branches) / len(manifest.branches)
-        return plain_s * (1 + layers * steps * branches)
-    return max(plain_s, needed.passes * read_bytes(manifest, needed) / bandwidth)
+    layers = (max(manifest.reruns(needed), default=-1) + 1) / len(manifest.layers)
+    steps = len(needed.steps) / generation.num_inference_steps
+    branches = len(needed.branches) / len(manifest.branches)
+    computing_s = plain_s * (1 + layers * steps * branches)
+    return max(computing_s, needed.passes * read_bytes(manifest, needed) / bandwidth)
 
 
 def read_bytes(manifest: Manifest, needed: Needed) -> int:

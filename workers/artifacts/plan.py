@@ -113,8 +113,8 @@ def is_wanted(frame: Frame, manifest: Manifest, needed: Needed) -> bool:
     """Whether an edit reads ``frame``."""
     if _constant(frame):
         return True
-    if manifest.form == "latents":
-        return frame.layer == INPUTS and frame.step in needed.steps
+    if frame.layer == INPUTS:
+        return frame.step in needed.steps and bool(manifest.reruns(needed))
     return (
         frame.layer in needed.layers
         and frame.step in needed.steps

@@ -1,6 +1,8 @@
 """The manifest goes last: until then an artifact is invisible, from then on it is whole."""
 
 import time
+from collections.abc import Iterator
+from itertools import product
 from typing import NamedTuple
 
 from schemas.artifacts import (
@@ -13,6 +15,7 @@ from schemas.artifacts import (
     manifests_folder,
     parse_manifest,
 )
+from schemas.attention import Branch
 from schemas.errors import ArtifactCorrupt, ArtifactTooNew, ArtifactWriteFailed
 from schemas.recipes import Recipe
 from storage.objects import ObjectMissing, ObjectStore
@@ -57,6 +60,7 @@ def manifest_of(target: Target, packs: tuple[Pack, ...]) -> Manifest:
         layers=plan.layers,
         steps=plan.steps,
         branches=plan.branches,
+        hidden_layers=plan.hidden_layers,
         stored_bytes=sum(pack.size for pack in packs),
         decoded_bytes=sum(frame.decoded_bytes for pack in packs for frame in pack.frames),
         created_at=int(time.time()),
@@ -88,20 +92,23 @@ def published(objects: ObjectStore, key: str) -> Manifest | None:
 
 def check_complete(manifest: Manifest) -> None:
     """Raise ArtifactWriteFailed unless all that the plan names was captured."""
-    names = TENSOR_NAMES[manifest.form]
-    latents = manifest.form == "latents"
-    layers = (INPUTS,) if latents else manifest.layers
-    branches = ("cond",) if latents else manifest.branches  # a step's input is that of both
     had = {
         (frame.step, frame.branch, frame.layer, frame.name)
         for pack in manifest.packs
         for frame in pack.frames
     }
-    for step in manifest.steps:
-        for branch in branches:
-            for layer in layers:
-                for name in names:
-                    if (step, branch, layer, name) not in had:
-                        raise ArtifactWriteFailed(
-                            f"step {step}, branch {branch}, layer {layer}: {name} was not captured"
-                        )
+    for step, branch, layer, name in _named(manifest):
+        if (step, branch, layer, name) not in had:
+            raise ArtifactWriteFailed(
+                f"step {step}, branch {branch}, layer {layer}: {name} was not captured"
+            )
+
+
+def _named(manifest: Manifest) -> Iterator[tuple[int, Branch, int, str]]:
+    """All tensors that the plan names, as (step, branch, layer, name)."""
+    form, layers = manifest.form, manifest.layers
+    if form == "latents":
+        # a step's input is that of both branches
+        yield from product(manifest.steps, ("cond",), (INPUTS,), TENSOR_NAMES[form])
+        form, layers = "hidden", manifest.hidden_layers
+    yield from product(manifest.steps, manifest.branches, layers, TENSOR_NAMES[form])

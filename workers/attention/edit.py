@@ -14,6 +14,7 @@ def capture_into(sink: MapSink, plan: CapturePlan) -> Capture:
         steps=frozenset(plan.steps),
         branches=frozenset(plan.branches),
         sink=sink,
+        hidden_layers=frozenset(plan.hidden_layers),
     )
 
 

@@ -57,7 +57,8 @@ class RerunSource:
     """Yields a source's attention by running its first layers from its stored inputs.
 
     One call of the edit's is rerun when its first layer is asked for: memory is the hidden states
-    of ``layers`` in one call. ``branches``: the source's, in their order within a step, where they
+    of ``layers`` in one call. ``hidden_layers``: those that ``stored`` holds as they are, which
+    need no rerun. ``branches``: the source's, in their order within a step, where they
     are not the edit's. ``transfer``: what the source itself was edited with, if it was an
     edit; ``form`` is ``qk`` where that left it queries and keys of no hidden state, else
     ``hidden``.
@@ -69,6 +70,7 @@ class RerunSource:
         stored: MapSource,
         *,
         layers: frozenset[int],
+        hidden_layers: frozenset[int] = frozenset(),
         branches: tuple[Branch, ...] | None = None,
         transfer: Transfer | None = None,
         form: Form = "hidden",
@@ -76,6 +78,7 @@ class RerunSource:
         self.tap = tap
         self.stored = stored
         self.layers = layers
+        self.hidden_layers = hidden_layers
         self.branches = branches
         self.transfer = transfer
         self.form = form
@@ -83,6 +86,8 @@ class RerunSource:
         self._short: dict[int, nn.Module] = {}
 
     def get(self, address: Address, name: str) -> Tensor:
+        if address.layer in self.hidden_layers:
+            return self.stored.get(address, name)
         if address.layer not in self.layers:
             raise ArtifactMissing(f"layer {address.layer} is not among those that are rerun")
         if (address, name) not in self._ready.tensors:

@@ -21,13 +21,25 @@ from workers.attention.sites import Axis, Site, heads_view, like, split_heads
 
 @dataclass(frozen=True)
 class Capture:
-    """What the last row leaves in ``sink``."""
+    """What the last row leaves in ``sink``.
+
+    ``hidden_layers``: of form latents, the layers whose hidden states are kept too.
+    """
 
     form: Form
     layers: frozenset[int]
     steps: frozenset[int]
     branches: frozenset[Branch]
     sink: MapSink
+    hidden_layers: frozenset[int] = frozenset()
+
+    def holds(self, form: Form, layer: int, step: int) -> bool:
+        """Whether it holds what ``layer`` shows in ``form`` at ``step``."""
+        if step not in self.steps:
+            return False
+        if self.form == "latents":
+            return form == "hidden" and layer in self.hidden_layers
+        return form == self.form and layer in self.layers
 
 
 @dataclass(frozen=True)
@@ -223,13 +235,7 @@ class Run(Position):
 
     def captures(self, form: Form, layer: int) -> bool:
         capture = self.capture
-        return (
-            capture is not None
-            and bool(self.here)
-            and capture.form == form
-            and layer in capture.layers
-            and self.step in capture.steps
-        )
+        return capture is not None and bool(self.here) and capture.holds(form, layer, self.step)
 
     def keep(self, site: Site, name: str, tensor: Tensor) -> None:
         """Give the last row's video tokens, of (B, N', …), to the sink, which copies them."""

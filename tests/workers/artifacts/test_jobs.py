@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.artifacts import INPUTS, MANIFEST_VERSION, Manifest
+from schemas.artifacts import INPUTS, MANIFEST_VERSION, Manifest, Needed
 from schemas.attention import CaptureSpec, TransferSpec
 from schemas.jobs import Job, JobSpec, JobState
 from schemas.recipes import Recipe
@@ -21,6 +21,7 @@ from tests.faults import Fault, FaultyProxy
 from tests.servers import Seaweed
 from tests.workers.artifacts.captures import PROJECT
 from tests.workers.artifacts.test_faults import cut, files_of_at_most, flip, lose
+from workers.artifacts.plan import is_wanted
 from workers.artifacts.settings import ArtifactSettings
 from workers.engine import PipelineEngine
 from workers.model_settings import ModelSettings
@@ -214,6 +215,33 @@ def test_latents_hold_the_inputs_of_every_step(films: Films) -> None:
     frames = [frame for pack in films.manifest().packs for frame in pack.frames]
     assert {frame.layer for frame in frames} == {INPUTS}
     assert {frame.step for frame in frames if frame.name == "input"} == set(range(tiny.STEPS))
+
+
+def test_layers_kept_beside_latents_are_read_and_those_below_rerun(films: Films) -> None:
+    films.make_source(form="hidden")
+    whole = films.edit()
+    hidden = films.manifest()
+    films.engine._artifacts.quarantine(hidden)
+    last = hidden.layers[-1]
+    films.make_source(form=None, max_bytes=hidden.decoded_bytes - 1)
+    kept = films.manifest()
+    assert (kept.form, kept.hidden_layers) == ("latents", (last,))
+    frames = [frame for pack in kept.packs for frame in pack.frames]
+    assert {frame.layer for frame in frames} == {INPUTS, last}
+    film = films.edit()
+    assert film.attention == "stored"
+    assert same(film, whole)
+
+
+def test_an_edit_of_kept_layers_alone_reruns_nothing(films: Films) -> None:
+    films.make_source(form="latents", max_bytes=1 << 30)
+    kept = films.manifest()
+    assert kept.hidden_layers == kept.layers
+    needed = Needed(frozenset(kept.layers[1:]), frozenset(kept.steps), frozenset(kept.branches))
+    assert kept.reruns(needed) == frozenset()
+    wanted = [f for pack in kept.packs for f in pack.frames if is_wanted(f, kept, needed)]
+    assert {f.layer for f in wanted if f.name == "hidden"} == set(kept.layers[1:])
+    assert not [f for f in wanted if f.name == "input"]
 
 
 def test_a_store_lost_behind_the_last_step_costs_the_artifact(
