@@ -34,8 +34,11 @@ def _of_kind(kind: str) -> list[dict[str, Any]]:
     return [document for document in MANIFESTS if document["kind"] == kind]
 
 
+OURS = ("api", "ray-head", "worker", "application")
+
+
 def test_compose_sets_only_settings_that_there_are() -> None:
-    for name in ("api", "worker"):
+    for name in OURS:
         given = {key for key in COMPOSE["services"][name]["environment"] if "RETAKE" in key}
         assert given, name
         assert given <= SETTINGS
@@ -65,16 +68,23 @@ def test_the_api_image_holds_no_worker() -> None:
 
 def test_compose_builds_from_files_that_exist_and_waits_for_health() -> None:
     services = COMPOSE["services"]
-    for name in ("api", "worker"):
+    for name in OURS:
         assert (ROOT / services[name]["build"]["dockerfile"]).is_file()
-        for needed, condition in services[name]["depends_on"].items():
+        for needed, condition in services[name].get("depends_on", {}).items():
             assert condition == {"condition": "service_healthy"}
             assert "healthcheck" in services[needed]
 
 
-def test_the_serve_application_is_where_the_manifest_says() -> None:
+def test_every_secret_of_compose_is_in_the_example() -> None:
+    asked = set(re.findall(r"\$\{(\w+):\?", (ROOT / "docker-compose.yml").read_text()))
+    example = (ROOT / ".env.example").read_text()
+    assert asked == set(re.findall(r"^(\w+)=", example, re.M))
+
+
+def test_the_serve_application_is_where_the_manifests_say() -> None:
     (rayservice,) = _of_kind("RayService")
     serve = yaml.safe_load(rayservice["spec"]["serveConfigV2"])
+    assert serve == yaml.safe_load((ROOT / "deploy" / "serve.yaml").read_text())
     (application,) = serve["applications"]
     module, name = application["import_path"].split(":")
     assert callable(getattr(importlib.import_module(module), name))
