@@ -78,7 +78,7 @@ def generate_bare(pipeline: Any, seed: int, steps: int) -> float:
         height=64,
         num_frames=17,
         num_inference_steps=steps,
-        guidance_scale=4.0,
+        guidance_scale=2.0,
         generator=torch.Generator().manual_seed(seed),
         output_type="np",
     )
