@@ -95,7 +95,14 @@ def test_a_source_that_runs_first_is_not_shown(model: LoadedModel) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"offload": "group"}, {"dtype": "bfloat16"}, {"vae_tiling": True}], ids=str
+    "settings",
+    [
+        {"offload": "group"},
+        {"offload": "model", "device": "cpu"},
+        {"dtype": "bfloat16"},
+        {"vae_tiling": True},
+    ],
+    ids=str,
 )
 def test_however_the_model_is_loaded(tmp_path: Path, settings: dict[str, Any]) -> None:
     other = tiny.load(tiny.wan(), tmp_path, **settings)
