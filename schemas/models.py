@@ -63,6 +63,7 @@ class ModelCard(Frozen):
     backend, quantization: everything of the model that changes numbers. Part of every source key.
     ``layers``, ``heads``, ``width``: self-attention modules of a transformer, heads of each, and
     the width of their input. ``branches``: guidance branches at guidance_scale > 1.
+    ``supports_preview``: whether its latents can be shown while a job runs.
     ``loras``: the names that requests may give.
     """
 
@@ -88,6 +89,7 @@ class ModelCard(Frozen):
     width: int
     branches: tuple[Branch, ...] = ("cond", "uncond")
     supports_transfer: bool = True
+    supports_preview: bool = False
     grid: LatentGrid
     latent_channels: int
     loras: tuple[str, ...] = ()

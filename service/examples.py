@@ -57,6 +57,7 @@ MODEL: dict[str, Any] = {
     "heads": 4,
     "branches": ["cond", "uncond"],
     "supports_transfer": True,
+    "supports_preview": True,
 }
 GENERATION = {
     "model": "scenes",

@@ -16,7 +16,7 @@ from schemas.models import ModelCard
 from schemas.recipes import Recipe
 from schemas.requests import JobOptions
 from service.auth import Call
-from service.resolve import capture_spec
+from service.resolve import capture_spec, preview_steps
 
 log = logging.getLogger("retake.service")
 MAX_KEY_CHARS = 255
@@ -38,7 +38,7 @@ def job_spec(
         source_key=recipe.key(call.project),
         edit_source_key=recipe.source.key(call.project) if recipe.source else None,
         capture=capture_spec(options.capture, call.parts.settings, card, recipe),
-        preview_every=options.preview_every,
+        preview_every=preview_steps(options.preview_every, card),
         priority=options.priority,
         created_at=int(time.time()),
         retention_s=call.parts.settings.retention_s or None,

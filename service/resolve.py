@@ -152,6 +152,17 @@ def _complete(
     return spec.model_copy(update={"form": form, "codec": codec, "ttl_s": ttl_s})
 
 
+def preview_steps(asked: int | None, card: ModelCard) -> int | None:
+    """The steps from one preview to the next; raises Unsupported where the model has none."""
+    if asked is not None and not card.supports_preview:
+        raise Unsupported(
+            f"preview_every: {asked} is not allowed: model {card.id!r} makes no previews; leave "
+            "it out",
+            param="preview_every",
+        )
+    return asked
+
+
 def parse_size(size: str, card: ModelCard, param: str) -> tuple[int, int]:
     """``"832x480"`` as (width, height) in pixels."""
     width, height = (int(side) for side in size.split("x"))

@@ -14,11 +14,15 @@ from workers.pipelines import LoadedModel
 
 
 class StepInfo(NamedTuple):
-    """After step ``step`` (from 0) of ``total``; ``latents`` of all rows, not to be written to."""
+    """After step ``step`` (from 0) of ``total``; ``latents`` of all rows, not to be written to.
+
+    ``own`` is False while a source runs before its edit.
+    """
 
     step: int
     total: int
     latents: Tensor
+    own: bool = True
 
 
 OnStep = Callable[[StepInfo], None]

@@ -33,10 +33,12 @@ from workers.artifacts.writer import ArtifactWriter
 from workers.attention.edit import capture_into
 from workers.attention.maps import Address
 from workers.attention.run import Capture
+from workers.generate import OnStep as OnStepInfo
 from workers.generate import StepInfo, generate
 from workers.journal import Journal, journals_folder
 from workers.pipelines import LoadedModel, load_model
-from workers.run_job import Film, OnStep
+from workers.previews.previewer import Previews
+from workers.run_job import Film, OnPreview, OnStep
 from workers.settings import WorkerSettings
 
 log = logging.getLogger("retake.worker")
@@ -84,6 +86,7 @@ class PipelineEngine:
         torch.set_num_threads(settings.threads or max(1, cores // settings.most_replicas))
         self._settings, self._objects = settings, objects
         self._models = {model.id: load_model(model) for model in settings.models}
+        self._previews = {id: Previews(model) for id, model in self._models.items()}
         self._register = Register(settings.storage)
         self._artifacts = ArtifactStore(objects, settings.artifacts, self._register)
         self._held: OrderedDict[str, None] = OrderedDict()
@@ -107,23 +110,44 @@ class PipelineEngine:
     def forget(self, spec: JobSpec) -> None:
         self._objects.delete_prefix(journals_folder(spec.project, spec.id))
 
-    def render(self, job: Job, on_step: OnStep) -> Film:
+    def render(self, job: Job, on_step: OnStep, on_preview: OnPreview | None = None) -> Film:
         """The job's video, from stored attention where there is some. Raises what ``generate``
         does."""
         spec = job.spec
         model = self.model(spec.recipe.generation.model)
+        after_step = self._after_step(model, spec, on_step, on_preview)
         reader = self._open_source(model, spec)
         if reader is None:
-            return self._run(model, spec, None, on_step)
+            return self._run(model, spec, None, after_step)
         try:
             with reader:
-                return self._run(model, spec, reader, on_step)
+                return self._run(model, spec, reader, after_step)
         except _UNREADABLE as error:
             log.warning("job=%s source unreadable (%s): replayed", spec.id, type(error).__name__)
-        return self._run(model, spec, None, on_step)
+        return self._run(model, spec, None, after_step)
+
+    def _after_step(
+        self, model: LoadedModel, spec: JobSpec, on_step: OnStep, on_preview: OnPreview | None
+    ) -> OnStepInfo:
+        """What the run calls behind each step: ``on_step``, then a preview where one is due."""
+        previewer = self._previews[model.card.id].of(spec)
+
+        def after_step(info: StepInfo) -> None:
+            on_step(info.step + 1, info.total)
+            if previewer is None or on_preview is None:
+                return
+            jpeg = previewer.after_step(info)
+            if jpeg is not None:
+                on_preview(info.step + 1, info.total, jpeg)
+
+        return after_step
 
     def _run(
-        self, model: LoadedModel, spec: JobSpec, reader: ArtifactReader | None, on_step: OnStep
+        self,
+        model: LoadedModel,
+        spec: JobSpec,
+        reader: ArtifactReader | None,
+        after_step: OnStepInfo,
     ) -> Film:
         way = reader.manifest.capture_key if reader else "replayed"
         folder = journals_folder(spec.project, spec.id)
@@ -133,9 +157,6 @@ class PipelineEngine:
             log.info("job=%s resumed from its journal", spec.id)
         else:
             kept, capture = self._open_capture(model, spec)
-
-        def after_step(info: StepInfo) -> None:
-            on_step(info.step + 1, info.total)
 
         try:
             with journal.open():

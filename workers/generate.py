@@ -131,7 +131,7 @@ def _one_after_the_other(
         latents = MemoryMaps()
         steps = frozenset(range(each.generation.num_inference_steps))
         keep = Capture("latents", frozenset(), steps, frozenset(model.card.branches), latents)
-        denoise(model, [each], (source,), keep, _without_latents(on_step))
+        denoise(model, [each], (source,), keep, _as_step_0(on_step))
         form: Form = "hidden" if each.source is None else "qk"
         rerun = RerunSource(
             model.tap,
@@ -145,11 +145,11 @@ def _one_after_the_other(
     return denoise(model, [chain[-1]], (source,), capture, on_step)
 
 
-def _without_latents(on_step: OnStep | None) -> OnStep | None:
+def _as_step_0(on_step: OnStep | None) -> OnStep | None:
     """The source's steps count as step 0 of the edit: they must stay cancellable."""
     if on_step is None:
         return None
-    return lambda info: on_step(StepInfo(0, info.total, info.latents))
+    return lambda info: on_step(StepInfo(0, info.total, info.latents, own=False))
 
 
 def _resolve(model: LoadedModel, recipe: Recipe) -> ResolvedTransfer:

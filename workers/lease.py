@@ -5,10 +5,11 @@ published in order and never waited for: a slow Redis does not slow the denoisin
 """
 
 import asyncio
+import base64
 import logging
 import time
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from redis import RedisError
 
@@ -26,6 +27,7 @@ class _Step(NamedTuple):
     number: int
     total: int
     data: dict[str, Any]
+    event: Literal["progress", "preview"] = "progress"
 
 
 class Lease:
@@ -71,6 +73,12 @@ class Lease:
         self._loop.call_soon_threadsafe(self._steps.put_nowait, _Step(number, total, data))
         self.check()
 
+    def preview(self, number: int, total: int, jpeg: bytes) -> None:
+        """Publish a picture of the film after ``number`` of ``total`` steps. From any thread."""
+        data = {"jpeg": base64.b64encode(jpeg).decode()}
+        step = _Step(number, total, data, "preview")
+        self._loop.call_soon_threadsafe(self._steps.put_nowait, step)
+
     def check(self) -> None:
         """Raise JobCancelled, LeaseLost or HandBack if the job should stop. From any thread."""
         self._alive_at = time.monotonic()
@@ -115,6 +123,7 @@ class Lease:
                     total=step.total,
                     data=step.data,
                     lease_s=self._lease_s,
+                    event=step.event,
                 )
         except LeaseLost as lost:
             self.interrupt(lost)

@@ -11,6 +11,7 @@ from schemas.models import IntRange, LatentGrid, ModelCard
 from workers.attention.tap import Tap
 from workers.families.base import Family, Pipeline
 from workers.model_settings import CardDefaults, ModelSettings
+from workers.previews.latents import can_be_shown
 
 CHUNK_BYTES = 8 << 20
 WEIGHTS = (".safetensors", ".json", ".model", ".txt")
@@ -68,6 +69,7 @@ def describe(
         width=tap.sites[0].width if tap.sites else 0,
         branches=tuple(sorted(family.order)),
         supports_transfer=bool(tap.sites),
+        supports_preview=can_be_shown(family, pipeline),
         grid=grid,
         latent_channels=family.latent_channels(pipeline),
         loras=tuple(sorted(settings.loras)),

@@ -27,6 +27,7 @@ from workers.verdicts import is_out_of_memory, verdict_of
 log = logging.getLogger("retake.worker")
 
 OnStep = Callable[[int, int], None]
+OnPreview = Callable[[int, int, bytes], None]
 
 
 class Kept(Protocol):
@@ -58,8 +59,11 @@ class Engine(Protocol):
     def check_health(self) -> None:
         """Raise if only a new process can run another job."""
 
-    def render(self, job: Job, on_step: OnStep) -> Film:
-        """Run the job; ``on_step(done, total)`` after each step. Raises what stops the job."""
+    def render(self, job: Job, on_step: OnStep, on_preview: OnPreview | None = None) -> Film:
+        """Run the job; ``on_step(done, total)`` after each step. Raises what stops the job.
+
+        ``on_preview(done, total, jpeg)`` behind the steps for which the job asks for a picture.
+        """
 
     def forget(self, spec: JobSpec) -> None:
         """Drop what was kept to take the job up again: it has ended. Raises ObjectStoreError."""
@@ -108,7 +112,7 @@ async def run_job(desk: Desk, video_id: str, on_lease: Callable[[Lease | None], 
 def _produce(desk: Desk, lease: Lease, began: float) -> JobResult:
     """Everything between claim and commit, in the job's thread."""
     job = lease.claim.job
-    film = desk.engine.render(job, lease.step)
+    film = desk.engine.render(job, lease.step, lease.preview)
     try:
         lease.check()
         media = encode_media(film.frames, job.spec.recipe.generation.fps, desk.settings.media)

@@ -41,6 +41,7 @@ class Model(Frozen):
     heads: int
     branches: tuple[Branch, ...]
     supports_transfer: bool
+    supports_preview: bool
 
 
 class ModelList(Frozen):

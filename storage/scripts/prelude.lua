@@ -49,7 +49,7 @@ local function holds(job, fence)
 end
 
 local function append_event(id, kind, data)
-  redis.call('XADD', key('events', id), 'MAXLEN', '~', '10000', '*', 'type', kind, 'data', data)
+  return redis.call('XADD', key('events', id), 'MAXLEN', '~', '10000', '*', 'type', kind, 'data', data)
 end
 
 -- Remove the job's entry from its queue, whoever it was delivered to.

@@ -45,6 +45,7 @@ CARD = ModelCard(
     width=64,
     grid=LatentGrid(vae_stride=(4, 8, 8), patch=(1, 2, 2)),
     latent_channels=16,
+    supports_preview=True,
     created_at=1_700_000_000,
 )
 

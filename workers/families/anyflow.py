@@ -10,6 +10,7 @@ ANYFLOW = Family(
     batched=True,
     order=("uncond", "cond"),
     own_inputs=("timestep", "r_timestep"),
+    latents="BFCHW",
     defaults=Defaults(
         width=832,
         height=480,

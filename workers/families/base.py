@@ -7,7 +7,7 @@ docs/adding-a-family.md says how to write one.
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from workers.attention.sites import Pattern
 # diffusers is untyped, and what attributes a pipeline has depends on its class
 Pipeline = Any
 Frames = np.ndarray[Any, np.dtype[np.uint8]]
+# how latents lie behind a step; packed: (B, N, C·f·h·w), each token a patch
+Layout = Literal["BCFHW", "BFCHW", "BFHWC", "packed"]
 
 # what pipelines call their VAE's strides
 TIME_STRIDES = (
@@ -64,6 +66,7 @@ class Family:
     neither captured nor changed.
     ``step_inputs``: the transformer's arguments that change with every step.
     ``own_inputs``: those that are the same for every prompt: times, sizes.
+    ``latents``: how the latents lie behind a step; None: not known, and no previews are made.
     ``causal``: the VAE codes the first frame alone (4k+1 frames), not frames in equal groups.
     ``fuses``: whether its attention computes with fused projections once they are fused; diffusers
     fuses others' weights without using them.
@@ -83,6 +86,7 @@ class Family:
     step_inputs: tuple[str, ...] = ("hidden_states",)
     own_inputs: tuple[str, ...] = ("timestep",)
     channels: str = "in_channels"
+    latents: Layout | None = "BCFHW"
     fuses: bool = False
     rows: int = 8
     drops_rows: bool = True

@@ -13,6 +13,7 @@ COGVIDEOX = Family(
     batched=True,
     order=("uncond", "cond"),
     fuses=True,
+    latents="BFCHW",
     defaults=Defaults(
         width=720,
         height=480,

@@ -10,6 +10,7 @@ KANDINSKY5 = Family(
     own_inputs=("timestep", "visual_rope_pos", "scale_factor"),
     channels="in_visual_dim",
     drops_rows=False,
+    latents="BFHWC",
     defaults=Defaults(
         width=768,
         height=512,

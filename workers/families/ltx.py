@@ -9,6 +9,7 @@ LTX = Family(
     attention=(Pattern(r"transformer_blocks\.\d+\.attn1"),),
     batched=True,
     order=("uncond", "cond"),
+    latents="packed",
     defaults=Defaults(
         width=704,
         height=512,

@@ -15,6 +15,7 @@ LTX2 = Family(
     order=("uncond", "cond"),
     step_inputs=("hidden_states", "audio_hidden_states"),
     own_inputs=("timestep", "sigma", "video_coords", "audio_coords"),
+    latents="packed",
     defaults=Defaults(
         width=768,
         height=512,

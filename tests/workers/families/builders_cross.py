@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import torch
-
 from tests.tiny import louder, parts
 from tests.workers.families.parts import (
     WIDTH,
+    AllowsAll,
     clip,
     flow,
     hunyuan_vae,
@@ -16,6 +15,7 @@ from tests.workers.families.parts import (
     text,
     tokenizer,
     vocab_size,
+    with_statistics,
 )
 
 
@@ -64,7 +64,7 @@ def ltx() -> Any:
     )
     return parts.LTXPipeline(
         scheduler=flow(),
-        vae=vae,
+        vae=with_statistics(vae),
         text_encoder=t5(),
         tokenizer=tokenizer(),
         transformer=lively(transformer, text_gain=10),
@@ -111,6 +111,7 @@ def allegro() -> Any:
         block_out_channels=(8, 8, 8, 8),
         layers_per_block=1,
         norm_num_groups=2,
+        sample_size=128,  # of its tiles
     )
     return parts.AllegroPipeline(
         tokenizer=tokenizer(),
@@ -147,19 +148,6 @@ def latte() -> Any:
         transformer=lively(transformer, text_gain=10),
         scheduler=parts.DDIMScheduler(),
     )
-
-
-class AllowsAll(torch.nn.Module):
-    """In the place of Cosmos' guardrail, which is a package and weights of its own."""
-
-    dtype = torch.float32
-    device = torch.device("cpu")
-
-    def check_text_safety(self, prompt: str) -> bool:
-        return True
-
-    def check_video_safety(self, frames: Any) -> Any:
-        return frames
 
 
 def cosmos() -> Any:
@@ -261,7 +249,7 @@ def ltx2() -> Any:
         spatio_temporal_scaling=(True,),
         decoder_spatio_temporal_scaling=(True,),
         decoder_inject_noise=(False, False),
-        downsample_type=("spatial",),
+        downsample_type=("spatiotemporal",),
         upsample_residual=(False,),
         upsample_factor=(1,),
         timestep_conditioning=False,
@@ -282,7 +270,7 @@ def ltx2() -> Any:
     )
     return parts.LTX2Pipeline(
         scheduler=flow(),
-        vae=vae,
+        vae=with_statistics(vae),
         audio_vae=audio_vae,
         text_encoder=louder(text.Gemma3ForConditionalGeneration(config).eval()),
         tokenizer=tokenizer(),

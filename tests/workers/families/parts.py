@@ -133,6 +133,26 @@ def hunyuan_vae() -> Any:
     )
 
 
+def with_statistics(vae: Any) -> Any:
+    """LTX keeps its latents' mean and deviation with the weights; a fresh one has 0 and 1."""
+    vae.latents_mean.normal_()
+    vae.latents_std.uniform_(0.5, 2.0)
+    return vae
+
+
+class AllowsAll(torch.nn.Module):
+    """In the place of Cosmos' guardrail, which is a package and weights of its own."""
+
+    dtype = torch.float32
+    device = torch.device("cpu")
+
+    def check_text_safety(self, prompt: str) -> bool:
+        return True
+
+    def check_video_safety(self, frames: Any) -> Any:
+        return frames
+
+
 def lively(transformer: Any, text_gain: float = 1.0) -> Any:
     """Random weights that let text and maps show: sharp maps, and loud cross-attention."""
     louder(transformer)

@@ -17,7 +17,7 @@ from schemas.jobs import Job, JobSpec
 from schemas.models import IntRange, LatentGrid, ModelCard
 from schemas.recipes import Generation, Recipe
 from storage.objects import ObjectMissing, ObjectStore
-from workers.run_job import Film, OnStep
+from workers.run_job import Film, OnPreview, OnStep
 from workers.settings import WorkerSettings
 
 CARD = ModelCard(
@@ -63,7 +63,7 @@ class ScriptedEngine:
     def forget(self, spec: JobSpec) -> None:
         pass
 
-    def render(self, job: Job, on_step: OnStep) -> Film:
+    def render(self, job: Job, on_step: OnStep, on_preview: OnPreview | None = None) -> Film:
         generation = job.spec.recipe.generation
         prompt, total = generation.prompt, generation.num_inference_steps
         self._objects.put(f"pid/{job.spec.id}/{os.getpid()}", b"")
