@@ -10,6 +10,7 @@ from math import prod
 
 from schemas.artifacts import Artifact
 from schemas.errors import (
+    Forbidden,
     InvalidRequest,
     JobFailed,
     NotFound,
@@ -33,7 +34,8 @@ async def picture_of(call: Call, artifact: Artifact, view: MapView, wait_s: floa
     """The picture of ``view``; its job has ``wait_s`` seconds to end.
 
     Raises Unavailable where that was too short (the next call joins the same job), what the job
-    failed with, and what ``check_view`` and the project's limits refuse.
+    failed with, Forbidden where it is to be made for a key that may only read, and what
+    ``check_view`` and the project's limits refuse.
     """
     tokens = prod(artifact.grid)
     view = view.model_copy(update={"bins": min(view.bins, tokens)})
@@ -62,6 +64,10 @@ async def picture_of(call: Call, artifact: Artifact, view: MapView, wait_s: floa
 
 async def _submit(call: Call, artifact: Artifact, look: Look, id: str) -> Job:
     """Queue the job, unless another request just did, or saw it fail a moment ago."""
+    if "write" not in call.scopes:
+        raise Forbidden(
+            f"this key's scopes are {', '.join(call.scopes)}; to have a map made needs write"
+        )
     await check_view(call, artifact, look.view)
     parts = call.parts
     spec = JobSpec(

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -244,13 +245,38 @@ def test_it_goes_when_its_time_is_over(serve: Serve, own_storage: StorageSetting
     api = serve(map_retention_s=1, sweep_s=0.05)
     video = api.finished()
     id = publish(own_storage, video["source_key"], video["id"])
+    of_no_video = publish(own_storage, "1" * 64, "video_00000000")
     first = ask(api, id)
-    assert first.status_code == 200
-    wait_for(lambda: pictures(own_storage) == [], "the picture to go")
-    wait_for(lambda: asyncio.run(records(own_storage)) == 0, "its record to go")
+    assert first.status_code == ask(api, of_no_video).status_code == 200
+    wait_for(lambda: pictures(own_storage) == [], "the pictures to go")
+    wait_for(lambda: asyncio.run(records(own_storage)) == 0, "their records to go")
+    assert api.http.get(f"/attention/artifacts/{of_no_video}").status_code == 200
     assert api.http.get(f"/attention/artifacts/{id}").json()["videos"] == [video["id"]]
     assert api.get(video["id"])["status"] == "completed"
     assert ask(api, id).content == first.content, "it is made anew"
+
+
+def test_it_goes_when_its_artifact_expires(serve: Serve, own_storage: StorageSettings) -> None:
+    api = serve(sweep_s=0.05)
+    soon = int(time.time()) + 2
+    id = publish(own_storage, "1" * 64, "video_00000000", expires_at=soon)
+    assert ask(api, id).status_code == 200
+    wait_for(lambda: pictures(own_storage) == [], "the picture to go")
+    assert asyncio.run(records(own_storage)) == 0
+    assert ask(api, id).status_code == 404
+
+
+def test_a_key_that_may_only_read_sees_what_is_made(
+    serve: Serve, own_storage: StorageSettings
+) -> None:
+    keys = make_key(own_storage, "alice"), make_key(own_storage, "alice", "read")
+    writer, reader = map(serve(auth="keys").of, keys)
+    id = publish(own_storage, "1" * 64, "video_00000000", project="alice")
+    response = ask(reader, id)
+    assert error_of(response) == (403, "insufficient_scope", None)
+    assert "needs write" in response.json()["error"]["message"]
+    assert pictures(own_storage, "alice") == []
+    assert ask(writer, id).status_code == ask(reader, id).status_code == 200
 
 
 def test_it_is_no_video(serve: Serve, own_storage: StorageSettings) -> None:
