@@ -6,6 +6,7 @@ from pydantic import Field
 
 from schemas.attention import CaptureSpec
 from schemas.base import Frozen
+from schemas.maps import Look, maps_folder
 from schemas.recipes import Recipe
 
 Status = Literal["queued", "in_progress", "completed", "failed"]
@@ -19,6 +20,8 @@ class JobSpec(Frozen):
     ``source_key``: the key of ``recipe`` itself (what a capture is stored under).
     ``edit_source_key``: the key of ``recipe.source``, None for a plain generation.
     ``source_video_id``: the video that was remixed, where the source was named by id.
+    ``look``: the job makes no video but the picture of a map of ``recipe``'s run: a map job, whose
+    id begins with ``map_``, and which no route of videos knows.
     """
 
     id: str
@@ -35,6 +38,14 @@ class JobSpec(Frozen):
     webhook_url: str | None = None
     batch_id: str | None = None
     traceparent: str | None = None
+    look: Look | None = None
+
+    @property
+    def folder(self) -> str:
+        """The folder of every object that any attempt at this job wrote, without a final slash."""
+        if self.look is not None:
+            return f"{maps_folder(self.project, self.look.artifact_id)}/{self.id}"
+        return f"videos/{self.project}/{self.id}"
 
 
 class JobResult(Frozen):
@@ -49,6 +60,13 @@ class JobResult(Frozen):
     seconds: float = 0.0
 
 
+class MapResult(Frozen):
+    """What a completed map job left, under a key that contains the fence."""
+
+    map_key: str
+    seconds: float = 0.0
+
+
 class JobError(Frozen):
     """Why a job failed: a stable code and a sentence for the client."""
 
@@ -57,7 +75,10 @@ class JobError(Frozen):
 
 
 class JobState(Frozen):
-    """What changes while a job lives. ``fence`` grows with each claim; only the newest writes."""
+    """What changes while a job lives. ``fence`` grows with each claim; only the newest writes.
+
+    A completed job has a ``result``, a completed map job a ``map``.
+    """
 
     status: Status = "queued"
     step: int = 0
@@ -70,6 +91,7 @@ class JobState(Frozen):
     completed_at: int | None = None
     expires_at: int | None = None
     result: JobResult | None = None
+    map: MapResult | None = None
     error: JobError | None = None
 
 

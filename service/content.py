@@ -33,11 +33,6 @@ class RangeNotSatisfiable(RetakeError):
     code = "range_not_satisfiable"
 
 
-def folder_of(spec: JobSpec) -> str:
-    """The prefix of every object that any attempt at this job wrote."""
-    return f"videos/{spec.project}/{spec.id}"
-
-
 def content_of(spec: JobSpec, result: JobResult, variant: Variant) -> Content:
     if variant == "video":
         return Content(result.video_key, "video/mp4", f"{spec.id}.mp4")

@@ -45,6 +45,8 @@ class Courier:
     async def ended(self, ending: Ending) -> None:
         """Queue the end of a job for every endpoint that wants it."""
         job = ending.job
+        if job.spec.look is not None:
+            return  # no video
         kind: EventType = "video.completed" if job.state.error is None else "video.failed"
         for endpoint in await self.store.list(job.spec.project):
             chosen = job.spec.webhook_url in (None, endpoint.shown.url)

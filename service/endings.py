@@ -21,6 +21,8 @@ class Ending(NamedTuple):
 
     @property
     def kind(self) -> str:
+        if self.job.spec.look is not None:
+            return "map"
         return "edit" if self.job.spec.recipe.source else "generation"
 
     @property

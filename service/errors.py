@@ -11,7 +11,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from schemas.base import Frozen
-from schemas.errors import InvalidRequest, NotFound, RateLimited, RetakeError, Unavailable
+from schemas.errors import (
+    InvalidRequest,
+    JobFailed,
+    NotFound,
+    RateLimited,
+    RetakeError,
+    Unavailable,
+)
 from service.validation import parameter_error
 from storage.objects import ObjectMissing, ObjectStoreError
 
@@ -64,7 +71,8 @@ def error_response(error: RetakeError) -> Response:
         headers["retry-after"] = "1"
     elif error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    elif error.status == 409:  # the SDK would try twice more, and nothing would change
+    elif error.status == 409 or isinstance(error, JobFailed):
+        # the SDK would try twice more, and nothing would change
         headers["x-should-retry"] = "false"
     return envelope(error.status, error.message, error.type, error.param, error.code, headers)
 

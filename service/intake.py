@@ -71,9 +71,8 @@ async def accept(
     traceparent = call.parts.tracing.traceparent(call.request)
     specs = [spec.model_copy(update={"traceparent": traceparent}) for spec in await make()]
     await _check_webhooks(call, specs)
-    max_open = await _room(call) if call.parts.settings.needs_keys else None
     jobs = await call.parts.jobs.submit(
-        specs, idempotency_key=key, body_hash=digest, max_open=max_open
+        specs, idempotency_key=key, body_hash=digest, max_open=await room(call)
     )
     for job in jobs:
         log.info(
@@ -100,8 +99,10 @@ async def _check_webhooks(call: Call, specs: Sequence[JobSpec]) -> None:
         )
 
 
-async def _room(call: Call) -> int | None:
-    """How many open jobs the project may have; raises RateLimited when its storage is full."""
+async def room(call: Call) -> int | None:
+    """How many open jobs the project may have, None: any; RateLimited when its storage is full."""
+    if not call.parts.settings.needs_keys:
+        return None
     limits = await call.parts.limits.of(call.project)
     if limits.max_stored_bytes:
         stored = await call.parts.limits.stored(call.project)

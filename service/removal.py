@@ -1,4 +1,4 @@
-"""Deleting: a video's record, its objects, and the attention that was kept for nobody else."""
+"""Deleting: a job's record, its objects, and the attention that was kept for nobody else."""
 
 import asyncio
 import logging
@@ -6,7 +6,6 @@ import logging
 from schemas.artifacts import artifact_id
 from schemas.errors import NotFound
 from schemas.jobs import Job
-from service.content import folder_of
 from service.parts import Parts
 from storage.artifact_files import delete_artifact
 
@@ -20,15 +19,22 @@ async def remove_video(parts: Parts, project: str, video_id: str) -> Job:
     """
     job = await parts.jobs.delete(project, video_id)
     log.info("deleted %s", video_id, extra={"video_id": video_id, "project": project})
-    await asyncio.to_thread(parts.objects.delete_prefix, folder_of(job.spec))
+    await asyncio.to_thread(parts.objects.delete_prefix, job.spec.folder)
     for id in await asyncio.to_thread(_artifacts_of, parts, project, job.spec.source_key):
         if not await _shared(parts, project, id, job.spec.source_key):
             await remove_artifact(parts, project, id)
     return job
 
 
+async def remove_map(parts: Parts, job: Job) -> None:
+    """Delete a picture of a map and its job's record. Raises NotFound."""
+    await parts.jobs.delete(job.spec.project, job.spec.id)
+    await asyncio.to_thread(parts.objects.delete_prefix, job.spec.folder)
+
+
 async def remove_artifact(parts: Parts, project: str, id: str) -> None:
-    """Delete an artifact; a running edit that reads it replays its source instead."""
+    """Delete an artifact and the pictures of its maps, those under way too; a running edit that
+    reads it replays its source instead."""
     await parts.artifacts.remove(project, id, even_pinned=True)
     await asyncio.to_thread(delete_artifact, parts.objects, project, id)
     log.info("deleted %s", id, extra={"project": project})

@@ -27,7 +27,9 @@ class ServiceSettings(BaseSettings):
     ``capture_max_bytes``, else latents.
     ``retention_s``, ``attention_retention_s``: how long videos and artifacts are kept; 0: until
     they are deleted. ``attention_quota_bytes``: of each project's artifacts, the least used of
-    which go first. ``orphan_age_s``: how old a crash's left-overs are before they are removed.
+    which go first. ``map_retention_s``: how long a picture of an attention map is kept, at most as
+    long as its artifact; ``map_retry_s``: how long one that failed is not tried again.
+    ``orphan_age_s``: how old a crash's left-overs are before they are removed.
     ``max_followers``: event streams and long polls that one process serves at once.
     ``delivery``: ``redirect`` sends clients to a presigned URL where the store can make one.
     ``webhook_backoff_s``: the wait before each further attempt of a delivery.
@@ -56,6 +58,8 @@ class ServiceSettings(BaseSettings):
     retention_s: Annotated[int, Field(ge=0)] = 30 * 86400
     attention_retention_s: Annotated[int, Field(ge=0)] = 7 * 86400
     attention_quota_bytes: Annotated[int, Field(ge=0)] = 0
+    map_retention_s: Annotated[int, Field(ge=0)] = 86400
+    map_retry_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
     orphan_age_s: Annotated[float, Field(ge=60)] = 86400.0
     sweep_s: Annotated[float, Field(gt=0)] = 60.0
     max_edit_chain: Annotated[int, Field(ge=1)] = 16

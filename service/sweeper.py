@@ -8,7 +8,7 @@ import logging
 
 from schemas.errors import NotFound
 from service.parts import Parts
-from service.removal import remove_video
+from service.removal import remove_map, remove_video
 from storage.retention import Retention, RetentionSettings
 from storage.video_files import collect_videos
 
@@ -32,7 +32,7 @@ async def sweep_for_ever(parts: Parts) -> None:
         # a little less than a round, so that this process's own last lock is gone
         mine = await parts.redis.set(lock, "1", nx=True, px=round(900 * settings.sweep_s))
         if mine:
-            await expire_videos(parts)
+            await expire_jobs(parts)
             await retention.expire()
             rounds = await parts.redis.incr(f"{lock}:rounds")
             if rounds % ORPHAN_ROUNDS == 1:
@@ -41,13 +41,16 @@ async def sweep_for_ever(parts: Parts) -> None:
         await asyncio.sleep(settings.sweep_s)
 
 
-async def expire_videos(parts: Parts) -> int:
-    """Delete the videos whose time is over; how many."""
+async def expire_jobs(parts: Parts) -> int:
+    """Delete the videos, and the pictures of maps, whose time is over; how many."""
     removed = 0
     while jobs := await parts.jobs.expired(BATCH):
         for job in jobs:
             try:
-                await remove_video(parts, job.spec.project, job.spec.id)
+                if job.spec.look is None:
+                    await remove_video(parts, job.spec.project, job.spec.id)
+                else:
+                    await remove_map(parts, job)
                 removed += 1
             except NotFound:
                 continue  # another process, or its owner, was faster

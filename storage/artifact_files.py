@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from schemas.artifacts import Manifest, artifact_folder, manifest_key, parse_manifest
 from schemas.errors import ArtifactCorrupt, ArtifactTooNew, NotFound
+from schemas.maps import maps_folder
 from storage.objects import ObjectMissing, ObjectStore
 
 log = logging.getLogger("retake.artifacts")
@@ -35,10 +36,12 @@ def list_manifests(objects: ObjectStore, prefix: str = "manifests") -> Iterator[
 
 
 def delete_artifact(objects: ObjectStore, project: str, artifact_id: str) -> None:
-    """Missing objects are no error; raises NotFound for what is no artifact's id."""
+    """With the pictures of its maps. Missing objects are no error; raises NotFound for what is no
+    artifact's id."""
     key = manifest_key(project, artifact_id)
     if key is None:
         raise NotFound(f"attention {artifact_id!r} does not exist")
     _, source_key, capture_key = artifact_id.split("_")
     objects.delete(key)
     objects.delete_prefix(artifact_folder(project, source_key, capture_key))
+    objects.delete_prefix(maps_folder(project, artifact_id))

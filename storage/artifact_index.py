@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from schemas.artifacts import Artifact, Manifest, artifact_id, artifact_of
 from schemas.errors import NotFound
 from storage.lua import Scripts
+from storage.records import no_attention
 
 LEAVING_MS = 60_000  # how long deleting an artifact's objects may take
 
@@ -40,7 +41,7 @@ class ArtifactIndex:
         """Raises NotFound; another project's artifact is not found either."""
         summary = await self._call("HGET", self._key("artifact", project, id), "summary")
         if summary is None:
-            raise NotFound(f"attention {id!r} does not exist", param="id")
+            raise no_attention(id)
         return Artifact.model_validate_json(summary)
 
     async def list(

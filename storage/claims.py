@@ -9,7 +9,7 @@ import json
 import uuid
 from typing import Any, Literal
 
-from schemas.jobs import JobError, JobResult
+from schemas.jobs import JobError, JobResult, MapResult
 from storage.lua import Scripts
 from storage.records import CANCELLED, WORKER_LOST, Claim, LeaseLost, job_of
 
@@ -62,11 +62,12 @@ class Claims:
         return await self._renew(claim, lease_s, event, body, step, total)
 
     async def complete(
-        self, claim: Claim, result: JobResult, retention_s: int | None = None
+        self, claim: Claim, result: JobResult | MapResult, retention_s: int | None = None
     ) -> None:
         """End the job with ``result``, kept for ``retention_s`` (None: as submitted). Raises
         LeaseLost; the objects just written are then orphans that nobody reads."""
-        await self._finish(claim, "completed", "result", result.model_dump_json(), retention_s)
+        field = "map" if isinstance(result, MapResult) else "result"
+        await self._finish(claim, "completed", field, result.model_dump_json(), retention_s)
 
     async def fail(self, claim: Claim, error: JobError) -> None:
         """End the job with ``error``, attempts left or not. Raises LeaseLost."""

@@ -23,6 +23,7 @@ from storage.records import (
     LeaseLost,
     job_from,
     job_of,
+    no_attention,
     not_found,
 )
 from storage.registry import ModelRegistry
@@ -102,14 +103,34 @@ class JobStore(Queue, Claims, Feed, Upkeep, ModelRegistry):
                 "a new request needs a new key"
             )
         if outcome == b"full":
-            raise RateLimited(
-                f"{rest[0]} jobs of this project are queued or running; allowed are {max_open}",
-                code="too_many_jobs",
-                retry_after_s=5,
-            )
+            raise _too_many(rest[0], max_open)
         if outcome == b"taken":
             raise ValueError(f"video id {rest[0].decode()!r} is another project's")
         return [job_of(record) for record in rest]
+
+    async def submit_map(self, spec: JobSpec, *, retry_s: float, max_open: int | None) -> Job:
+        """Accept a map job, or join the one of this id, in whatever state that is.
+
+        One that failed ``retry_s`` ago or longer is queued again. It is in no list of videos, and
+        goes when its artifact goes. Raises NotFound where that is not listed, and RateLimited.
+        """
+        assert spec.look is not None
+        outcome, *rest = await self._scripts.run(
+            "submit_map",
+            spec.project,
+            spec.look.artifact_id,
+            spec.id,
+            spec.model_dump_json(),
+            spec.priority,
+            "" if spec.retention_s is None else spec.retention_s,
+            "" if max_open is None else max_open,
+            str(retry_s),
+        )
+        if outcome == b"full":
+            raise _too_many(rest[0], max_open)
+        if outcome == b"gone":
+            raise no_attention(spec.look.artifact_id)
+        return job_of(rest[0])
 
     async def get(self, project: str, video_id: str) -> Job:
         """One round trip. Raises NotFound; for another project's id too."""
@@ -155,3 +176,11 @@ class JobStore(Queue, Claims, Feed, Upkeep, ModelRegistry):
         if not page:
             raise NotFound(f"after: no video {after!r}", param="after")
         return [job_of(record) for record in page[1:]], bool(page[0])
+
+
+def _too_many(open_jobs: int, allowed: int | None) -> RateLimited:
+    return RateLimited(
+        f"{open_jobs} jobs of this project are queued or running; allowed are {allowed}",
+        code="too_many_jobs",
+        retry_after_s=5,
+    )

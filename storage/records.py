@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from schemas.base import Frozen
 from schemas.errors import JobCancelled, JobFailed, NotFound
-from schemas.jobs import Event, Job, JobError, JobResult, JobSpec, JobState
+from schemas.jobs import Event, Job, JobError, JobResult, JobSpec, JobState, MapResult
 
 CANCELLED = JobError(code=JobCancelled.code, message="the job was cancelled")
 WORKER_LOST = JobError(
@@ -12,8 +13,9 @@ WORKER_LOST = JobError(
     message="every worker that took the job stopped before it was finished",
 )
 
-# The fields of a state that are kept as plain text; the other two are JSON
-_PLAIN = {name.encode(): name for name in JobState.model_fields if name not in ("result", "error")}
+# The fields of a state that are kept as JSON; the others are plain text
+_JSON: dict[str, type[Frozen]] = {"result": JobResult, "map": MapResult, "error": JobError}
+_PLAIN = {name.encode(): name for name in JobState.model_fields if name not in _JSON}
 
 
 class LeaseLost(Exception):
@@ -64,10 +66,9 @@ def job_from(record: Mapping[bytes, bytes]) -> Job:
     values: dict[str, Any] = {
         name: record[field].decode() for field, name in _PLAIN.items() if field in record
     }
-    if result := record.get(b"result"):
-        values["result"] = JobResult.model_validate_json(result)
-    if error := record.get(b"error"):
-        values["error"] = JobError.model_validate_json(error)
+    for name, model in _JSON.items():
+        if value := record.get(name.encode()):
+            values[name] = model.model_validate_json(value)
     return Job(
         spec=JobSpec.model_validate_json(record[b"spec"]), state=JobState.model_validate(values)
     )
@@ -90,3 +91,8 @@ def event_of(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
 def not_found(video_id: str) -> NotFound:
     """Said alike of what never was, was deleted, or is another project's."""
     return NotFound(f"no video {video_id!r}", param="video_id")
+
+
+def no_attention(artifact_id: str) -> NotFound:
+    """The same of an artifact."""
+    return NotFound(f"attention {artifact_id!r} does not exist", param="id")

@@ -9,7 +9,7 @@ from schemas.jobs import Job
 from storage.jobs import JobStore
 from storage.objects import ObjectInfo, ObjectStore
 
-FOLDERS = ("videos", "journal")  # both: folder/project/video id/…
+FOLDERS = ("videos", "journal", "maps")  # all: folder/project/…/job id/…
 
 
 async def collect_videos(objects: ObjectStore, jobs: JobStore, older_than_s: float) -> int:
@@ -21,9 +21,8 @@ async def collect_videos(objects: ObjectStore, jobs: JobStore, older_than_s: flo
     before = time.time() - older_than_s
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for info in await asyncio.to_thread(_list, objects):
-        _, project, video_id, *_ = info.key.split("/")
         if info.modified_at <= before:
-            found[project, video_id].append(info.key)
+            found[_owner(info.key)].append(info.key)
     orphans: list[str] = []
     for (project, video_id), keys in found.items():
         job = await _job(jobs, project, video_id)
@@ -34,6 +33,12 @@ async def collect_videos(objects: ObjectStore, jobs: JobStore, older_than_s: flo
 
 def _list(objects: ObjectStore) -> list[ObjectInfo]:
     return [info for folder in FOLDERS for info in objects.list(folder)]
+
+
+def _owner(key: str) -> tuple[str, str]:
+    """Project and job id: of a map's picture behind its artifact."""
+    folder, project, first, second, *_ = key.split("/")
+    return project, second if folder == "maps" else first
 
 
 async def _job(jobs: JobStore, project: str, video_id: str) -> Job | None:

@@ -186,5 +186,6 @@ class Dispatching:
 
 
 def wanted_of(spec: JobSpec) -> Wanted:
-    """A job as the router sees it."""
-    return Wanted(spec.id, spec.recipe.generation.model, spec.edit_source_key)
+    """A job as the router sees it. A map is read from the source's own tensors."""
+    source_key = spec.edit_source_key if spec.look is None else spec.source_key
+    return Wanted(spec.id, spec.recipe.generation.model, source_key)

@@ -15,20 +15,15 @@ import torch
 from torch import Tensor
 
 from schemas.artifacts import Needed
-from schemas.errors import (
-    ArtifactCorrupt,
-    ArtifactMissing,
-    ArtifactTooNew,
-    ArtifactWriteFailed,
-    Unsupported,
-)
+from schemas.errors import ArtifactWriteFailed, Unsupported
 from schemas.jobs import Job, JobSpec
 from schemas.models import ModelCard
 from schemas.selection import resolve_capture, resolve_transfer
-from storage.objects import ObjectStore, ObjectStoreError
+from storage.objects import ObjectStore
+from workers.analysis.draw import draw
 from workers.artifacts.reader import ArtifactReader
 from workers.artifacts.register import Register
-from workers.artifacts.store import ArtifactStore
+from workers.artifacts.store import UNREADABLE, ArtifactStore
 from workers.artifacts.writer import ArtifactWriter
 from workers.attention.edit import capture_into
 from workers.attention.maps import Address
@@ -44,7 +39,6 @@ from workers.settings import WorkerSettings
 log = logging.getLogger("retake.worker")
 
 _HELD = 256  # sources that are reported to the router
-_UNREADABLE = (ArtifactCorrupt, ArtifactMissing, ArtifactTooNew, ObjectStoreError)
 
 
 class KeptAttention:
@@ -122,7 +116,7 @@ class PipelineEngine:
         try:
             with reader:
                 return self._run(model, spec, reader, after_step)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             log.warning("job=%s source unreadable (%s): replayed", spec.id, type(error).__name__)
         return self._run(model, spec, None, after_step)
 
@@ -141,6 +135,11 @@ class PipelineEngine:
                 on_preview(info.step + 1, info.total, jpeg)
 
         return after_step
+
+    def draw(self, job: Job, on_step: OnStep) -> bytes:
+        """A map job's picture, as PNG. Raises what ``look_at`` does."""
+        model = self.model(job.spec.recipe.generation.model)
+        return draw(model, self._artifacts, job.spec, on_step)
 
     def _run(
         self,
@@ -199,7 +198,7 @@ class PipelineEngine:
         needed = resolved.needed(2 if twice and not model.family.batched else 1)
         try:
             return self._find(spec, needed, model.pipeline)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             log.warning("job=%s no source found: %s", spec.id, type(error).__name__)
             return None
 

@@ -1,7 +1,8 @@
 """One job from claim to commit.
 
 Claim, render, write the files under the fence, publish the attention's manifest, commit under the
-fence. Whatever goes wrong gets one verdict (``workers.verdicts``): fail, hand back, or drop.
+fence; a map job draws a picture instead. Whatever goes wrong gets one verdict
+(``workers.verdicts``): fail, hand back, or drop.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from redis import RedisError
 
-from schemas.jobs import Job, JobResult, JobSpec
+from schemas.jobs import Job, JobResult, JobSpec, MapResult
 from schemas.models import ModelCard
 from storage.jobs import Claim, JobStore, LeaseLost
 from storage.objects import ObjectStore, ObjectStoreError
@@ -65,6 +66,9 @@ class Engine(Protocol):
         ``on_preview(done, total, jpeg)`` behind the steps for which the job asks for a picture.
         """
 
+    def draw(self, job: Job, on_step: OnStep) -> bytes:
+        """The PNG that a map job asks for; otherwise as ``render``."""
+
     def forget(self, spec: JobSpec) -> None:
         """Drop what was kept to take the job up again: it has ended. Raises ObjectStoreError."""
 
@@ -109,8 +113,14 @@ async def run_job(desk: Desk, video_id: str, on_lease: Callable[[Lease | None], 
             on_lease(None)
 
 
-def _produce(desk: Desk, lease: Lease, began: float) -> JobResult:
+def _produce(desk: Desk, lease: Lease, began: float) -> JobResult | MapResult:
     """Everything between claim and commit, in the job's thread."""
+    if lease.claim.job.spec.look is not None:
+        return _make_map(desk, lease, began)
+    return _make_video(desk, lease, began)
+
+
+def _make_video(desk: Desk, lease: Lease, began: float) -> JobResult:
     job = lease.claim.job
     film = desk.engine.render(job, lease.step, lease.preview)
     try:
@@ -134,10 +144,17 @@ def _produce(desk: Desk, lease: Lease, began: float) -> JobResult:
     )
 
 
+def _make_map(desk: Desk, lease: Lease, began: float) -> MapResult:
+    image = desk.engine.draw(lease.claim.job, lease.step)
+    lease.check()
+    key = f"{_folder(lease.claim)}/map.png"
+    _put(desk, lease, key, image, "image/png")
+    return MapResult(map_key=key, seconds=round(time.monotonic() - began, 3))
+
+
 def _folder(claim: Claim) -> str:
     """Where this claim's files go. It holds the fence: nobody else ever writes there."""
-    spec = claim.job.spec
-    return f"videos/{spec.project}/{spec.id}/{claim.fence}"
+    return f"{claim.job.spec.folder}/{claim.fence}"
 
 
 def _upload(desk: Desk, lease: Lease, media: Media) -> list[str]:
@@ -171,7 +188,7 @@ def _put(desk: Desk, lease: Lease, key: str, data: bytes, content_type: str) -> 
         delay_s = min(2 * delay_s, 5.0)
 
 
-async def _commit(desk: Desk, claim: Claim, result: JobResult) -> None:
+async def _commit(desk: Desk, claim: Claim, result: JobResult | MapResult) -> None:
     video_id = claim.job.spec.id
     try:
         await _patiently(lambda: desk.jobs.complete(claim, result), desk.settings)

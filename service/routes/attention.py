@@ -1,6 +1,7 @@
 """``/v1/attention``: what is kept of generations' attention, and what keeping it would take."""
 
-from typing import Annotated, Literal
+import asyncio
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import Field
@@ -9,12 +10,15 @@ from schemas.artifacts import Artifact
 from schemas.attention import CaptureSpec, TransferSpec
 from schemas.base import Frozen
 from schemas.estimate import Estimate, estimate
+from schemas.maps import MapView
 from schemas.recipes import Recipe
 from schemas.requests import EstimateAttention
 from service.bodies import BodyOf
+from service.content import bytes_reply
 from service.dependencies import CallDep
 from service.errors import COMMON, documented
 from service.examples import ARTIFACT_ID
+from service.maps import picture_of
 from service.openapi import accepts
 from service.removal import remove_artifact
 from service.replies import reply
@@ -23,6 +27,7 @@ from service.resolve import capture_spec, new_generation
 router = APIRouter(prefix="/v1/attention", tags=["attention"], responses=COMMON)
 
 ArtifactId = Annotated[str, Path(examples=[ARTIFACT_ID])]
+PNG = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
 EXAMPLES = {
     "of a generation": {
         "size": "96x64",
@@ -66,6 +71,20 @@ class ArtifactsQuery(Frozen):
     order: Literal["asc", "desc"] = "desc"
 
 
+class MapQuery(MapView):
+    """``wait``: seconds to hold the answer back for the picture to be made."""
+
+    wait: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 60
+
+
+MAP_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"content": PNG, "description": "The picture"},
+    206: {"content": PNG, "description": "The range of its bytes that was asked for"},
+    304: {"description": "The ETag of If-None-Match still holds"},
+    **documented(400, 404, 416),
+}
+
+
 @router.get("/artifacts", response_model=ArtifactList, responses=documented(400, 404))
 async def list_artifacts(call: CallDep, query: Annotated[ArtifactsQuery, Query()]) -> Response:
     """The project's artifacts, newest first unless ``order`` is ``asc``."""
@@ -89,6 +108,22 @@ async def get_artifact(artifact_id: ArtifactId, call: CallDep) -> Response:
     found = await call.parts.artifacts.get(call.project, artifact_id)
     videos = await call.parts.artifacts.videos(call.project, artifact_id)
     return reply(ArtifactWithUses(**found.model_dump(), videos=tuple(videos)))
+
+
+@router.get("/artifacts/{artifact_id}/map", response_class=Response, responses=MAP_RESPONSES)
+async def get_map(
+    artifact_id: ArtifactId, call: CallDep, query: Annotated[MapQuery, Query()]
+) -> Response:
+    """A PNG of one map: rows are queries, columns keys, both in the order of the tokens.
+
+    A worker makes it when it is first asked for, and the answer waits for that.
+    """
+    artifact = await call.parts.artifacts.get(call.project, artifact_id)
+    view = MapView(**query.model_dump(exclude={"wait"}))
+    wait_s = min(query.wait, call.parts.settings.max_wait_s)
+    content = await picture_of(call, artifact, view, wait_s)
+    info = await asyncio.to_thread(call.parts.objects.stat, content.key)
+    return bytes_reply(call.request, call.parts.objects, content, info)
 
 
 @router.delete(

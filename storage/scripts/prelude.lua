@@ -70,6 +70,13 @@ local function enqueue(id, priority, project)
   append_event(id, 'queued', '{}')
 end
 
+-- Write a new job's record and queue it. Listing it is the caller's.
+local function create(id, project, spec, priority, retention_s)
+  redis.call('HSET', key('job', id), 'spec', spec, 'project', project, 'priority', priority,
+    'retention_s', retention_s, 'fence', '0', 'attempts', '0')
+  enqueue(id, priority, project)
+end
+
 -- Out of every queue and counter; the record stays.
 local function withdraw(id, job)
   drop_entry(job.priority, job.entry)
@@ -86,7 +93,7 @@ local function count_bytes(project, result, sign)
   end
 end
 
--- The one way into a terminal state. field, value: 'result' or 'error', as JSON.
+-- The one way into a terminal state. field, value: 'result', 'map' or 'error', as JSON.
 -- retention_s: '' keeps the record until it is deleted. The events go after event_ttl_s.
 local function finish(id, job, status, field, value, retention_s, event_ttl_s)
   local now_s = math.floor(now_ms() / 1000)
@@ -103,6 +110,29 @@ local function finish(id, job, status, field, value, retention_s, event_ttl_s)
   redis.call('XADD', key('finished'), 'MAXLEN', '~', '100000', '*', 'id', id,
     'project', job.project)
   redis.call('EXPIRE', key('events', id), event_ttl_s)
+end
+
+-- Queue a failed job again, as if new.
+local function renew_failed(id, job)
+  if job.dead_entry then redis.call('XDEL', key('dead'), job.dead_entry) end
+  redis.call('ZREM', key('expiring'), id)
+  redis.call('HSET', key('job', id), 'attempts', '0')
+  redis.call('HDEL', key('job', id), 'error', 'last_error', 'dead_entry', 'cancel_requested',
+    'started_at', 'completed_at', 'expires_at')
+  enqueue(id, job.priority, job.project)
+  redis.call('PERSIST', key('events', id))
+end
+
+-- Remove a job, its events and its place in every list. A worker that still runs it finds no
+-- record at its next heartbeat, and stops.
+local function forget(id, job)
+  withdraw(id, job)
+  redis.call('ZREM', key('videos', job.project), id)
+  if job.artifact then redis.call('SREM', key('artifact_maps', job.project, job.artifact), id) end
+  redis.call('ZREM', key('expiring'), id)
+  count_bytes(job.project, job.result, -1)
+  if job.dead_entry then redis.call('XDEL', key('dead'), job.dead_entry) end
+  redis.call('DEL', key('job', id), key('events', id))
 end
 
 -- Fail a job that ran out of attempts, and keep its id where a person looks.

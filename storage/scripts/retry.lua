@@ -2,13 +2,5 @@
 local id = arg(1)
 local job = load_job(id)
 if not job then return {} end
-if job.status == 'failed' then
-  if job.dead_entry then redis.call('XDEL', key('dead'), job.dead_entry) end
-  redis.call('ZREM', key('expiring'), id)
-  redis.call('HSET', key('job', id), 'attempts', '0')
-  redis.call('HDEL', key('job', id), 'error', 'last_error', 'dead_entry', 'cancel_requested',
-    'started_at', 'completed_at', 'expires_at')
-  enqueue(id, job.priority, job.project)
-  redis.call('PERSIST', key('events', id))
-end
+if job.status == 'failed' then renew_failed(id, job) end
 return {job.status, reply(id)}

@@ -30,10 +30,9 @@ for i = first, #ARGV - 1, 4 do
   local id, spec, priority, retention_s = arg(i), arg(i + 1), arg(i + 2), arg(i + 3)
   if redis.call('EXISTS', key('job', id)) == 0 then
     local sequence = redis.call('INCR', key('sequence'))
-    redis.call('HSET', key('job', id), 'spec', spec, 'project', project, 'priority', priority,
-      'retention_s', retention_s, 'sequence', sequence, 'fence', '0', 'attempts', '0')
+    create(id, project, spec, priority, retention_s)
+    redis.call('HSET', key('job', id), 'sequence', sequence)
     redis.call('ZADD', key('videos', project), sequence, id)
-    enqueue(id, priority, project)
   end
   ids[#ids + 1] = id
   jobs[#jobs + 1] = reply(id)

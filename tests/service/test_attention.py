@@ -24,25 +24,28 @@ def publish(
     capture: str = "c",
     project: str = "default",
     expires_at: int | None = None,
+    prompt: str = "A car.",
+    **fields: Any,
 ) -> str:
     """An artifact as a worker leaves it: packs, manifest, index; its id."""
-    manifest = Manifest(
-        project=project,
-        source_key=source_key,
-        capture_key=capture * 32,
-        recipe=Recipe(generation=new_generation(Settings(seed=1), "A car.", CARD)),
-        form="hidden",
-        codec="raw",
-        grid=(5, 4, 6),
-        layers=(3,),
-        steps=(0, 1),
-        branches=("cond",),
-        stored_bytes=123,
-        decoded_bytes=0,
-        created_at=int(time.time()),
-        expires_at=expires_at,
-        packs=(),
-    )
+    plain: dict[str, Any] = {
+        "project": project,
+        "source_key": source_key,
+        "capture_key": capture * 32,
+        "recipe": Recipe(generation=new_generation(Settings(seed=1), prompt, CARD)),
+        "form": "hidden",
+        "codec": "raw",
+        "grid": (5, 4, 6),
+        "layers": (3,),
+        "steps": (0, 1),
+        "branches": ("cond",),
+        "stored_bytes": 123,
+        "decoded_bytes": 0,
+        "created_at": int(time.time()),
+        "expires_at": expires_at,
+        "packs": (),
+    }
+    manifest = Manifest(**plain | fields)
     objects = open_objects(storage)
     objects.put(f"{artifact_folder(project, source_key, capture * 32)}/a.pack", b"pack")
     objects.put(manifest.key, manifest.model_dump_json().encode())

@@ -1,4 +1,4 @@
-"""A worker for these tests: the real job protocol and real mp4 bytes, but no model.
+"""A worker for these tests: the real job protocol, real mp4 and PNG bytes, but no model.
 
 What it does with a job is said by the prompt: ``[hold]`` waits at the first step until cancelled or
 released, ``[fail]`` fails, ``[preview]`` publishes a picture.
@@ -13,8 +13,10 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from PIL import Image
 
-from schemas.jobs import JobError, JobResult
+from schemas.jobs import JobError, JobResult, MapResult
+from schemas.maps import MapView
 from schemas.models import IntRange, LatentGrid, ModelCard
 from storage.connect import open_objects, open_redis
 from storage.jobs import Claim, JobStore, LeaseLost
@@ -63,12 +65,21 @@ def film(frames: int = 5, width: int = 96, height: int = 64) -> bytes:
     return file.getvalue()
 
 
+def chart(view: MapView) -> bytes:
+    """A real PNG, another one for each view."""
+    colour = (10 * view.layer, 10 * view.step, 10 * view.head)
+    file = io.BytesIO()
+    Image.new("RGB", (view.bins, view.bins), colour).save(file, "PNG")
+    return file.getvalue()
+
+
 class Worker:
     """Runs in a thread of its own until ``stop``; ``release`` lets held jobs go on."""
 
     def __init__(self, settings: StorageSettings, *cards: ModelCard) -> None:
         self.settings, self.cards = settings, cards or (CARD,)
         self.video = film()
+        self.claimed: list[str] = []  # the ids of all jobs, in the order they were taken
         self._stopping = threading.Event()
         self._released = threading.Event()
         self._ready = threading.Event()
@@ -96,6 +107,7 @@ class Worker:
             for delivery in await jobs.read("tests", 8, block_ms=100):
                 claim = await jobs.claim(delivery.video_id, "worker", LEASE_S)
                 if claim is not None:
+                    self.claimed.append(delivery.video_id)
                     task = asyncio.create_task(self._work(jobs, claim))
                     running.add(task)
                     task.add_done_callback(running.discard)
@@ -129,10 +141,13 @@ class Worker:
             return
         await jobs.complete(claim, await asyncio.to_thread(self._store, claim))
 
-    def _store(self, claim: Claim) -> JobResult:
+    def _store(self, claim: Claim) -> JobResult | MapResult:
         spec = claim.job.spec
-        folder = f"videos/{spec.project}/{spec.id}/{claim.fence}"
+        folder = f"{spec.folder}/{claim.fence}"
         objects = open_objects(self.settings)
+        if spec.look is not None:
+            objects.put(f"{folder}/map.png", chart(spec.look.view), content_type="image/png")
+            return MapResult(map_key=f"{folder}/map.png", seconds=0.1)
         objects.put(f"{folder}/video.mp4", self.video, content_type="video/mp4")
         objects.put(f"{folder}/thumbnail.webp", b"thumbnail", content_type="image/webp")
         objects.put(f"{folder}/spritesheet.webp", b"spritesheet", content_type="image/webp")

@@ -5,11 +5,11 @@ import pytest
 from bench.jobs import RESULT, make_spec
 from storage.jobs import JobStore
 from storage.objects import ObjectStore
-from storage.video_files import collect_videos
+from storage.video_files import FOLDERS, collect_videos
 
 
 def left(objects: ObjectStore) -> set[str]:
-    return {info.key for folder in ("videos", "journal") for info in objects.list(folder)}
+    return {info.key for folder in FOLDERS for info in objects.list(folder)}
 
 
 @pytest.mark.parametrize("objects", ["folder"], indirect=True)

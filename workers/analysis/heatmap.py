@@ -6,7 +6,6 @@ both in the order of the tokens (frames, rows, columns), as in arXiv 2504.10317,
 """
 
 import io
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,11 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from schemas.attention import Branch
 from schemas.errors import InvalidRequest
+from schemas.maps import MAX_BINS
 
 BLOCK_BYTES = 64 << 20  # of one block's softmax in fp32
-MAX_BINS = 1024
 # dark blue to yellow, evenly lighter: (position, red, green, blue)
 _COLOURS = (
     (0.00, 0, 0, 4),
@@ -27,15 +25,6 @@ _COLOURS = (
     (0.75, 249, 142, 9),
     (1.00, 252, 255, 164),
 )
-
-
-class Place(NamedTuple):
-    """Which map: one head of one layer at one step, in one guidance branch."""
-
-    step: int
-    branch: Branch
-    layer: int
-    head: int
 
 
 def pooled_map(query: Tensor, key: Tensor, *, scale: float, bins: int, video: slice) -> Tensor:
@@ -63,13 +52,15 @@ def pooled_map(query: Tensor, key: Tensor, *, scale: float, bins: int, video: sl
 
 
 def picture(pooled: Tensor, *, side: int = 512) -> bytes:
-    """A PNG of ``pooled``, ``side`` pixels square: the logarithm of the weights, three decades."""
+    """A PNG of ``pooled``, ``side`` pixels square or a little more, so that all cells are alike:
+    the logarithm of the weights, three decades."""
     values = pooled.numpy().astype(np.float64)
     top = values.max()
     decades = np.log10(np.maximum(values, top * 1e-3) / top) if top > 0 else values - 3
     image = Image.fromarray(_coloured(decades / 3 + 1))
     out = io.BytesIO()
-    image.resize((side, side), Image.Resampling.NEAREST).save(out, "PNG")
+    pixels = len(values) * -(-side // len(values))
+    image.resize((pixels, pixels), Image.Resampling.NEAREST).save(out, "PNG")
     return out.getvalue()
 
 

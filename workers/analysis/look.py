@@ -15,16 +15,15 @@ from torch.overrides import TorchFunctionMode
 
 from schemas.artifacts import Needed
 from schemas.attention import Form, TransferSpec
-from schemas.errors import InvalidRequest, Unsupported
+from schemas.errors import Unsupported
+from schemas.maps import STORED_FORMS, Place, check_place
 from schemas.recipes import Recipe
-from workers.analysis.heatmap import Place, pooled_map
+from workers.analysis.heatmap import pooled_map
 from workers.attention.maps import Address, MapSource
 from workers.attention.tap import Tap
-from workers.denoise import StepInfo
+from workers.denoise import OnStep, StepInfo
 from workers.generate import generate
 from workers.pipelines import LoadedModel
-
-STORED_FORMS: tuple[Form, ...] = ("hidden", "qk")
 
 
 class Seen(Exception):
@@ -80,24 +79,6 @@ class Look(TorchFunctionMode):
         )
 
 
-def check_place(model: LoadedModel, recipe: Recipe, place: Place) -> None:
-    """Raise InvalidRequest for a map that the run of ``recipe`` does not have."""
-    generation, card = recipe.generation, model.card
-    limits = {
-        "step": generation.num_inference_steps,
-        "layer": card.layers,
-        "head": card.heads,
-    }
-    for name, limit in limits.items():
-        value = getattr(place, name)
-        if not 0 <= value < limit:
-            raise InvalidRequest(f"{name}: {value} is not one of 0 to {limit - 1}", param=name)
-    branches = model.family.branches(generation.guidance_scale)
-    if place.branch not in branches:
-        allowed = ", ".join(branches)
-        raise InvalidRequest(f"branch: {place.branch!r} is not one of {allowed}", param="branch")
-
-
 def needed_for(place: Place) -> Needed:
     """What a stored artifact must hold for ``look_at``."""
     return Needed(frozenset({place.layer}), frozenset({place.step}), frozenset({place.branch}))
@@ -111,31 +92,45 @@ def look_at(
     bins: int = 512,
     stored: MapSource | None = None,
     form: Form = "hidden",
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """The pooled map of ``place`` in the run of ``recipe``: (b, b) fp32.
 
     ``stored``: its artifact, in ``form`` hidden or qk; without it the video is made again up to
-    the step. Raises InvalidRequest, Unsupported, ArtifactMissing, ArtifactCorrupt.
+    the step. ``on_step`` hears of each step that is run for it, and may raise (JobCancelled) to
+    stop. Raises InvalidRequest, Unsupported, ArtifactMissing, ArtifactCorrupt.
     """
-    check_place(model, recipe, place)
+    check_place(place, model.card, recipe.generation)
     if stored is None or form not in STORED_FORMS:
         if recipe.source is not None:
             raise Unsupported("an edit's map can only be shown from its stored attention")
-        return _looked(model, recipe, place, bins)
-    transfer = TransferSpec(layers=(place.layer,), steps=(0,), branches=(place.branch,))
+        return _looked(model, recipe, place, bins, on_step)
+    # any step will do, the first is the soonest; of two experts only the step's own has the layer
+    at = 0 if len(model.tap.transformers) == 1 else place.step
+    transfer = TransferSpec(layers=(place.layer,), steps=(at,), branches=(place.branch,))
     edit = Recipe(generation=recipe.generation, source=recipe, transfer=transfer)
     return _looked(
         model,
         edit,
-        place._replace(step=0),
+        place._replace(step=at),
         bins,
+        on_step,
         transfer_from=AtStep(stored, place.step),
         form=form,
     )
 
 
-def _looked(model: LoadedModel, recipe: Recipe, place: Place, bins: int, **options: Any) -> Tensor:
+def _looked(
+    model: LoadedModel,
+    recipe: Recipe,
+    place: Place,
+    bins: int,
+    on_step: OnStep | None,
+    **options: Any,
+) -> Tensor:
     def after_step(info: StepInfo) -> None:
+        if on_step is not None:
+            on_step(info._replace(total=place.step + 1))
         if info.step >= place.step:
             raise Seen
 

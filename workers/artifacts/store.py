@@ -9,7 +9,14 @@ from pathlib import Path
 
 import torch
 
-from schemas.artifacts import CapturePlan, Manifest, Needed, manifests_folder, parse_manifest
+from schemas.artifacts import (
+    CapturePlan,
+    Manifest,
+    Needed,
+    manifest_key,
+    manifests_folder,
+    parse_manifest,
+)
 from schemas.errors import ArtifactCorrupt, ArtifactMissing, ArtifactTooNew
 from schemas.recipes import Recipe
 from storage.objects import ObjectMissing, ObjectStore, ObjectStoreError
@@ -23,6 +30,9 @@ from workers.artifacts.tiers import Blocks, DiskBlocks, HostBlocks, ObjectBlocks
 from workers.artifacts.writer import ArtifactWriter
 
 log = logging.getLogger("retake.artifacts")
+
+# What an artifact may end in that is not there or not as it was: then it is done without
+UNREADABLE = (ArtifactCorrupt, ArtifactMissing, ArtifactTooNew, ObjectStoreError)
 
 
 class ArtifactStore:
@@ -100,10 +110,16 @@ class ArtifactStore:
             return None
         return soonest(usable, needed, self._measured)
 
+    def named(self, project: str, artifact_id: str) -> Manifest | None:
+        """The artifact of that id, None if it is not there or cannot be read."""
+        key = manifest_key(project, artifact_id)
+        return self._read(key) if key else None
+
     def open_reader(
         self, manifest: Manifest, needed: Needed, device: torch.device, *, video_id: str = ""
     ) -> ArtifactReader:
-        """A source for the edit ``video_id``; until it is closed, retention leaves it alone.
+        """A source for the edit ``video_id`` (none: a map's); until it is closed, retention leaves
+        it alone.
 
         Raises ArtifactCorrupt, and ArtifactMissing for what was deleted since it was found.
         """

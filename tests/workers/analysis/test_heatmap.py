@@ -10,10 +10,12 @@ from PIL import Image
 import workers.analysis.heatmap as heatmap
 from schemas.attention import CaptureSpec, Form
 from schemas.errors import InvalidRequest, Unsupported
+from schemas.maps import Place
 from schemas.recipes import Recipe
 from schemas.selection import resolve_capture
 from tests import tiny
-from workers.analysis.heatmap import Place, picture, pooled_map
+from tests.workers.families.builders_wan import wan_a14b
+from workers.analysis.heatmap import picture, pooled_map
 from workers.analysis.look import look_at
 from workers.attention.edit import capture_into
 from workers.attention.maps import Address, MemoryMaps
@@ -75,6 +77,11 @@ def test_the_picture_is_bright_where_the_weights_are() -> None:
     assert image.getpixel((0, 0)) == (0, 0, 4)
 
 
+@pytest.mark.parametrize(("cells", "side"), [(1, 512), (120, 600), (512, 512), (1000, 1000)])
+def test_all_cells_are_alike(cells: int, side: int) -> None:
+    assert Image.open(io.BytesIO(picture(torch.rand(cells, cells)))).size == (side, side)
+
+
 @pytest.mark.parametrize("bins", [0, 1025])
 def test_bins_out_of_range(bins: int) -> None:
     with pytest.raises(InvalidRequest, match="bins"):
@@ -110,6 +117,15 @@ class TestLook:
         recipe = tiny.recipe(model)
         stored = captured(model, recipe, form)
         seen = look_at(model, recipe, place, bins=1024, stored=stored, form=form)
+        assert torch.allclose(seen, self.expected(model, place), atol=1e-4)
+
+    @pytest.mark.parametrize("step", [0, 2], ids=["first expert", "second expert"])
+    def test_of_two_experts_the_steps_own(self, tmp_path: Path, step: int) -> None:
+        """The other one's projections would make another map of the same hidden states."""
+        model = tiny.load(wan_a14b(), tmp_path)
+        place, recipe = Place(step, "cond", 1, 0), tiny.recipe(model)
+        stored = captured(model, recipe, "hidden")
+        seen = look_at(model, recipe, place, bins=1024, stored=stored)
         assert torch.allclose(seen, self.expected(model, place), atol=1e-4)
 
     def test_without_anything_stored(self, model: LoadedModel) -> None:

@@ -78,6 +78,12 @@ class ScriptedEngine:
         end_as(prompt)
         return Film(frames_of(generation.seed))
 
+    def draw(self, job: Job, on_step: OnStep) -> bytes:
+        """What ``render`` would do with the job, and a line that says what was looked at."""
+        self.render(job, on_step)
+        assert job.spec.look is not None
+        return job.spec.look.view.model_dump_json().encode()
+
     def _wait(self, video_id: str, on_step: OnStep, step: int, total: int) -> None:
         while True:
             try:

@@ -1,0 +1,47 @@
+"""A picture of a map from the whole product: API, queue, Ray, the bundled model, and back."""
+
+import io
+
+import numpy as np
+import openai
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.client import ApiError, Client
+
+
+def pixels(client: Client, artifact_id: str, layer: int) -> NDArray[np.uint8]:
+    response = client.request(
+        "GET",
+        f"/attention/artifacts/{artifact_id}/map",
+        params={"layer": layer, "step": 4, "head": 1},
+        timeout=90,
+    )
+    assert response.headers["content-type"] == "image/png"
+    return np.asarray(Image.open(io.BytesIO(response.content)))
+
+
+def test_of_any_layer_stored_or_not(sdk: openai.OpenAI, client: Client) -> None:
+    # the same run, of which one artifact holds a layer and the other holds another
+    ids = {}
+    for layer in (1, 2):
+        video = sdk.videos.create_and_poll(
+            prompt="A car is driving on the highway.",
+            extra_body={"seed": 3, "num_inference_steps": 8, "capture": {"layers": [layer]}},
+            poll_interval_ms=100,
+        )
+        assert video.status == "completed", video.error
+        listed = client.request("GET", "/attention/artifacts", params={"limit": 1}).json()
+        ids[layer] = listed["data"][0]["id"]
+        assert listed["data"][0]["layers"] == [layer]
+    stored, made_again = (pixels(client, ids[layer], 1).astype(int) for layer in (1, 2))
+    assert stored.shape == made_again.shape
+    assert np.abs(stored - made_again).max() <= 2, "read or made again, it is the same map"
+    assert np.abs(stored - pixels(client, ids[1], 2)).mean() > 2, "another layer's is another"
+    assert (stored == pixels(client, ids[1], 1)).all()
+
+    client.request("DELETE", f"/attention/artifacts/{ids[1]}")
+    with pytest.raises(ApiError) as gone:
+        pixels(client, ids[1], 1)
+    assert gone.value.code == "not_found"
