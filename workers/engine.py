@@ -4,12 +4,12 @@ A stored artifact is a cache: where it is missing, damaged or out of reach, the 
 in the same job, and where a capture cannot be stored, the video is made without it.
 """
 
-import gc
+import contextlib
 import logging
-import os
 import time
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,10 +20,10 @@ from schemas.errors import (
     ArtifactMissing,
     ArtifactTooNew,
     ArtifactWriteFailed,
-    Unsupported,
 )
 from schemas.jobs import Job, JobSpec
 from schemas.models import ModelCard
+from schemas.recipes import Recipe
 from schemas.selection import resolve_capture, resolve_transfer
 from storage.objects import ObjectStore, ObjectStoreError
 from workers.artifacts.reader import ArtifactReader
@@ -32,11 +32,17 @@ from workers.artifacts.store import ArtifactStore
 from workers.artifacts.writer import ArtifactWriter
 from workers.attention.maps import Address
 from workers.attention.run import Capture
+from workers.families.base import Frames
 from workers.generate import StepInfo, generate
 from workers.journal import Journal, journals_folder
-from workers.pipelines import LoadedModel, load_model
+from workers.pipelines import LoadedModel
+from workers.ranks.together import Kept, Order
 from workers.run_job import Film, OnStep
 from workers.settings import WorkerSettings
+from workers.shelf import Shelf, free_memory, set_threads
+
+if TYPE_CHECKING:
+    from workers.ranks.actors import Ranks
 
 log = logging.getLogger("retake.worker")
 
@@ -76,19 +82,28 @@ class KeptAttention:
 
 
 class PipelineEngine:
-    """Loads every model of the settings; one job at a time, from one thread at a time."""
+    """Serves the models of the settings; one job at a time, from one thread at a time.
 
-    def __init__(self, settings: WorkerSettings, objects: ObjectStore) -> None:
-        cores = len(os.sched_getaffinity(0))
-        torch.set_num_threads(settings.threads or max(1, cores // settings.most_replicas))
-        self._settings, self._objects = settings, objects
-        self._models = {model.id: load_model(model) for model in settings.models}
+    ``ranks``: the processes that a model may be spread over; this one is the first.
+    """
+
+    def __init__(
+        self, settings: WorkerSettings, objects: ObjectStore, ranks: "Ranks | None" = None
+    ) -> None:
+        set_threads(settings)
+        self._settings, self._objects, self._ranks = settings, objects, ranks
+        self._shelf = Shelf(settings, ranks.group if ranks else None)
+        if ranks is not None:
+            self._check_ranks(ranks)
         self._register = Register(settings.storage)
         self._artifacts = ArtifactStore(objects, settings.artifacts, self._register)
         self._held: OrderedDict[str, None] = OrderedDict()
 
     def cards(self) -> list[ModelCard]:
-        return [model.card for model in self._models.values()]
+        return self._shelf.cards()
+
+    def loaded_models(self) -> list[str]:
+        return self._shelf.loaded()
 
     def held_sources(self) -> list[str]:
         return list(self._held)
@@ -97,11 +112,11 @@ class PipelineEngine:
         """A device whose context is broken (an illegal access, a lost card) fails every call."""
         if torch.cuda.is_available():
             torch.cuda.current_stream().query()  # raises without waiting
+        if self._ranks is not None:
+            self._ranks.check_health()
 
     def free_memory(self) -> None:
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
 
     def forget(self, spec: JobSpec) -> None:
         self._objects.delete_prefix(journals_folder(spec.project, spec.id))
@@ -124,11 +139,9 @@ class PipelineEngine:
     def _run(
         self, model: LoadedModel, spec: JobSpec, reader: ArtifactReader | None, on_step: OnStep
     ) -> Film:
-        way = reader.manifest.capture_key if reader else "replayed"
-        folder = journals_folder(spec.project, spec.id)
-        journal = Journal(self._objects, model, folder, way, self._settings.journal_after_s)
+        journal = self._journal(model, spec, reader)
         kept, capture = None, None
-        if journal.resumes:  # what is not computed again cannot be captured
+        if journal is not None and journal.resumes:  # what is not computed cannot be captured
             log.info("job=%s resumed from its journal", spec.id)
         else:
             kept, capture = self._open_capture(model, spec)
@@ -137,15 +150,8 @@ class PipelineEngine:
             on_step(info.step + 1, info.total)
 
         try:
-            with journal.open():
-                frames = generate(
-                    model,
-                    spec.recipe,
-                    transfer_from=reader,
-                    form=reader.manifest.form if reader else "hidden",
-                    capture=capture,
-                    on_step=after_step,
-                )
+            with journal.open() if journal else contextlib.nullcontext():
+                frames = self._generate(model, spec.recipe, reader, capture, after_step)
         except BaseException:
             if kept is not None:
                 kept.discard()
@@ -154,12 +160,50 @@ class PipelineEngine:
             return Film(frames, "none", kept)
         return Film(frames, "replayed" if reader is None else "stored", kept)
 
+    def _journal(
+        self, model: LoadedModel, spec: JobSpec, reader: ArtifactReader | None
+    ) -> Journal | None:
+        """None for a model of several ranks: those beside this one could not follow it."""
+        if model.group is not None:
+            return None
+        way = reader.manifest.capture_key if reader else "replayed"
+        folder = journals_folder(spec.project, spec.id)
+        return Journal(self._objects, model, folder, way, self._settings.journal_after_s)
+
+    def _generate(
+        self,
+        model: LoadedModel,
+        recipe: Recipe,
+        reader: ArtifactReader | None,
+        capture: Capture | None,
+        on_step: Callable[[StepInfo], None],
+    ) -> Frames:
+        """By this process, or by all ranks."""
+        form = reader.manifest.form if reader else None
+        if model.group is None:
+            return generate(
+                model,
+                recipe,
+                transfer_from=reader,
+                form=form or "hidden",
+                capture=capture,
+                on_step=on_step,
+            )
+        assert self._ranks is not None
+        order = Order(model.card.id, recipe, form, Kept.of(capture))
+        return self._ranks.generate(model, order, reader, capture, on_step)
+
+    def _check_ranks(self, ranks: "Ranks") -> None:
+        """Serve what every rank could load."""
+        everywhere = ranks.served()
+        for model in self._settings.models:
+            if model.ranks > 1 and model.id not in everywhere:
+                log.error("model %s is not served: not every rank could load it", model.id)
+                self._shelf.leave_out(model.id)
+
     def model(self, id: str) -> LoadedModel:
-        """Raises Unsupported."""
-        try:
-            return self._models[id]
-        except KeyError:
-            raise Unsupported(f"model: {id!r} is no longer served", param="model") from None
+        """Loaded, if it was not. Raises Unsupported, ModelLoadError."""
+        return self._shelf.get(id)
 
     def close(self) -> None:
         """End the register's thread and its connection."""
