@@ -1,6 +1,5 @@
 """A replica of two ranks on a real Ray: killed ranks, replicas, cancelled jobs; the tiny Wan."""
 
-import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -21,9 +20,10 @@ from tests.workers.serving.conftest import ended, stepped, until
 from workers.deployment import open_pipelines
 from workers.model_settings import ModelSettings
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 RANK = "ray::Rank"
 LONG = 2000  # steps: until it is stopped
+REPLACED_S = 180.0  # three failed checks, then a new process that imports torch
 
 
 @pytest.fixture(scope="module")
@@ -135,23 +135,12 @@ async def test_a_killed_rank_is_replaced_with_its_replica(
         new = processes(WORKER) + processes(RANK)
         return len(new) == 2 and worker not in new and rank not in new
 
-    await until(replaced, "another replica, with a rank of its own")
+    await until(replaced, "another replica, with a rank of its own", REPLACED_S)
     if running:
-        job = await ended(jobs, video_id)
+        job = await ended(jobs, video_id, REPLACED_S)
         assert job.state.attempts == 2
         film(cluster, job)
-    film(cluster, await ended(jobs, (await submit(jobs, 21 + running)).id))
-
-
-async def test_a_hung_rank_ends_the_job_s_attempt(cluster: Cluster, jobs: JobStore) -> None:
-    (rank,) = processes(RANK)
-    video_id = (await submit(jobs, 30, steps=150)).id
-    await stepped(jobs, video_id)
-    os.kill(rank, signal.SIGSTOP)
-    job = await ended(jobs, video_id)
-    assert job.state.attempts == 2
-    film(cluster, job)
-    assert rank not in processes(RANK)
+    film(cluster, await ended(jobs, (await submit(jobs, 21 + running)).id, REPLACED_S))
 
 
 async def test_ranks_end_with_their_replica(cluster: Cluster, jobs: JobStore) -> None:
@@ -159,11 +148,10 @@ async def test_ranks_end_with_their_replica(cluster: Cluster, jobs: JobStore) ->
     os.kill(worker, signal.SIGKILL)
 
     async def gone() -> bool:
-        await asyncio.sleep(0)
         return rank not in processes(RANK) and len(processes(RANK)) == 1
 
-    await until(gone, "the rank is gone, and another is there")
-    film(cluster, await ended(jobs, (await submit(jobs, 40)).id))
+    await until(gone, "the rank is gone, and another is there", REPLACED_S)
+    film(cluster, await ended(jobs, (await submit(jobs, 40)).id, REPLACED_S))
 
 
 def test_nothing_is_left_when_it_stops(cluster: Cluster) -> None:
