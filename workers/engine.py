@@ -12,14 +12,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from schemas.artifacts import Needed
 from schemas.errors import (
     ArtifactCorrupt,
     ArtifactMissing,
     ArtifactTooNew,
-    ArtifactWriteFailed,
 )
 from schemas.jobs import Job, JobSpec
 from schemas.models import ModelCard
@@ -29,12 +27,11 @@ from storage.objects import ObjectStore, ObjectStoreError
 from workers.artifacts.reader import ArtifactReader
 from workers.artifacts.register import Register
 from workers.artifacts.store import ArtifactStore
-from workers.artifacts.writer import ArtifactWriter
-from workers.attention.maps import Address
 from workers.attention.run import Capture
 from workers.families.base import Frames
 from workers.generate import StepInfo, generate
 from workers.journal import Journal, journals_folder
+from workers.kept import KeptAttention
 from workers.pipelines import LoadedModel
 from workers.ranks.together import Kept, Order
 from workers.run_job import Film, OnStep
@@ -48,37 +45,6 @@ log = logging.getLogger("retake.worker")
 
 _HELD = 256  # sources that are reported to the router
 _UNREADABLE = (ArtifactCorrupt, ArtifactMissing, ArtifactTooNew, ObjectStoreError)
-
-
-class KeptAttention:
-    """A capture on its way into the store; what fails there is lost, not the video."""
-
-    def __init__(self, writer: ArtifactWriter, video_id: str) -> None:
-        self._writer, self._video_id = writer, video_id
-        self._failed = False
-
-    def put(self, address: Address, name: str, tensor: Tensor) -> None:
-        if not self._failed:
-            try:
-                self._writer.put(address, name, tensor)
-            except ArtifactWriteFailed as error:
-                self._give_up(error)
-
-    def publish(self) -> str | None:
-        if not self._failed:
-            try:
-                return self._writer.commit().key
-            except ArtifactWriteFailed as error:
-                self._give_up(error)
-        return None
-
-    def discard(self) -> None:
-        self._writer.abort()
-
-    def _give_up(self, error: ArtifactWriteFailed) -> None:
-        log.error("job=%s attention not kept: %s", self._video_id, error.message)
-        self._failed = True
-        self._writer.abort()
 
 
 class PipelineEngine:

@@ -36,7 +36,8 @@ class ModelSettings(Frozen):
     """One model as the operator names it.
 
     ``path``: a folder in diffusers' format, or a hub id (``Wan-AI/Wan2.1-T2V-1.3B-Diffusers``).
-    ``quantization``: fp8 keeps the transformers' weights in 8 bits and computes in ``dtype``.
+    ``quantization``: fp8 keeps the transformers' weights in 8 bits and computes in ``dtype``; int8
+    does so with linears of its own, by the package torchao (``workers/quantization.py``).
     ``ranks``: processes, each with a GPU of its own, that make one video together, where the
     family can be spread; above 1 it is part of the fingerprint, for other numbers of tokens round
     otherwise.
@@ -51,7 +52,7 @@ class ModelSettings(Frozen):
     device: str = "auto"
     offload: Literal["none", "model", "group"] = "none"
     attention_backend: str | None = None
-    quantization: Literal["none", "fp8"] = "none"
+    quantization: Literal["none", "fp8", "int8"] = "none"
     fuse_projections: bool = False
     compile: Literal["none", "default", "aot_eager", "eager"] = "none"
     vae_tiling: bool = False

@@ -20,6 +20,7 @@ from workers.families.base import Family, Pipeline
 from workers.families.registry import FAMILIES
 from workers.model_card import describe
 from workers.model_settings import CardDefaults, ModelSettings
+from workers.quantization import cast_layerwise, quantized
 from workers.ranks.group import RankGroup
 
 log = logging.getLogger("retake.pipelines")
@@ -53,7 +54,11 @@ def load_model(settings: ModelSettings, group: RankGroup | None = None) -> Loade
     family = _family(folder, settings)
     try:
         pipeline: Pipeline = DiffusionPipeline.from_pretrained(  # type: ignore[no-untyped-call] # diffusers is untyped
-            folder, dtype=DTYPES[settings.dtype], use_safetensors=True, local_files_only=True
+            folder,
+            dtype=DTYPES[settings.dtype],
+            use_safetensors=True,
+            local_files_only=True,
+            **quantized(settings, family),
         )
         model = prepare(pipeline, family, settings, folder, group)
     except _FAULTS as error:
@@ -91,11 +96,7 @@ def prepare(
     if settings.attention_backend is not None:
         for transformer in transformers:
             transformer.set_attention_backend(settings.attention_backend)
-    if settings.quantization == "fp8":
-        for transformer in transformers:
-            transformer.enable_layerwise_casting(
-                storage_dtype=torch.float8_e4m3fn, compute_dtype=DTYPES[settings.dtype]
-            )
+    cast_layerwise(settings, transformers, DTYPES[settings.dtype])
     if settings.vae_tiling:
         pipeline.vae.enable_tiling()
     _spread(transformers, family, settings, group)

@@ -10,7 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from schemas.errors import Unsupported
+from storage.settings import StorageSettings
 from tests import tiny
+from tests.workers.families.builders_cross import allegro
 from workers.generate import generate
 from workers.model_settings import ModelSettings
 from workers.pipelines import ModelLoadError
@@ -37,7 +39,8 @@ def named(id: str, folder: Path, **more: Any) -> ModelSettings:
 
 
 def settings_of(*models: ModelSettings, **more: Any) -> WorkerSettings:
-    return WorkerSettings(models=models, threads=1, **more)
+    nowhere = StorageSettings(redis_url="redis://127.0.0.1:1", object_url="file:///nowhere")
+    return WorkerSettings(storage=nowhere, models=models, threads=1, **more)
 
 
 def test_what_does_not_load_is_left_out_and_the_others_are_served(
@@ -124,11 +127,12 @@ def test_ranks_that_do_not_go_together_are_refused(folder: Path) -> None:
             named("a", folder, ranks=2, **{name: value})
 
 
-def test_ranks_need_a_group_and_a_family_that_can_be_spread(folder: Path, tmp_path: Path) -> None:
-    from tests.workers.families.builders_cross import allegro
-
-    with pytest.raises(ModelLoadError, match="none of a can be served"):
-        Shelf(settings_of(named("a", folder, ranks=2)))
+def test_ranks_need_a_group_and_a_family_that_can_be_spread(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     allegro().save_pretrained(tmp_path, safe_serialization=True)
-    with pytest.raises(ModelLoadError):
-        Shelf(settings_of(named("a", tmp_path, ranks=2)))
+    spread = named("a", folder, ranks=2), named("b", tmp_path, ranks=2)
+    shelf = Shelf(settings_of(*spread, named("c", folder)))
+    assert [card.id for card in shelf.cards()] == ["c"]
+    assert "'a': ranks: 2, but this process is one of 1" in caplog.text
+    assert "'b': ranks: 2 is not possible, allegro cannot be spread; allowed is 1" in caplog.text
