@@ -113,6 +113,20 @@ def test_an_unreadable_source_ends_the_edit_on_all_ranks(
     assert same(two.run(parts.capture, "hidden", {})[0][0], one.latents_of(one.recipe()))
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"dtype": "bfloat16"}, {"quantization": "fp8"}, {"fuse_projections": True}],
+    ids=str,
+)
+def test_own_maps_give_the_run_back_in_other_modes(folder: Path, settings: dict[str, Any]) -> None:
+    with party(str(folder), **settings) as two:
+        (latents, _), _ = two.run(parts.capture, "hidden", UNEVEN)
+        again, _ = two.run(parts.edit, "a car", "hidden", UNEVEN, {})
+        other, _ = two.run(parts.edit, "a dog", "hidden", UNEVEN, {})
+    assert same(again, latents)
+    assert not same(other, latents)
+
+
 @pytest.mark.parametrize("tokens", [2, 7, 27, 480])
 def test_shares_are_torch_s(two: Party, tokens: int) -> None:
     shares, lengths = two.run(parts.own_shares, tokens)[0]
