@@ -189,7 +189,7 @@ def build(settings: WorkerSettings, open_engine: OpenEngine = open_pipelines) ->
 
 
 def _bundles(settings: WorkerSettings) -> dict[str, Any]:
-    """A placement group for a replica of several ranks: a bundle each, close to one another."""
+    """A placement group for a replica of several ranks: a bundle each, on one node."""
     if settings.ranks == 1:
         return {}
     # Ray refuses a bundle of nothing
@@ -198,7 +198,7 @@ def _bundles(settings: WorkerSettings) -> dict[str, Any]:
         "placement_group_bundles": [
             {name: count for name, count in bundle.items() if count} for _ in range(settings.ranks)
         ],
-        "placement_group_strategy": "PACK",
+        "placement_group_strategy": "STRICT_PACK",
     }
 
 

@@ -15,7 +15,6 @@ from typing import cast
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
-from ray.util import get_node_ip_address
 from ray.util.placement_group import PlacementGroup, get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -43,13 +42,13 @@ class RankLost(RuntimeError):
 class Rank:
     """A Ray actor: one of the ranks from 1 on. It runs what rank 0 orders, in step with it."""
 
-    def __init__(self, settings: WorkerSettings, rank: int, host: str, port: int) -> None:
+    def __init__(self, settings: WorkerSettings, rank: int, port: int) -> None:
         # imported in this process alone: the driver holds no torch
         from workers.deployment import start_logging
 
         start_logging(settings)
         set_threads(settings)
-        self._group = RankGroup.join(host, port, rank, settings.ranks, settings.rank_timeout_s)
+        self._group = RankGroup.join(port, rank, settings.ranks, settings.rank_timeout_s)
         self._shelf = Shelf(settings, self._group)
 
     def served(self) -> list[str]:
@@ -81,11 +80,10 @@ class Ranks:
         placement = get_current_placement_group()
         if placement is None:
             raise ValueError(f"ranks: {settings.ranks} need a replica with a placement group")
-        host: str = get_node_ip_address()  # type: ignore[no-untyped-call]  # Ray's
-        store = listen(host)
+        store = listen()
         self._timeout_s = settings.rank_timeout_s
         self._actors = [
-            _start(settings, placement, rank, host, store.port) for rank in range(1, settings.ranks)
+            _start(settings, placement, rank, store.port) for rank in range(1, settings.ranks)
         ]
         # asked now and waited for by nobody: they are done when the process is
         self._lives: list[Future[None]] = [actor.live.remote().future() for actor in self._actors]
@@ -165,7 +163,7 @@ class Ranks:
 
 
 def _start(
-    settings: WorkerSettings, placement: PlacementGroup, rank: int, host: str, port: int
+    settings: WorkerSettings, placement: PlacementGroup, rank: int, port: int
 ) -> ActorHandle[Rank]:
     options = {
         "num_cpus": settings.num_cpus,
@@ -175,5 +173,5 @@ def _start(
             placement_group=placement, placement_group_bundle_index=rank
         ),
     }
-    actor = ray.remote(Rank).options(**options).remote(settings, rank, host, port)
+    actor = ray.remote(Rank).options(**options).remote(settings, rank, port)
     return cast("ActorHandle[Rank]", actor)

@@ -14,7 +14,6 @@ import os
 import socket
 from collections.abc import Callable
 from datetime import timedelta
-from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +27,7 @@ from diffusers.models._modeling_parallel import (
 from torch import Tensor, nn
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch exports it
 
+_HOST = "127.0.0.1"
 _GO, _STOP = 0, 1
 _MEETING = timedelta(minutes=10)  # the slowest process imports torch, from a cold disk
 _DTYPES = (
@@ -49,13 +49,13 @@ class Told(NamedTuple):
     dtype: torch.dtype
 
 
-def listen(host: str) -> TCPStore:
-    """Rank 0's meeting place, on ``host`` alone; its ``port`` is for the others."""
-    listener = socket.create_server((host, 0))
+def listen() -> TCPStore:
+    """Rank 0's meeting place, on loopback: ranks share a host. Its ``port`` is for the others."""
+    listener = socket.create_server((_HOST, 0))
     port = listener.getsockname()[1]
     # detached: the store closes it
     return TCPStore(
-        host, port, is_master=True, wait_for_workers=False, timeout=_MEETING,
+        _HOST, port, is_master=True, wait_for_workers=False, timeout=_MEETING,
         master_listen_fd=listener.detach(),
     )  # fmt: skip
 
@@ -72,8 +72,7 @@ class RankGroup:
         """Returns when all ranks have come. ``store``: rank 0's ``listen``."""
         store.set(f"here/{rank}", "")
         store.wait([f"here/{each}" for each in range(size)], _MEETING)
-        if ip_address(socket.gethostbyname(store.host)).is_loopback:
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # else it asks for the host's name
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # else it takes what the host's name says
         cuda = torch.cuda.is_available()
         if cuda:  # Ray shows each rank its own card alone, or all of them to everyone
             torch.cuda.set_device(rank % torch.cuda.device_count())
@@ -97,9 +96,9 @@ class RankGroup:
         self._config.setup(rank, size, torch.device(kind), mesh=mesh)
 
     @staticmethod
-    def join(host: str, port: int, rank: int, size: int, timeout_s: float) -> "RankGroup":
+    def join(port: int, rank: int, size: int, timeout_s: float) -> "RankGroup":
         """Meet rank 0, which listens there."""
-        store = TCPStore(host, port, is_master=False, timeout=_MEETING)
+        store = TCPStore(_HOST, port, is_master=False, timeout=_MEETING)
         return RankGroup(store, rank, size, timeout_s)
 
     def spread(self, transformer: Any) -> None:

@@ -13,7 +13,6 @@ from workers.model_settings import ModelSettings
 from workers.pipelines import LoadedModel, load_model
 from workers.ranks.group import RankGroup, listen
 
-HOST = "127.0.0.1"
 Part = Callable[..., Any]
 
 
@@ -101,10 +100,10 @@ def _load(
     pipe: Connection,
 ) -> LoadedModel:
     if port is None:
-        store = listen(HOST)
+        store = listen()
         pipe.send(store.port)
         group = RankGroup(store, rank, size, timeout_s)
     else:
-        group = RankGroup.join(HOST, port, rank, size, timeout_s)
+        group = RankGroup.join(port, rank, size, timeout_s)
     values = {"id": "tiny", "path": folder, "dtype": "float32", "defaults": tiny.DEFAULTS}
     return load_model(ModelSettings(ranks=size, **(values | settings)), group)
