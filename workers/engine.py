@@ -166,6 +166,7 @@ class PipelineEngine:
             if model.ranks > 1 and model.id not in everywhere:
                 log.error("model %s is not served: not every rank could load it", model.id)
                 self._shelf.leave_out(model.id)
+        self._shelf.check_not_empty()
 
     def model(self, id: str) -> LoadedModel:
         """Loaded, if it was not. Raises Unsupported, ModelLoadError."""

@@ -31,20 +31,19 @@ class Shelf:
     """
 
     def __init__(self, settings: WorkerSettings, group: RankGroup | None = None) -> None:
-        """Raises ModelLoadError where not one model loads."""
+        """Raises ModelLoadError where not one model loads, but on ranks beside rank 0."""
         self._group = group
         self._budget = settings.model_memory_bytes
         self._settings: dict[str, ModelSettings] = {}
         self._cards: dict[str, ModelCard] = {}
         self._sizes: dict[str, int] = {}  # bytes of weights, once they are known
         self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()  # the last used last
-        alone = group is None or group.rank == 0
+        first = group is None or group.rank == 0
         for model in settings.models:
-            if alone or model.ranks > 1:
+            if first or model.ranks > 1:
                 self._try(model)
-        if not self._cards:
-            ids = ", ".join(model.id for model in settings.models)
-            raise ModelLoadError(f"models: none of {ids} can be served; the log says why of each")
+        if first:
+            self.check_not_empty()
 
     def _try(self, model: ModelSettings) -> None:
         try:
@@ -53,6 +52,11 @@ class Shelf:
             log.error("model %s is not served: %s", model.id, error)
         else:
             self._settings[model.id] = model
+
+    def check_not_empty(self) -> None:
+        """Raises ModelLoadError."""
+        if not self._cards:
+            raise ModelLoadError("models: none can be served; the log says why of each")
 
     def cards(self) -> list[ModelCard]:
         """Of all models that are served, whether they are in memory or not."""

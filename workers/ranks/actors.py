@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from concurrent.futures import Future, wait
 from typing import cast
 
@@ -88,6 +89,9 @@ class Ranks:
         # asked now and waited for by nobody: they are done when the process is
         self._lives: list[Future[None]] = [actor.live.remote().future() for actor in self._actors]
         self._lost: str | None = None
+        while not store.check([f"here/{rank}" for rank in range(1, settings.ranks)]):
+            self.check_health()  # one that dies on its way never comes
+            time.sleep(0.05)
         self.group = RankGroup(store, 0, settings.ranks, settings.rank_timeout_s)
         log.info("ranks met size=%d", settings.ranks)
 

@@ -16,6 +16,8 @@ from workers.attention.maps import Address, MapSource, MemoryMaps
 from workers.denoise import StepInfo
 from workers.pipelines import LoadedModel
 from workers.ranks.together import Kept, Order, generate_together
+from workers.settings import WorkerSettings
+from workers.shelf import Shelf
 
 Captured = dict[tuple[Address, str], Tensor]
 _source = MemoryMaps()  # rank 0's, between the parts
@@ -107,6 +109,10 @@ def broken(model: LoadedModel) -> str | None:
     with pytest.raises(RuntimeError):
         run(model, Order("tiny", tiny.recipe(model)))
     return group.word()
+
+
+def served(model: LoadedModel, settings: WorkerSettings) -> list[str]:
+    return [card.id for card in Shelf(settings, model.group).cards()]
 
 
 def own_shares(model: LoadedModel, tokens: int) -> tuple[list[slice], list[int]]:

@@ -12,13 +12,16 @@ from torch import Tensor
 
 from schemas.attention import Form
 from schemas.errors import ArtifactCorrupt, JobCancelled
+from storage.settings import StorageSettings
 from tests import tiny
 from tests.workers.attention.conftest import Bench
 from tests.workers.ranks import parts
 from tests.workers.ranks.processes import Party, party
 from workers.attention.maps import MemoryMaps
+from workers.model_settings import ModelSettings
 from workers.pipelines import load_model
 from workers.ranks.group import Stopped
+from workers.settings import WorkerSettings
 
 UNEVEN = {"width": 48, "height": 48, "num_frames": 9}  # 27 tokens: 14 and 13
 
@@ -43,9 +46,7 @@ def one(folder: Path) -> Bench:
     return Bench(load_model(settings_of(folder)))
 
 
-def settings_of(folder: Path, **more: Any) -> Any:
-    from workers.model_settings import ModelSettings
-
+def settings_of(folder: Path, **more: Any) -> ModelSettings:
     values = {"id": "tiny", "path": str(folder), "dtype": "float32", "defaults": tiny.DEFAULTS}
     return ModelSettings(**(values | more))
 
@@ -125,6 +126,14 @@ def test_own_maps_give_the_run_back_in_other_modes(folder: Path, settings: dict[
         other, _ = two.run(parts.edit, "a dog", "hidden", UNEVEN, {})
     assert same(again, latents)
     assert not same(other, latents)
+
+
+def test_a_bad_folder_on_every_rank_leaves_the_other_models(two: Party, folder: Path) -> None:
+    """The other ranks hold those alone that are spread: here, none."""
+    models = settings_of(folder / "nowhere", ranks=2), settings_of(folder, id="plain")
+    storage = StorageSettings(redis_url="redis://127.0.0.1:1", object_url="file:///nowhere")
+    settings = WorkerSettings(storage=storage, models=models, threads=1)
+    assert two.run(parts.served, settings) == [["plain"], []]
 
 
 @pytest.mark.parametrize("tokens", [2, 7, 27, 480])

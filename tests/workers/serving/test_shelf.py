@@ -75,7 +75,7 @@ def test_what_does_not_load_is_left_out_and_the_others_are_served(
 
 
 def test_nothing_to_serve_is_an_error_at_start(tmp_path: Path) -> None:
-    with pytest.raises(ModelLoadError, match="models: none of a, b can be served"):
+    with pytest.raises(ModelLoadError, match="models: none can be served"):
         Shelf(settings_of(named("a", tmp_path), named("b", tmp_path / "nowhere")))
 
 
