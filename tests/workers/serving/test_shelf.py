@@ -1,6 +1,5 @@
 """The models of a process: one bad folder among good ones, and a budget of memory."""
 
-import gc
 import logging
 import weakref
 from pathlib import Path
@@ -103,7 +102,6 @@ def test_what_made_room_is_freed_and_comes_back_the_same(folder: Path, size: int
     del model
     shelf.get("b")
     assert shelf.loaded() == ["b"]
-    gc.collect()
     assert weights() is None, "somebody keeps it"
     again = shelf.get("a")
     assert (generate(again, tiny.recipe(again)) == frames).all()
