@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from schemas.errors import InvalidRequest
 from schemas.recipes import Generation, Recipe
 from workers.attention.run import Capture, Transfer
 from workers.families.base import Frames
@@ -44,10 +43,13 @@ def denoise(
     arguments = model.family.call_arguments([each.generation for each in chain])
     model.family.before(model.pipeline, generation)
     wear_loras(model, generation)
+    tokens = frames * height * width
+    if model.group is not None:
+        model.group.begin(tokens)
     with model.tap.run(
         total_steps=total,
         branches=model.family.branches(generation.guidance_scale),
-        tokens=frames * height * width,
+        tokens=tokens,
         capture=capture,
         rows=rows,
     ) as run:
@@ -71,10 +73,6 @@ def denoise(
 
 def wear_loras(model: LoadedModel, generation: Generation) -> None:
     """Switch on the LoRAs that the request names, at its scales, and no others."""
-    for name, _ in generation.loras:
-        if name not in model.settings.loras:
-            known = ", ".join(sorted(model.settings.loras)) or "none"
-            raise InvalidRequest(f"loras: {name!r} is not known; known is {known}", param="loras")
     if generation.loras:
         names, scales = zip(*generation.loras, strict=True)
         model.pipeline.enable_lora()

@@ -49,8 +49,11 @@ def open_pipelines(settings: WorkerSettings, objects: ObjectStore) -> Engine:
     """The engine that serves: diffusers pipelines. Imports torch."""
     from workers.engine import PipelineEngine
 
-    engine: Engine = PipelineEngine(settings, objects)
-    return engine
+    if settings.ranks == 1:
+        return PipelineEngine(settings, objects)
+    from workers.ranks.actors import Ranks
+
+    return PipelineEngine(settings, objects, Ranks(settings))
 
 
 class Dispatcher:
@@ -137,7 +140,7 @@ class VideoWorker:
     def record_routing_stats(self) -> dict[str, list[str]]:
         """What Serve's controller asks for every second; ``SourceRouter`` reads it."""
         return {
-            "models": [card.id for card in self._engine.cards()],
+            "models": self._engine.loaded_models(),
             "sources": self._engine.held_sources(),
         }
 
@@ -166,6 +169,7 @@ def build(settings: WorkerSettings, open_engine: OpenEngine = open_pipelines) ->
     worker = cast(Deployment, serve.deployment(VideoWorker)).options(
         max_ongoing_requests=1,
         ray_actor_options={"num_cpus": settings.num_cpus, "num_gpus": settings.num_gpus},
+        **_bundles(settings),
         request_router_config=_ROUTING,
         graceful_shutdown_timeout_s=settings.longest_job_s + _STOP_S,
         graceful_shutdown_wait_loop_s=0.5,
@@ -182,6 +186,20 @@ def build(settings: WorkerSettings, open_engine: OpenEngine = open_pipelines) ->
         health_check_timeout_s=5,
     )
     return dispatcher.bind(settings, worker.bind(settings, open_engine))
+
+
+def _bundles(settings: WorkerSettings) -> dict[str, Any]:
+    """A placement group for a replica of several ranks: a bundle each, on one node."""
+    if settings.ranks == 1:
+        return {}
+    # Ray refuses a bundle of nothing
+    bundle = {"CPU": max(settings.num_cpus, 0.01), "GPU": settings.num_gpus}
+    return {
+        "placement_group_bundles": [
+            {name: count for name, count in bundle.items() if count} for _ in range(settings.ranks)
+        ],
+        "placement_group_strategy": "STRICT_PACK",
+    }
 
 
 def app(_: dict[str, str]) -> Application:

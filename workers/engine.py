@@ -4,89 +4,70 @@ A stored artifact is a cache: where it is missing, damaged or out of reach, the 
 in the same job, and where a capture cannot be stored, the video is made without it.
 """
 
-import gc
+import contextlib
 import logging
-import os
 import time
 from collections import OrderedDict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from schemas.artifacts import Needed
-from schemas.errors import ArtifactWriteFailed, Unsupported
 from schemas.jobs import Job, JobSpec
 from schemas.models import ModelCard
+from schemas.recipes import Recipe
 from schemas.selection import resolve_capture, resolve_transfer
 from storage.objects import ObjectStore
 from workers.analysis.draw import draw
 from workers.artifacts.reader import ArtifactReader
 from workers.artifacts.register import Register
 from workers.artifacts.store import UNREADABLE, ArtifactStore
-from workers.artifacts.writer import ArtifactWriter
 from workers.attention.edit import capture_into
-from workers.attention.maps import Address
 from workers.attention.run import Capture
+from workers.families.base import Frames
 from workers.generate import OnStep as OnStepInfo
 from workers.generate import StepInfo, generate
 from workers.journal import Journal, journals_folder
-from workers.pipelines import LoadedModel, load_model
+from workers.kept import KeptAttention
+from workers.pipelines import LoadedModel
 from workers.previews.previewer import Previews
+from workers.ranks.together import Kept, Order
 from workers.run_job import Film, OnPreview, OnStep
 from workers.settings import WorkerSettings
+from workers.shelf import Shelf, free_memory, set_threads
+
+if TYPE_CHECKING:
+    from workers.ranks.actors import Ranks
 
 log = logging.getLogger("retake.worker")
 
 _HELD = 256  # sources that are reported to the router
 
 
-class KeptAttention:
-    """A capture on its way into the store; what fails there is lost, not the video."""
-
-    def __init__(self, writer: ArtifactWriter, video_id: str) -> None:
-        self._writer, self._video_id = writer, video_id
-        self._failed = False
-
-    def put(self, address: Address, name: str, tensor: Tensor) -> None:
-        if not self._failed:
-            try:
-                self._writer.put(address, name, tensor)
-            except ArtifactWriteFailed as error:
-                self._give_up(error)
-
-    def publish(self) -> str | None:
-        if not self._failed:
-            try:
-                return self._writer.commit().key
-            except ArtifactWriteFailed as error:
-                self._give_up(error)
-        return None
-
-    def discard(self) -> None:
-        self._writer.abort()
-
-    def _give_up(self, error: ArtifactWriteFailed) -> None:
-        log.error("job=%s attention not kept: %s", self._video_id, error.message)
-        self._failed = True
-        self._writer.abort()
-
-
 class PipelineEngine:
-    """Loads every model of the settings; one job at a time, from one thread at a time."""
+    """Serves the models of the settings; one job at a time, from one thread at a time.
 
-    def __init__(self, settings: WorkerSettings, objects: ObjectStore) -> None:
-        cores = len(os.sched_getaffinity(0))
-        torch.set_num_threads(settings.threads or max(1, cores // settings.most_replicas))
-        self._settings, self._objects = settings, objects
-        self._models = {model.id: load_model(model) for model in settings.models}
-        self._previews = {id: Previews(model) for id, model in self._models.items()}
+    ``ranks``: the processes that a model may be spread over; this one is the first.
+    """
+
+    def __init__(
+        self, settings: WorkerSettings, objects: ObjectStore, ranks: "Ranks | None" = None
+    ) -> None:
+        set_threads(settings)
+        self._settings, self._objects, self._ranks = settings, objects, ranks
+        self._shelf = Shelf(settings, ranks.group if ranks else None)
+        if ranks is not None:
+            self._check_ranks(ranks)
+        self._previews = Previews()
         self._register = Register(settings.storage)
         self._artifacts = ArtifactStore(objects, settings.artifacts, self._register)
         self._held: OrderedDict[str, None] = OrderedDict()
 
     def cards(self) -> list[ModelCard]:
-        return [model.card for model in self._models.values()]
+        return self._shelf.cards()
+
+    def loaded_models(self) -> list[str]:
+        return self._shelf.loaded()
 
     def held_sources(self) -> list[str]:
         return list(self._held)
@@ -95,11 +76,11 @@ class PipelineEngine:
         """A device whose context is broken (an illegal access, a lost card) fails every call."""
         if torch.cuda.is_available():
             torch.cuda.current_stream().query()  # raises without waiting
+        if self._ranks is not None:
+            self._ranks.check_health()
 
     def free_memory(self) -> None:
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
 
     def forget(self, spec: JobSpec) -> None:
         self._objects.delete_prefix(journals_folder(spec.project, spec.id))
@@ -124,7 +105,7 @@ class PipelineEngine:
         self, model: LoadedModel, spec: JobSpec, on_step: OnStep, on_preview: OnPreview | None
     ) -> OnStepInfo:
         """What the run calls behind each step: ``on_step``, then a preview where one is due."""
-        previewer = self._previews[model.card.id].of(spec)
+        previewer = self._previews.of(model, spec)
 
         def after_step(info: StepInfo) -> None:
             on_step(info.step + 1, info.total)
@@ -148,26 +129,16 @@ class PipelineEngine:
         reader: ArtifactReader | None,
         after_step: OnStepInfo,
     ) -> Film:
-        way = reader.manifest.capture_key if reader else "replayed"
-        folder = journals_folder(spec.project, spec.id)
-        journal = Journal(self._objects, model, folder, way, self._settings.journal_after_s)
+        journal = self._journal(model, spec, reader)
         kept, capture = None, None
-        if journal.resumes:  # what is not computed again cannot be captured
+        if journal is not None and journal.resumes:  # what is not computed cannot be captured
             log.info("job=%s resumed from its journal", spec.id)
         else:
             kept, capture = self._open_capture(model, spec)
 
         try:
-            with journal.open():
-                frames = generate(
-                    model,
-                    spec.recipe,
-                    transfer_from=reader,
-                    form=reader.manifest.form if reader else "hidden",
-                    hidden_layers=frozenset(reader.manifest.hidden_layers if reader else ()),
-                    capture=capture,
-                    on_step=after_step,
-                )
+            with journal.open() if journal else contextlib.nullcontext():
+                frames = self._generate(model, spec.recipe, reader, capture, after_step)
         except BaseException:
             if kept is not None:
                 kept.discard()
@@ -176,12 +147,53 @@ class PipelineEngine:
             return Film(frames, "none", kept)
         return Film(frames, "replayed" if reader is None else "stored", kept)
 
+    def _journal(
+        self, model: LoadedModel, spec: JobSpec, reader: ArtifactReader | None
+    ) -> Journal | None:
+        """None for a model of several ranks: those beside this one could not follow it."""
+        if model.group is not None:
+            return None
+        way = reader.manifest.capture_key if reader else "replayed"
+        folder = journals_folder(spec.project, spec.id)
+        return Journal(self._objects, model, folder, way, self._settings.journal_after_s)
+
+    def _generate(
+        self,
+        model: LoadedModel,
+        recipe: Recipe,
+        reader: ArtifactReader | None,
+        capture: Capture | None,
+        on_step: OnStepInfo,
+    ) -> Frames:
+        """By this process, or by all ranks."""
+        form = reader.manifest.form if reader else None
+        hidden_layers = frozenset(reader.manifest.hidden_layers if reader else ())
+        if model.group is None:
+            return generate(
+                model,
+                recipe,
+                transfer_from=reader,
+                form=form or "hidden",
+                hidden_layers=hidden_layers,
+                capture=capture,
+                on_step=on_step,
+            )
+        assert self._ranks is not None
+        order = Order(model.card.id, recipe, form, hidden_layers, Kept.of(capture))
+        return self._ranks.generate(model, order, reader, capture, on_step)
+
+    def _check_ranks(self, ranks: "Ranks") -> None:
+        """Serve what every rank could load."""
+        everywhere = ranks.served()
+        for model in self._settings.models:
+            if model.ranks > 1 and model.id not in everywhere:
+                log.error("model %s is not served: not every rank could load it", model.id)
+                self._shelf.leave_out(model.id)
+        self._shelf.check_not_empty()
+
     def model(self, id: str) -> LoadedModel:
-        """Raises Unsupported."""
-        try:
-            return self._models[id]
-        except KeyError:
-            raise Unsupported(f"model: {id!r} is no longer served", param="model") from None
+        """Loaded, if it was not. Raises Unsupported, ModelLoadError."""
+        return self._shelf.get(id)
 
     def close(self) -> None:
         """End the register's thread and its connection."""

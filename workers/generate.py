@@ -5,7 +5,7 @@ import logging
 import torch
 
 from schemas.attention import Form, TransferSpec
-from schemas.errors import Unsupported
+from schemas.errors import InvalidRequest, Unsupported
 from schemas.recipes import Recipe, check_same_shot
 from schemas.selection import ResolvedTransfer, check_branches, forms_of, resolve_transfer
 from workers.attention.edit import transfer_from as transfer_out_of
@@ -65,14 +65,23 @@ def check_fits(model: LoadedModel, recipe: Recipe, capture: Capture | None) -> N
                 "recipe names",
                 param="model",
             )
+        for name, _ in each.generation.loras:
+            if name not in model.settings.loras:
+                known = ", ".join(sorted(model.settings.loras)) or "none"
+                raise InvalidRequest(
+                    f"loras: {name!r} is not known; known is {known}", param="loras"
+                )
         if each.source is not None:
             check_same_shot(each.generation, each.source.generation)
             check_branches(_resolve(model, each), model.card, each.source.generation)
     if capture is None:
         return
-    if capture.form == "dense" and model.settings.compile != "none":
+    in_parts = model.settings.compile != "none" or model.settings.ranks > 1
+    if capture.form == "dense" and in_parts:
         raise Unsupported(
-            "capture.form: 'dense' is not offered for compiled models; use qk", param="capture.form"
+            "capture.form: 'dense' is not offered for compiled models, nor for those spread over "
+            "several ranks; use qk",
+            param="capture.form",
         )
     if not model.card.supports_transfer:
         raise Unsupported(
@@ -100,8 +109,8 @@ def _replay(
         try:
             return denoise(model, chain, rows, capture, on_step)
         except torch.OutOfMemoryError:
-            if capture is not None:
-                raise  # its sink already holds a part of this run
+            if capture is not None or model.group is not None:
+                raise  # a sink that already holds a part of this run; other ranks that go on
             log.warning("a batch of %d does not fit: its rows run in turn", len(chain))
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

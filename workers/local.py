@@ -69,7 +69,9 @@ class LocalWorkers:
             ray.init(
                 address="local",
                 namespace=APP,
-                num_cpus=max(1, round(settings.num_cpus * settings.most_replicas + 0.5)),
+                num_cpus=max(
+                    1, round(settings.num_cpus * settings.most_replicas * settings.ranks + 0.5)
+                ),
                 num_gpus=None if settings.num_gpus else 0,
                 object_store_memory=_OBJECT_STORE_BYTES,
                 include_dashboard=False,

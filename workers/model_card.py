@@ -128,5 +128,7 @@ def fingerprint(pipeline: Pipeline, settings: ModelSettings, revision: str) -> s
             "compile": settings.compile,
             "vae_tiling": settings.vae_tiling,
             "loras": loras,
+            # where there is one, a key from before there were more stays what it was
+            **({"ranks": settings.ranks} if settings.ranks > 1 else {}),
         }
     )

@@ -1,8 +1,8 @@
 """One model as the operator names it. Imports no torch: the driver and the Dispatcher read it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from schemas.base import Frozen
 
@@ -36,7 +36,11 @@ class ModelSettings(Frozen):
     """One model as the operator names it.
 
     ``path``: a folder in diffusers' format, or a hub id (``Wan-AI/Wan2.1-T2V-1.3B-Diffusers``).
-    ``quantization``: fp8 keeps the transformers' weights in 8 bits and computes in ``dtype``.
+    ``quantization``: fp8 keeps the transformers' weights in 8 bits and computes in ``dtype``; int8
+    does so with linears of its own, by the package torchao (``workers/quantization.py``).
+    ``ranks``: processes, each with a GPU of its own, that make one video together, where the
+    family can be spread; above 1 it is part of the fingerprint, for other numbers of tokens round
+    otherwise.
     ``replay_rows``: videos that one batch may hold when a source is replayed beside its edit.
     ``defaults``: what the card says, where neither the folder's retake.json nor the family fits.
     """
@@ -48,10 +52,20 @@ class ModelSettings(Frozen):
     device: str = "auto"
     offload: Literal["none", "model", "group"] = "none"
     attention_backend: str | None = None
-    quantization: Literal["none", "fp8"] = "none"
+    quantization: Literal["none", "fp8", "int8"] = "none"
     fuse_projections: bool = False
     compile: Literal["none", "default", "aot_eager", "eager"] = "none"
     vae_tiling: bool = False
     loras: dict[str, LoraSettings] = Field(default_factory=dict)
+    ranks: Annotated[int, Field(ge=1, le=64)] = 1
     replay_rows: Annotated[int, Field(ge=1, le=64)] = 4
     defaults: CardDefaults = CardDefaults()
+
+    @model_validator(mode="after")
+    def _spread_plainly(self) -> Self:
+        for name, value in (("offload", self.offload), ("compile", self.compile)):
+            if self.ranks > 1 and value != "none":
+                raise ValueError(
+                    f"{name}: {value!r} does not go with ranks {self.ranks}; allowed is 'none'"
+                )
+        return self

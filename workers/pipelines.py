@@ -20,10 +20,14 @@ from workers.families.base import Family, Pipeline
 from workers.families.registry import FAMILIES
 from workers.model_card import describe
 from workers.model_settings import CardDefaults, ModelSettings
+from workers.quantization import cast_layerwise, quantized
+from workers.ranks.group import RankGroup
 
 log = logging.getLogger("retake.pipelines")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CARD_FILE = "retake.json"
+# what diffusers, transformers, peft and torch raise over a folder that is not as it should be
+_FAULTS = (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError)
 
 
 class ModelLoadError(Exception):
@@ -37,20 +41,28 @@ class LoadedModel:
     family: Family
     tap: Tap
     settings: ModelSettings
+    group: RankGroup | None = None
 
 
-def load_model(settings: ModelSettings) -> LoadedModel:
-    """Load, tap and describe one model. Raises ModelLoadError."""
+def load_model(settings: ModelSettings, group: RankGroup | None = None) -> LoadedModel:
+    """Load, tap and describe one model. Raises ModelLoadError.
+
+    ``group``: this process's, where the model is spread over several.
+    """
     started = time.monotonic()
-    folder = _folder(settings)
+    folder = folder_of(settings)
     family = _family(folder, settings)
     try:
         pipeline: Pipeline = DiffusionPipeline.from_pretrained(  # type: ignore[no-untyped-call] # diffusers is untyped
-            folder, dtype=DTYPES[settings.dtype], use_safetensors=True, local_files_only=True
+            folder,
+            dtype=DTYPES[settings.dtype],
+            use_safetensors=True,
+            local_files_only=True,
+            **quantized(settings, family),
         )
-    except (OSError, ValueError, TypeError, KeyError, ImportError, RuntimeError) as error:
+        model = prepare(pipeline, family, settings, folder, group)
+    except _FAULTS as error:
         raise ModelLoadError(f"model {settings.id!r}: {folder} does not load: {error}") from error
-    model = prepare(pipeline, family, settings, folder)
     log.info(
         "model %s loaded: %s, %d layers, %.1f s",
         settings.id, family.name, model.card.layers, time.monotonic() - started,
@@ -59,7 +71,11 @@ def load_model(settings: ModelSettings) -> LoadedModel:
 
 
 def prepare(
-    pipeline: Pipeline, family: Family, settings: ModelSettings, folder: Path
+    pipeline: Pipeline,
+    family: Family,
+    settings: ModelSettings,
+    folder: Path,
+    group: RankGroup | None = None,
 ) -> LoadedModel:
     """Tap and describe ``pipeline``; the order matters.
 
@@ -80,13 +96,10 @@ def prepare(
     if settings.attention_backend is not None:
         for transformer in transformers:
             transformer.set_attention_backend(settings.attention_backend)
-    if settings.quantization == "fp8":
-        for transformer in transformers:
-            transformer.enable_layerwise_casting(
-                storage_dtype=torch.float8_e4m3fn, compute_dtype=DTYPES[settings.dtype]
-            )
+    cast_layerwise(settings, transformers, DTYPES[settings.dtype])
     if settings.vae_tiling:
         pipeline.vae.enable_tiling()
+    _spread(transformers, family, settings, group)
     tap = Tap(pipeline, family)
     _place(pipeline, settings, device)
     if settings.compile != "none":
@@ -95,10 +108,32 @@ def prepare(
             block.compile(backend=backend)
     pipeline.set_progress_bar_config(disable=True)
     card = describe(pipeline, family, tap, settings, folder, _card_file(folder))
-    return LoadedModel(card=card, pipeline=pipeline, family=family, tap=tap, settings=settings)
+    return LoadedModel(
+        card=card, pipeline=pipeline, family=family, tap=tap, settings=settings, group=group
+    )
 
 
-def _folder(settings: ModelSettings) -> Path:
+def _spread(
+    transformers: list[Any], family: Family, settings: ModelSettings, group: RankGroup | None
+) -> None:
+    """Share the tokens of each transformer among the ranks, where the model has several."""
+    if settings.ranks == 1:
+        return
+    if not family.spreads:
+        raise ModelLoadError(
+            f"model {settings.id!r}: ranks: {settings.ranks} is not possible, {family.name} cannot "
+            "be spread; allowed is 1"
+        )
+    if group is None or group.size != settings.ranks:
+        raise ModelLoadError(
+            f"model {settings.id!r}: ranks: {settings.ranks}, but this process is one of "
+            f"{1 if group is None else group.size}"
+        )
+    for transformer in transformers:
+        group.spread(transformer)
+
+
+def folder_of(settings: ModelSettings) -> Path:
     """The folder of the model, fetched from the hub where ``path`` is a hub id."""
     local = Path(settings.path)
     if local.is_dir():

@@ -54,6 +54,9 @@ class Engine(Protocol):
     def cards(self) -> Sequence[ModelCard]:
         """The models that it can run."""
 
+    def loaded_models(self) -> list[str]:
+        """The ids of those that need not be loaded first."""
+
     def held_sources(self) -> list[str]:
         """The keys of sources whose tensors are at hand here."""
 

@@ -21,10 +21,15 @@ Count = Annotated[int, Field(ge=1, le=1024)]
 class WorkerSettings(BaseSettings):
     """What the workers may be told. Sizes in bytes, times in seconds.
 
-    ``models``: what each replica loads, as a JSON list; the bundled model if unset.
+    ``models``: what each replica serves, as a JSON list; the bundled model if unset. One that does
+    not load is left out, with the reason in the log.
+    ``model_memory_bytes``: how many bytes of weights a replica's process keeps loaded; past it, the
+    models not used for longest are let go, and loaded again when a job wants them. Unset: all.
     ``replicas``, ``max_replicas``: VideoWorkers at least and at most; between them, as many as
-    there is work for. ``num_gpus``, ``num_cpus``: of each, as Ray counts them (it does not bind).
-    ``threads``: torch's, per replica; unset: the machine's cores shared among ``max_replicas``.
+    there is work for. ``num_gpus``, ``num_cpus``: of each of its processes, as Ray counts them (it
+    does not bind). A replica has as many processes as the models' ``ranks`` say.
+    ``rank_timeout_s``: how long one of them waits for another before the job is given up.
+    ``threads``: torch's, per process; unset: the machine's cores shared among all.
     ``dispatchers``: two where one machine may be lost, else one is enough.
     ``lease_s``: after how long a silent worker's job is another's. ``stall_timeout_s``: after how
     long without a step a job counts as hung; it covers loading, encoding and decoding.
@@ -53,10 +58,12 @@ class WorkerSettings(BaseSettings):
     num_gpus: Annotated[float, Field(ge=0)] = 0
     num_cpus: Annotated[float, Field(ge=0)] = 0
     threads: Count | None = None
+    model_memory_bytes: Annotated[int, Field(gt=0)] | None = None
 
     max_attempts: Count = 3
     lease_s: Seconds = 15
     stall_timeout_s: Seconds = 900
+    rank_timeout_s: Seconds = 300
     longest_job_s: Seconds = 3600
     drain_timeout_s: Seconds = 30
     journal_after_s: Seconds = 60
@@ -73,7 +80,18 @@ class WorkerSettings(BaseSettings):
         ids = [model.id for model in self.models]
         if len(set(ids)) < len(ids):
             raise ValueError(f"models: the ids {ids} are not distinct")
+        for model in self.models:
+            if model.ranks not in (1, self.ranks):
+                raise ValueError(
+                    f"models: {model.id!r} has ranks {model.ranks}; allowed beside a model of "
+                    f"{self.ranks} is 1 or {self.ranks}"
+                )
         return self
+
+    @property
+    def ranks(self) -> int:
+        """Processes of a replica: what its models are spread over; the others run on the first."""
+        return max(model.ranks for model in self.models)
 
     @property
     def most_replicas(self) -> int:

@@ -4,6 +4,7 @@ video made again up to the step."""
 import logging
 import time
 
+from schemas.errors import Unsupported
 from schemas.jobs import JobSpec
 from schemas.maps import STORED_FORMS, Look
 from workers.analysis.heatmap import picture
@@ -23,6 +24,11 @@ def draw(model: LoadedModel, artifacts: ArtifactStore, spec: JobSpec, on_step: O
     are run for it. Raises as ``look_at`` does."""
     look = spec.look
     assert look is not None
+    if model.group is not None:
+        raise Unsupported(
+            f"model: the maps of {model.card.id!r} are not shown: it is spread over several ranks",
+            param="model",
+        )
     reader = _open(model, artifacts, spec, look)
     if reader is not None:
         try:

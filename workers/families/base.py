@@ -70,6 +70,8 @@ class Family:
     ``causal``: the VAE codes the first frame alone (4k+1 frames), not frames in equal groups.
     ``fuses``: whether its attention computes with fused projections once they are fused; diffusers
     fuses others' weights without using them.
+    ``spreads``: whether its tokens can be shared among ranks: diffusers has a plan for it that
+    splits them at the first block, so that a layer's projections see this rank's alone.
     ``rows``: how many videos one batch may hold; 1 where a prompt's encoding depends on others.
     ``drops_rows``: whether the pipeline decodes fewer rows than it denoised, if told to.
     """
@@ -88,6 +90,7 @@ class Family:
     channels: str = "in_channels"
     latents: Layout | None = "BCFHW"
     fuses: bool = False
+    spreads: bool = False
     rows: int = 8
     drops_rows: bool = True
     causal: bool = True

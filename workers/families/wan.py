@@ -8,6 +8,7 @@ WAN = Family(
     name="wan",
     attention=(Pattern(r"blocks\.\d+\.attn1"),),
     fuses=True,
+    spreads=True,
     components=("transformer", "transformer_2"),
     defaults=Defaults(
         width=832,

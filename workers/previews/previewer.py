@@ -89,25 +89,27 @@ def encode_jpeg(pixels: NDArray[np.uint8], width: int, height: int) -> bytes:
 
 
 class Previews:
-    """Of one loaded model: its colours are fitted when a job first asks for previews."""
+    """Of one process. A model's colours are fitted when a job first asks for previews, and kept
+    when the model makes room for another."""
 
-    def __init__(self, model: LoadedModel) -> None:
-        self._model = model
-        self._colours: Colours | None = None
-        self._failed = False
+    def __init__(self) -> None:
+        self._colours: dict[str, Colours | None] = {}  # by model id; None: it gave none
 
-    def of(self, spec: JobSpec) -> Previewer | None:
+    def of(self, model: LoadedModel, spec: JobSpec) -> Previewer | None:
         """The previewer of a job that is about to run; None: it asks for none, or the model's
         VAE gave no colours."""
-        if spec.preview_every is None or not self._model.card.supports_preview or self._failed:
+        if spec.preview_every is None or not model.card.supports_preview:
             return None
-        if self._colours is None:
-            family, pipeline = self._model.family, self._model.pipeline
-            try:
-                family.before(pipeline, spec.recipe.generation)  # Allegro's VAE is told to tile
-                self._colours = fit_colours(family, pipeline)
-            except Exception:  # as above
-                log.exception("model %s makes no previews", self._model.card.id)
-                self._failed = True
-                return None
-        return Previewer(self._model, self._colours, spec, spec.preview_every)
+        if model.card.id not in self._colours:
+            self._colours[model.card.id] = _fitted(model, spec)
+        colours = self._colours[model.card.id]
+        return None if colours is None else Previewer(model, colours, spec, spec.preview_every)
+
+
+def _fitted(model: LoadedModel, spec: JobSpec) -> Colours | None:
+    try:
+        model.family.before(model.pipeline, spec.recipe.generation)  # Allegro's VAE is told to tile
+        return fit_colours(model.family, model.pipeline)
+    except Exception:  # as above
+        log.exception("model %s makes no previews", model.card.id)
+        return None

@@ -80,7 +80,7 @@ class Films:
 
     def __init__(self, engine: PipelineEngine, objects: ObjectStore) -> None:
         self.engine, self.objects = engine, objects
-        model = engine._models["tiny"]
+        model = engine.model("tiny")
         self.source = tiny.recipe(model)
         changed = self.source.generation.model_copy(update={"prompt": "a dog"})
         self.changed = Recipe(generation=changed, source=self.source, transfer=TransferSpec())

@@ -1,6 +1,7 @@
 """Loading: what is refused and how clearly; the card; the fingerprint; LoRA by name."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import pytest
 import torch
 from peft import LoraConfig
 
+from schemas.attention import Form
 from schemas.errors import InvalidRequest
 from schemas.recipes import Recipe
 from tests import tiny
 from tests.workers.attention.conftest import Bench
+from workers.model_card import fingerprint
 from workers.model_settings import LoraSettings, ModelSettings
 from workers.pipelines import ModelLoadError, load_model
 
@@ -108,6 +111,50 @@ def test_the_fingerprint_follows_what_changes_numbers(wan_folder: Path) -> None:
     weights.write_bytes(data)
     others.append(_load(wan_folder).card)
     assert len({card.fingerprint for card in [first, *others]}) == 6
+
+
+CHANGES: dict[str, Any] = {
+    "dtype": "bfloat16",
+    "attention_backend": "_native_math",
+    "quantization": "fp8",
+    "fuse_projections": True,
+    "compile": "eager",
+    "vae_tiling": True,
+    "ranks": 2,
+    "loras": {"sketch": {"path": "a/lora"}},
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_each_setting_that_changes_numbers_is_in_the_fingerprint(name: str) -> None:
+    def of(**settings: Any) -> str:
+        values = {"id": "tiny", "path": "a/model", "dtype": "float32", **settings}
+        return fingerprint(pipeline, ModelSettings(**values), "a revision")
+
+    pipeline = tiny.wan()
+    assert of(**{name: CHANGES[name]}) != of()
+    assert of(path="elsewhere", replay_rows=2, offload="group", device="cpu") == of()
+
+
+@pytest.mark.skipif(find_spec("torchao") is not None, reason="torchao is installed")
+def test_int8_says_what_it_needs(wan_folder: Path) -> None:
+    with pytest.raises(ModelLoadError, match=r"'int8' needs the package torchao: install retake"):
+        _load(wan_folder, quantization="int8")
+
+
+@pytest.mark.skipif(find_spec("torchao") is None, reason="needs torchao: retake[quantization]")
+@pytest.mark.parametrize("form", ["hidden", "qk", "latents"])
+def test_int8_linears_are_tapped_like_any_other(wan_folder: Path, bench: Bench, form: Form) -> None:
+    """Another model by its numbers, so another fingerprint; own maps exact within itself."""
+    model = _load(wan_folder, quantization="int8", defaults=tiny.DEFAULTS)
+    (site, *_) = model.tap.sites
+    assert type(site.to_q.weight).__name__ == "Int8Tensor"
+    assert model.card.fingerprint != bench.model.card.fingerprint
+    int8 = Bench(model)
+    maps, latents = int8.captured(int8.recipe(), form)
+    assert not torch.equal(latents, bench.latents_of(bench.recipe()))
+    own = int8.edit(int8.recipe(), "a car")
+    assert torch.equal(int8.latents_of(own, transfer_from=maps, form=form), latents)
 
 
 @pytest.fixture

@@ -41,10 +41,21 @@ def test_compiled(transfers: Runs, case: Case, tmp_path: Path) -> None:
     counters.clear()
     other = _same_edit(transfers, case, tmp_path, compile="eager")
     assert counters["frames"]["ok"] > 0, "nothing was compiled"
+    assert other.model.card.fingerprint != transfers.model.card.fingerprint
     if "one graph" not in case.without:
         kinds = len(other.model.family.attention)
         assert not counters["graph_break"]
         assert counters["stats"]["unique_graphs"] <= 4 * kinds
+
+
+def test_another_attention_backend(transfers: Runs, case: Case, tmp_path: Path) -> None:
+    """Numbers of its own, so a fingerprint of its own; exact within itself."""
+    if case.name not in ("wan", "hunyuan-video", "ltx"):
+        pytest.skip("run on families whose processors choose a backend, one of each layout")
+    other = _same_edit(transfers, case, tmp_path, attention_backend="_native_math")
+    assert other.model.card.fingerprint != transfers.model.card.fingerprint
+    processors: list[Any] = [site.module.processor for site in other.model.tap.sites]
+    assert {each._attention_backend.value for each in processors} == {"_native_math"}
 
 
 def test_compiled_mixing(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def shown(runs: Runs) -> Shown:
     seen.plain = generate(
         model, recipe, on_step=lambda info: seen.plain_latents.append(info.latents.clone())
     )
-    previewer = Previews(model).of(spec_of(recipe, 1))
+    previewer = Previews().of(model, spec_of(recipe, 1))
     assert previewer is not None
     vae = model.pipeline.vae
     decode = vae.decode

@@ -59,10 +59,10 @@ def test_a_vae_that_does_not_encode_is_asked_once(
     model: LoadedModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(model.pipeline.vae, "encode", failing)
-    previews, spec = Previews(model), spec_of(tiny.recipe(model), 1)
+    previews, spec = Previews(), spec_of(tiny.recipe(model), 1)
     with caplog.at_level(logging.ERROR, "retake.worker"):
-        assert previews.of(spec) is None
-        assert previews.of(spec) is None
+        assert previews.of(model, spec) is None
+        assert previews.of(model, spec) is None
     assert [record.message for record in caplog.records] == ["model tiny makes no previews"]
 
 
@@ -83,7 +83,7 @@ def test_a_source_that_runs_first_is_not_shown(model: LoadedModel) -> None:
     source = tiny.recipe(model)
     changed = source.generation.model_copy(update={"prompt": "some dog", "guidance_scale": 2.0})
     edit = Recipe(generation=changed, source=source, transfer=TransferSpec())
-    previewer = Previews(model).of(spec_of(edit, 1))
+    previewer = Previews().of(model, spec_of(edit, 1))
     assert previewer is not None
     seen: list[tuple[bool, bool]] = []
     generate(

@@ -58,8 +58,8 @@ def test_the_fit_leaves_no_trace(scenes: LoadedModel) -> None:
     before = torch.get_rng_state()
     numpys = repr(np.random.get_state())
     recipe = tiny.recipe(scenes, PROMPT)
-    previews = Previews(scenes)
-    assert previews.of(spec_of(recipe, None)) is None, "nobody asked"
-    assert previews.of(spec_of(recipe, 1)) is not None
+    previews = Previews()
+    assert previews.of(scenes, spec_of(recipe, None)) is None, "nobody asked"
+    assert previews.of(scenes, spec_of(recipe, 1)) is not None
     assert torch.equal(torch.get_rng_state(), before)
     assert repr(np.random.get_state()) == numpys

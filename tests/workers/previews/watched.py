@@ -31,7 +31,7 @@ def watched(
     model: LoadedModel, recipe: Recipe, every: int, **options: Any
 ) -> tuple[Frames, dict[int, bytes]]:
     """The film, and its previews by the number of steps behind them."""
-    previewer = Previews(model).of(spec_of(recipe, every))
+    previewer = Previews().of(model, spec_of(recipe, every))
     assert previewer is not None
     jpegs: dict[int, bytes] = {}
 

@@ -11,6 +11,7 @@ from storage.objects import ObjectStore
 from storage.settings import StorageSettings
 from storage.valkey import EmbeddedValkey
 from tests.workers.serving.scripted import ScriptedEngine
+from workers.deployment import OpenEngine
 from workers.local import LocalWorkers
 from workers.settings import WorkerSettings
 
@@ -35,14 +36,16 @@ class Cluster:
         self.valkey.start(self.valkey_folder)
 
 
-def open_cluster(folder: Path, **settings: object) -> Cluster:
+def open_cluster(
+    folder: Path, open_engine: OpenEngine = ScriptedEngine, **settings: object
+) -> Cluster:
     valkey = EmbeddedValkey()
     storage = StorageSettings(
         redis_url=valkey.start(folder / "valkey"), object_url=f"file://{folder / 'objects'}"
     )
     values: dict[str, object] = {"lease_s": 3.0, "longest_job_s": 60.0, **settings}
     chosen = WorkerSettings(storage=storage, **values)  # type: ignore[arg-type]  # checked by pydantic
-    workers = LocalWorkers(chosen, ScriptedEngine)
+    workers = LocalWorkers(chosen, open_engine)
     workers.start()
     return Cluster(chosen, valkey, folder / "valkey", workers, open_objects(storage))
 

@@ -55,21 +55,23 @@ def desk(settings: WorkerSettings, jobs: JobStore, objects: ObjectStore) -> Desk
     return Desk("worker-a", jobs, objects, ScriptedEngine(settings, objects), settings)
 
 
-async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Wait for ``condition``; fails after a minute."""
-    deadline = time.monotonic() + DEADLINE_S
+async def until(
+    condition: Callable[[], Awaitable[bool]], what: str, within_s: float = DEADLINE_S
+) -> None:
+    """Wait for ``condition``; fails after a minute, or so many seconds."""
+    deadline = time.monotonic() + within_s
     while not await condition():
-        assert time.monotonic() < deadline, f"not within {DEADLINE_S:g} s: {what}"
+        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
         await asyncio.sleep(0.02)
 
 
-async def ended(jobs: JobStore, video_id: str) -> Job:
+async def ended(jobs: JobStore, video_id: str, within_s: float = DEADLINE_S) -> Job:
     """The job once it has ended."""
 
     async def done() -> bool:
         return (await jobs.get("tests", video_id)).state.status in ("completed", "failed")
 
-    await until(done, f"{video_id} ends")
+    await until(done, f"{video_id} ends", within_s)
     return await jobs.get("tests", video_id)
 
 

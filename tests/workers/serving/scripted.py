@@ -51,6 +51,9 @@ class ScriptedEngine:
     def cards(self) -> Sequence[ModelCard]:
         return [CARD]
 
+    def loaded_models(self) -> list[str]:
+        return [CARD.id]
+
     def held_sources(self) -> list[str]:
         return self._held
 
