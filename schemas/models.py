@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from schemas.attention import Branch
 from schemas.base import Frozen
@@ -65,7 +65,10 @@ class ModelCard(Frozen):
     the width of their input. ``branches``: guidance branches at guidance_scale > 1.
     ``supports_preview``: whether its latents can be shown while a job runs.
     ``loras``: the names that requests may give.
+    What a worker of a later version says beyond this is left out, not refused.
     """
+
+    model_config = ConfigDict(extra="ignore")
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     family: str

@@ -25,6 +25,7 @@ from storage.records import (
     job_of,
     no_attention,
     not_found,
+    spec_json,
 )
 from storage.registry import ModelRegistry
 from storage.upkeep import Upkeep
@@ -95,7 +96,7 @@ class JobStore(Queue, Claims, Feed, Upkeep, ModelRegistry):
         ]  # fmt: skip
         for spec in specs:
             retention = "" if spec.retention_s is None else spec.retention_s
-            arguments += [spec.id, spec.model_dump_json(), spec.priority, retention]
+            arguments += [spec.id, spec_json(spec), spec.priority, retention]
         outcome, *rest = await self._scripts.run("submit", *arguments)
         if outcome == b"mismatch":
             raise IdempotencyMismatch(
@@ -120,7 +121,7 @@ class JobStore(Queue, Claims, Feed, Upkeep, ModelRegistry):
             spec.project,
             spec.look.artifact_id,
             spec.id,
-            spec.model_dump_json(),
+            spec_json(spec),
             spec.priority,
             "" if spec.retention_s is None else spec.retention_s,
             "" if max_open is None else max_open,

@@ -56,6 +56,15 @@ class DeadLetter(NamedTuple):
     error: JobError
 
 
+def spec_json(spec: JobSpec) -> str:
+    """A spec as it is kept: what it leaves open is left out.
+
+    While versions change, both read the queue; a version refuses only what uses a field that it
+    does not know, rather than run half of it.
+    """
+    return spec.model_dump_json(exclude_defaults=True)
+
+
 def job_of(flat: Sequence[bytes]) -> Job:
     """A job from a script's reply: names and values by turns."""
     return job_from(dict(zip(flat[::2], flat[1::2], strict=True)))

@@ -1,6 +1,7 @@
 """The service's side of the job store, on a real Valkey."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -33,6 +34,16 @@ async def test_a_job_comes_back_as_accepted(store: JobStore) -> None:
     assert await store.count("p") == 1
     (event,) = await store.events("a")
     assert (event.type, event.data) == ("queued", {})
+
+
+async def test_a_version_that_lacks_a_feature_reads_jobs_without_it(
+    store: JobStore, redis: Redis, prefix: str
+) -> None:
+    (job,) = await store.submit([make_spec("video_1")])
+    kept = json.loads((await redis.hget(f"{prefix}:job:video_1", "spec")) or b"")
+    unused = {name for name in type(job.spec).model_fields if getattr(job.spec, name) is None}
+    assert unused
+    assert not unused & set(kept)
 
 
 async def test_the_same_key_and_body_give_the_same_jobs(store: JobStore) -> None:

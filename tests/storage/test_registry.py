@@ -1,5 +1,7 @@
 """Model cards: offered while a worker renews them."""
 
+import json
+
 from redis.asyncio import Redis
 
 from schemas.models import IntRange, LatentGrid, ModelCard
@@ -30,6 +32,14 @@ def make_card(model_id: str, revision: str = "1") -> ModelCard:
         grid=LatentGrid(vae_stride=(4, 8, 8), patch=(1, 2, 2)),
         latent_channels=16,
     )
+
+
+async def test_an_api_reads_the_cards_of_later_workers(store: JobStore, redis: Redis) -> None:
+    await store.publish_model(make_card("a"), 60)
+    (told,) = await store._scripts.run("models")
+    later = json.dumps({**json.loads(told), "supports_telepathy": True})
+    await store._scripts.run("publish_model", "a", later, 60_000)
+    assert await store.models() == [make_card("a")]
 
 
 async def test_cards_are_offered_until_nobody_renews_them(
