@@ -167,30 +167,35 @@ def resolve_capture(spec: CaptureSpec, card: ModelCard, recipe: Recipe) -> Captu
             "branches": _branches(spec.branches, card, generation, "capture.branches"),
         }
     )
-    allowed = [
-        form for form in ((spec.form,) if spec.form else FORMS) if form in forms_of(card, recipe)
-    ]
+    form = _choose_form(spec, chosen, card, recipe)
+    if form != "latents":
+        return chosen.model_copy(update={"form": form})
+    latents = everything.model_copy(update={"form": form})
+    if spec.max_bytes is None:
+        return latents
+    left = spec.max_bytes - form_bytes(form, chosen, card, generation)
+    kept = _last_layers(chosen.layers, left, everything, card, generation)
+    return latents.model_copy(update={"hidden_layers": kept})
+
+
+def _choose_form(spec: CaptureSpec, plan: CapturePlan, card: ModelCard, recipe: Recipe) -> Form:
+    """The form asked for, or the first that fits the budget; raises InvalidRequest."""
+    possible = forms_of(card, recipe)
+    allowed = [form for form in ((spec.form,) if spec.form else FORMS) if form in possible]
     if not allowed:
         raise InvalidRequest(
-            f"capture.form: {chosen.form!r} cannot hold this run's attention; "
-            f"allowed is {', '.join(forms_of(card, recipe))}",
+            f"capture.form: {plan.form!r} cannot hold this run's attention; "
+            f"allowed is {', '.join(possible)}",
             param="capture.form",
         )
-    sizes = {form: form_bytes(form, chosen, card, generation) for form in allowed}
+    sizes = {form: form_bytes(form, plan, card, recipe.generation) for form in allowed}
     fitting = [form for form in allowed if spec.max_bytes is None or sizes[form] <= spec.max_bytes]
     if not fitting:
         raise InvalidRequest(
             f"capture.max_bytes: {spec.max_bytes} is too small; needed is {min(sizes.values())}",
             param="capture.max_bytes",
         )
-    if fitting[0] == "latents":
-        latents = everything.model_copy(update={"form": "latents"})
-        if spec.max_bytes is not None:
-            left = spec.max_bytes - sizes["latents"]
-            kept = _last_layers(chosen.layers, left, everything, card, generation)
-            latents = latents.model_copy(update={"hidden_layers": kept})
-        return latents
-    return chosen.model_copy(update={"form": fitting[0]})
+    return fitting[0]
 
 
 def _last_layers(
