@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, attention_backend
 
 from schemas.models import ModelCard
 from workers.attention.tap import Tap
@@ -94,8 +94,10 @@ def prepare(
         for transformer in transformers:
             transformer.fuse_qkv_projections()
     if settings.attention_backend is not None:
-        for transformer in transformers:
-            transformer.set_attention_backend(settings.attention_backend)
+        # diffusers also makes it the default of every other model in the process: put that back
+        with attention_backend(settings.attention_backend):  # type: ignore[no-untyped-call]
+            for transformer in transformers:
+                transformer.set_attention_backend(settings.attention_backend)
     cast_layerwise(settings, transformers, DTYPES[settings.dtype])
     if settings.vae_tiling:
         pipeline.vae.enable_tiling()

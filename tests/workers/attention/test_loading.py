@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.models import attention_dispatch
 from peft import LoraConfig
 
 from schemas.attention import Form
@@ -89,6 +90,13 @@ def test_the_folder_says_its_own_defaults_and_settings_win(wan_folder: Path) -> 
     assert (card.default_size, card.fps.default, card.licence) == ("96x48", 12, "mit")
     assert card.grid.vae_stride == (4, 8, 8)
     assert card.width_range.step == 16
+
+
+def test_a_model_s_backend_is_its_own(wan_folder: Path) -> None:
+    registry: Any = attention_dispatch._AttentionBackendRegistry  # untyped
+    before = registry.get_active_backend()
+    _load(wan_folder, attention_backend="_native_math")
+    assert registry.get_active_backend() == before
 
 
 def test_the_fingerprint_follows_what_changes_numbers(wan_folder: Path) -> None:
