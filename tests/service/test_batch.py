@@ -1,5 +1,6 @@
 """Many edits of one source, and the chain that an edit of an edit leaves."""
 
+from schemas.jobs import JobSpec
 from tests.service.conftest import Api
 
 
@@ -22,23 +23,19 @@ def test_every_edit_of_a_batch_is_queued_with_its_own_options(api: Api) -> None:
     assert {red["remixed_from_video_id"], truck["remixed_from_video_id"]} == {source["id"]}
     assert truck["transfer"]["layers"] == [3]
     specs = [parts_job(api, video["id"]) for video in (red, truck)]
-    assert [spec["priority"] for spec in specs] == ["low", "high"]
-    assert [spec["capture"] for spec in specs] == [None, None]
-    assert len({spec["batch_id"] for spec in specs}) == 1
+    assert [spec.priority for spec in specs] == ["low", "high"]
+    assert [spec.capture for spec in specs] == [None, None]
+    assert len({spec.batch_id for spec in specs}) == 1
 
 
-def parts_job(api: Api, video_id: str) -> dict[str, object]:
+def parts_job(api: Api, video_id: str) -> JobSpec:
     """The record that workers read."""
-    import json
-
     import redis
 
     storage = api.settings.storage
     with redis.Redis.from_url(storage.redis_url) as client:
-        spec: dict[str, object] = json.loads(
-            client.hget(f"{storage.redis_prefix}:job:{video_id}", "spec")
-        )
-    return spec
+        record = client.hget(f"{storage.redis_prefix}:job:{video_id}", "spec")
+    return JobSpec.model_validate_json(record)
 
 
 def test_one_bad_edit_and_none_is_queued(api: Api) -> None:

@@ -11,6 +11,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from schemas.jobs import JobSpec
 from service.logs import JsonFormatter
 from tests.service.conftest import Api, Serve, wait_for
 
@@ -96,8 +97,8 @@ def test_untraced_the_callers_place_is_passed_on(
     video = idle.http.post("/videos", json={"prompt": "A car."}, headers=headers).json()
     storage = idle.settings.storage
     with redis.Redis.from_url(storage.redis_url) as client:
-        spec = json.loads(client.hget(f"{storage.redis_prefix}:job:{video['id']}", "spec"))
-    assert spec["traceparent"] == kept
+        record = client.hget(f"{storage.redis_prefix}:job:{video['id']}", "spec")
+    assert JobSpec.model_validate_json(record).traceparent == kept
 
 
 def test_log_lines_are_json_and_name_the_request(api: Api) -> None:
