@@ -95,7 +95,7 @@ def prepare(
             transformer.fuse_qkv_projections()
     if settings.attention_backend is not None:
         # diffusers also makes it the default of every other model in the process: put that back
-        with attention_backend(settings.attention_backend):  # type: ignore[no-untyped-call]
+        with attention_backend(settings.attention_backend):  # type: ignore[no-untyped-call]  # its
             for transformer in transformers:
                 transformer.set_attention_backend(settings.attention_backend)
     cast_layerwise(settings, transformers, DTYPES[settings.dtype])
