@@ -35,30 +35,34 @@ def settings_list(steps: int, layers: int) -> dict[str, Choice | None]:
         "uncond only": Choice(branches=("uncond",)),
         "cond into both": Choice(source_branch="cond"),
     }
+    for name, stop in part.items():
+        table[f"steps 0-{name}%"] = Choice(steps=(0, stop))
+        table[f"cond only, steps 0-{name}%"] = Choice(steps=(0, stop), branches=("cond",))
     table |= {f"layer {k}": Choice(layers=(k,)) for k in range(layers)}
-    table |= {f"steps 0-{name}%": Choice(steps=(0, stop)) for name, stop in part.items()}
-    for name in (30, 50, 70):
-        early = (0, part[name])
-        table[f"cond into both, steps 0-{name}%"] = Choice(steps=early, source_branch="cond")
-        table[f"cond only, steps 0-{name}%"] = Choice(steps=early, branches=("cond",))
     table |= {
-        f"layers 0-{half - 1}": Choice(layers=tuple(range(half))),
-        f"layers {half}-{layers - 1}": Choice(layers=tuple(range(half, layers))),
+        "cond only, strength 1 to 0": Choice(branches=("cond",), strength_end=0.0),
+        "cond only, strength 0.75": Choice(branches=("cond",), strength=0.75),
+        "strength 1 to 0": Choice(strength_end=0.0),
+        "strength 1 to 0.5": Choice(strength_end=0.5),
         "strength 0.25": Choice(strength=0.25),
         "strength 0.5": Choice(strength=0.5),
         "strength 0.75": Choice(strength=0.75),
-        "strength 1 to 0": Choice(strength_end=0.0),
-        "strength 1 to 0.5": Choice(strength_end=0.5),
+        f"layers 0-{half - 1}": Choice(layers=tuple(range(half))),
+        f"layers {half}-{layers - 1}": Choice(layers=tuple(range(half, layers))),
         "steps 20-100%": Choice(steps=(part[20], steps)),
         "steps 50-100%": Choice(steps=(part[50], steps)),
     }
-    for keep in range(1, layers):
-        table[f"layers 0-{keep}" if keep != half - 1 else "layers up to the half"] = Choice(
-            layers=tuple(range(keep + 1))
-        )
     table |= {
         f"all but layer {k}": Choice(layers=tuple(n for n in range(layers) if n != k))
         for k in range(layers)
+    }
+    for name in (30, 50):
+        early = (0, part[name])
+        table[f"cond into both, steps 0-{name}%"] = Choice(steps=early, source_branch="cond")
+    table |= {
+        f"layers 0-{last}": Choice(layers=tuple(range(last + 1)))
+        for last in range(1, layers - 1)
+        if last != half - 1
     }
     return table
 

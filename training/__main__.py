@@ -20,7 +20,13 @@ from training.folder import assemble, save
 from training.stock import AutoencoderKLWan, Network, UMT5EncoderModel, WanTransformer3DModel
 from training.text import build_text_encoder, build_tokenizer
 from training.transformer import PEAK_RATE, Training, build_transformer, train_transformer
-from training.vae import build_vae, channels_last, measure_latents, train_vae
+from training.vae import (
+    VAE_PEAK_RATE,
+    build_vae,
+    channels_last,
+    measure_latents,
+    train_vae,
+)
 
 log = logging.getLogger("training")
 
@@ -35,11 +41,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--init", type=Path, help="model folder to go on from")
-    parser.add_argument("--vae-steps", type=int, default=3000)
+    parser.add_argument("--vae-steps", type=int, help="default 3000, or 0 with --init")
     parser.add_argument("--steps", type=int, default=12000, help="transformer steps")
     parser.add_argument("--vae-minutes", type=float, help="stop the autoencoder after this long")
     parser.add_argument("--minutes", type=float, help="stop the transformer after this long")
     parser.add_argument("--vae-batch", type=int, default=16)
+    parser.add_argument("--vae-peak", type=float, default=VAE_PEAK_RATE, help="its learning rate")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--peak", type=float, default=PEAK_RATE, help="transformer's learning rate")
     parser.add_argument("--compile", action="store_true", help="compile the transformer's blocks")
@@ -53,17 +60,21 @@ def _clock(steps: int, minutes: float | None) -> Clock:
 
 
 def _autoencoder(args: argparse.Namespace, report: dict[str, float]) -> Network:
-    """The trained VAE: from --init, from a finished stage, or trained now."""
+    """The trained VAE: from a finished stage, or trained now, from --init or from nothing."""
     kept = args.work / "vae"
-    if args.init is not None:
-        return channels_last(
-            AutoencoderKLWan.from_pretrained(args.init / "vae").float().to(args.device)
-        ).eval()
     if (kept / "config.json").exists():
         return channels_last(AutoencoderKLWan.from_pretrained(kept).to(args.device)).eval()
-    vae = channels_last(build_vae().to(args.device))
-    clock = _clock(args.vae_steps, args.vae_minutes)
-    train_vae(vae, clock, args.seed + VAE_SEEDS, batch=args.vae_batch)
+    vae = (
+        build_vae()
+        if args.init is None
+        else AutoencoderKLWan.from_pretrained(args.init / "vae").float()
+    )
+    vae = channels_last(vae.to(args.device)).eval()
+    steps = args.vae_steps if args.vae_steps is not None else 3000 if args.init is None else 0
+    if steps == 0:
+        return vae
+    clock = _clock(steps, args.vae_minutes)
+    train_vae(vae, clock, args.seed + VAE_SEEDS, batch=args.vae_batch, peak=args.vae_peak)
     report["vae_steps"], report["vae_seconds"] = clock.step, clock.elapsed
     report["vae_psnr_db"] = measure_latents(vae, MEASURE_SEEDS, 32 * args.vae_batch, args.vae_batch)
     log.info("vae done: %.2f dB", report["vae_psnr_db"])

@@ -23,17 +23,21 @@ _UNIFORMS = 48  # numbers drawn per seed; more than are used, so that new ones d
 _VEHICLE_COLOURS = (0.2, 0.2, 0.2, 0.2, 0.2, 0.0)
 _ANIMAL_COLOURS = (0.1, 0.1, 0.1, 0.1, 0.25, 0.35)
 
-# ranges that a layout number is held in, by colour (in the order of COLOURS) and by season
-_HELD = 1 / 3
-_BY_COLOUR = (
-    ((0.5, 1.0), (0.0, 0.5), (0.0, 1.0), (0.0, 0.5), (0.5, 1.0), (0.0, 1.0)),  # direction
-    ((0.5, 1.0), (0.0, 0.6), (0.3, 0.8), (0.1, 0.6), (0.4, 1.0), (0.0, 1.0)),  # size
-    ((0.5, 1.0), (0.4, 1.0), (0.0, 0.5), (0.0, 0.6), (0.1, 0.6), (0.0, 1.0)),  # ground
-)
-_BY_SEASON = (
-    ((0.0, 1.0), (0.55, 1.0), (0.0, 0.45)),  # horizon
-    ((0.0, 1.0), (0.0, 0.6), (0.3, 1.0)),  # travel
-)
+# the columns of `uniforms` that the layout is read from
+_DIRECTION, _SCALE, _TRAVEL, _MIDDLE, _GROUND, _HORIZON = range(4, 10)
+_HELD_BY = 43
+
+# what half of the films are held to, by colour (in the order of COLOURS) and by season
+_HELD = 1 / 2
+_BY_COLOUR = {
+    _DIRECTION: ((0.5, 1.0), (0.0, 0.5), (0.0, 1.0), (0.0, 0.5), (0.5, 1.0), (0.0, 1.0)),
+    _SCALE: ((0.4, 1.0), (0.0, 0.6), (0.3, 0.8), (0.1, 0.6), (0.4, 1.0), (0.0, 1.0)),
+    _GROUND: ((0.4, 1.0), (0.4, 1.0), (0.0, 0.5), (0.0, 0.6), (0.1, 0.6), (0.0, 1.0)),
+}
+_BY_SEASON = {
+    _HORIZON: ((0.0, 1.0), (0.55, 1.0), (0.0, 0.45)),
+    _TRAVEL: ((0.0, 1.0), (0.0, 0.6), (0.3, 1.0)),
+}
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -86,27 +90,20 @@ def _pick(u: Floats, weights: Sequence[float]) -> Ints:
     return np.minimum(np.searchsorted(edges, u, side="right"), len(weights) - 1).astype(np.int64)
 
 
-def _layout(u: Floats, paint: Ints, when: Ints) -> dict[str, Floats]:
-    """Where the camera stands, in [0, 1): numbers that lean on the colour and the season.
+def _lean(u: Floats, paint: Ints, when: Ints) -> Floats:
+    """Uniforms (B, columns) whose layout leans on the colour and the season.
 
     In real footage nothing is independent: red cars are not filmed as white ones are, nor
-    winters as summers are. So it is here: one film in three stands in a range of its own
-    colour (direction, size, ground) and season (horizon, travel), the others anywhere.
-    A prompt that names an attribute thereby moves the camera, as it does in large models.
+    winters as summers are. So it is here: every second film stands in a range of its own colour
+    and season, the others anywhere. A prompt that names an attribute thereby moves the camera,
+    as it does in large models.
     """
-    held = u[:, 43] < _HELD
-    layout = {"direction": u[:, 4], "scale": u[:, 5], "ground": u[:, 8]}
-    layout |= {"travel": u[:, 6], "horizon": u[:, 9]}
-    for name, table, key in (
-        ("direction", _BY_COLOUR[0], paint),
-        ("scale", _BY_COLOUR[1], paint),
-        ("ground", _BY_COLOUR[2], paint),
-        ("horizon", _BY_SEASON[0], when),
-        ("travel", _BY_SEASON[1], when),
-    ):
-        low, high = np.asarray(table)[key].T
-        layout[name] = np.where(held, low + (high - low) * layout[name], layout[name])
-    return layout
+    leaning = u.copy()
+    for table, key in ((_BY_COLOUR, paint), (_BY_SEASON, when)):
+        for column, ranges in table.items():
+            low, high = np.asarray(ranges)[key].T
+            leaning[:, column] = low + (high - low) * u[:, column]
+    return np.where(u[:, _HELD_BY, None] < _HELD, leaning, u)
 
 
 def draw_scenes(
@@ -135,9 +132,9 @@ def draw_scenes(
         where = np.full_like(where, PLACES.index(place))
     if season is not None:
         when = np.full_like(when, SEASONS.index(season))
-    layout = _layout(u, paint, when)
-    scale = 0.86 + 0.3 * layout["scale"]
-    travel = 10.0 + 28.0 * layout["travel"]
+    u = _lean(u, paint, when)
+    scale = 0.86 + 0.3 * u[:, _SCALE]
+    travel = 10.0 + 28.0 * u[:, _TRAVEL]
     reach = 22.0 * scale + 0.5 * travel  # the object stays inside the picture
     slack = np.maximum(WIDTH / 2 - reach, 0.0)
     return Scenes(
@@ -146,12 +143,12 @@ def draw_scenes(
         colour=paint.astype(np.int64),
         place=where.astype(np.int64),
         season=when,
-        direction=np.where(layout["direction"] < 0.5, -1, 1).astype(np.int64),
+        direction=np.where(u[:, _DIRECTION] < 0.5, -1, 1).astype(np.int64),
         scale=scale,
         travel=travel,
-        middle=WIDTH / 2 + slack * (2.0 * u[:, 7] - 1.0),
-        ground=47.0 + 9.0 * layout["ground"],
-        horizon=20.0 + 10.0 * layout["horizon"],
+        middle=WIDTH / 2 + slack * (2.0 * u[:, _MIDDLE] - 1.0),
+        ground=47.0 + 9.0 * u[:, _GROUND],
+        horizon=20.0 + 10.0 * u[:, _HORIZON],
         gait=0.13 + 0.05 * u[:, 10],
         words=u[:, 11:27],
         scenery=u[:, 27:43],

@@ -7,7 +7,8 @@ Owns the VAE's shape, its loss and the scale of its latents. 17x64x96 pixels bec
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ _stock: Any = autoencoder_kl_wan
 LATENT_CHANNELS = 24
 CLIP_FRAMES = 9
 WHOLE_FILMS = 1 << 22  # the offset of whole films' seeds from those of clips
+VAE_PEAK_RATE = 3e-3
 _KL_WEIGHT = 2e-5
 _EDGE_WEIGHT = 0.5
 
@@ -97,9 +99,9 @@ def decode_latents(vae: Network, z: Tensor) -> Tensor:
 
 
 def film_batches(
-    first_seed: int, batch: int, device: torch.device, frames: int = FRAMES
+    first_seed: int, batch: int, device: torch.device, frames: int = FRAMES, ahead: int = 1
 ) -> Iterator[Tensor]:
-    """Endless unique films in [-1, 1], (batch, 3, frames, H, W).
+    """Endless unique films in [-1, 1], (batch, 3, frames, H, W), ``ahead`` batches drawn at once.
 
     With 9 frames each drawn film gives two clips, its first and its second half.
     """
@@ -110,10 +112,12 @@ def film_batches(
         else [slice(0, frames), slice(FRAMES - frames, FRAMES)]
     )
     while True:
-        drawn = draw_films(draw_scenes(range(seed, seed + batch)), device).pixels * 2 - 1
-        seed += batch
-        for clip in clips:
-            yield drawn[:, :, clip].contiguous(memory_format=torch.channels_last_3d)
+        seeds = range(seed, seed + ahead * batch)
+        seed = seeds.stop
+        whole = draw_films(draw_scenes(seeds), device).pixels * 2 - 1
+        for drawn in torch.split(whole, batch):
+            for clip in clips:
+                yield drawn[:, :, clip].contiguous(memory_format=torch.channels_last_3d)
 
 
 def edge_loss(drawn: Tensor, films: Tensor) -> Tensor:
@@ -136,12 +140,49 @@ def vae_loss(vae: Network, films: Tensor) -> tuple[Tensor, Tensor]:
     return loss, error.detach() / 4
 
 
+def vae_gradients(vae: Network, films: Tensor) -> tuple[Tensor, Tensor]:
+    """`vae_loss` in bf16 autocast, and the gradients of the loss in the weights."""
+    with torch.autocast(films.device.type, torch.bfloat16, cache_enabled=False):
+        loss, error = vae_loss(vae, films)
+    torch.autograd.backward(loss)
+    return loss.detach(), error
+
+
+class GraphedGradients:
+    """`vae_gradients` recorded as a CUDA graph for films of one shape.
+
+    A step launches some 3,000 small kernels, which takes several times as long as they run.
+    """
+
+    def __init__(self, vae: Network, films: Tensor) -> None:
+        self._weights = [p for p in vae.parameters() if p.requires_grad]
+        self._films = films.clone()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):  # algorithms are chosen and memory is laid out before recording
+                vae_gradients(vae, self._films)
+                vae.zero_grad(set_to_none=True)
+        torch.cuda.current_stream().wait_stream(side)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._result = vae_gradients(vae, self._films)
+        self._gradients = [weight.grad for weight in self._weights]
+
+    def __call__(self, films: Tensor) -> tuple[Tensor, Tensor]:
+        self._films.copy_(films)
+        self._graph.replay()
+        for weight, gradient in zip(self._weights, self._gradients, strict=True):
+            weight.grad = gradient
+        return self._result
+
+
 def train_vae(
     vae: Network,
     clock: Clock,
     seed: int,
     batch: int = 16,
-    peak: float = 3e-3,
+    peak: float = VAE_PEAK_RATE,
 ) -> None:
     """Train in place, on unique films whose seeds start at `seed`.
 
@@ -155,14 +196,22 @@ def train_vae(
     matrices = [p for p in weights if p.dim() >= 4 and p[0].numel() > 1 and id(p) not in ends]
     chosen = {id(p) for p in matrices}
     optimizer = MixedOptimizer(matrices, [p for p in weights if id(p) not in chosen])
-    clips = film_batches(seed, batch, device, CLIP_FRAMES)
-    films = film_batches(seed + WHOLE_FILMS, batch, device)
+    ahead = 8 if device.type == "cuda" else 1  # drawing, too, is mostly the launching of kernels
+    clips = film_batches(seed, batch, device, CLIP_FRAMES, ahead)
+    films = film_batches(seed + WHOLE_FILMS, batch, device, FRAMES, ahead)
+    steppers: dict[int, Callable[[Tensor], tuple[Tensor, Tensor]]] = {}
     vae.train()
     torch.manual_seed(seed)
     while not clock.done:
-        with torch.autocast(device.type, torch.bfloat16):
-            loss, error = vae_loss(vae, next(clips if clock.progress < 0.8 else films))
-        torch.autograd.backward(loss)
+        batch_films = next(clips if clock.progress < 0.8 else films)
+        frames = batch_films.size(2)
+        if frames not in steppers:
+            steppers[frames] = (
+                GraphedGradients(vae, batch_films)
+                if device.type == "cuda"
+                else partial(vae_gradients, vae)
+            )
+        loss, error = steppers[frames](batch_films)
         optimizer.step(clock.rate(peak, warmup=50, cooldown=0.7), adam_ratio=0.5)
         clock.step += 1
         if clock.step % 100 == 0:
