@@ -1,5 +1,7 @@
 """From the model's device to buffers on the host, without making the denoising wait."""
 
+from contextlib import AbstractContextManager
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -25,8 +27,13 @@ class Staging:
         copy.record_stream(self._side)
         return copy
 
+    def beside(self) -> AbstractContextManager[object]:
+        """Within it kernels run beside the denoising, on what ``hold`` gave last."""
+        return torch.cuda.stream(self._side)
+
     def copy(self, rows: Tensor, buffer: Tensor) -> torch.cuda.Event | None:
-        """``rows`` (n, width) into ``buffer`` (uint8); the event after which they are there."""
+        """``rows``, contiguous on a device, into ``buffer`` (uint8); the event after which they
+        are there."""
         target = buffer.view(rows.dtype).view(rows.shape)
         if self._side is None:
             # by numpy: torch would wake all its threads, which then spin where others work

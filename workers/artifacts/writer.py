@@ -1,7 +1,9 @@
 """Capture to store: tensors are copied, encoded and uploaded beside the denoising.
 
 put (denoising thread)   copy into the pool, device to pinned host; waits while the pool is full
-encode (threads)         bytes and checksum; the copy goes back to the pool
+                         (codec int8 quantises on a GPU, before the copy)
+encode (threads)         bytes and checksum; the copy goes back to the pool, or, where the bytes
+                         are views of it, once they are uploaded
 pack, upload             see ``packer``: unique names; nobody reads them yet
 commit                   the manifest, last and only if there is none
 """
@@ -18,14 +20,16 @@ import torch
 from torch import Tensor
 
 from schemas.artifacts import Frame, Manifest
+from schemas.attention import CodecName
 from schemas.errors import ArtifactWriteFailed
 from storage.objects import ObjectStore, ObjectStoreError
 from workers.artifacts.choice import StepClock
-from workers.artifacts.codec import Encoded, encode
+from workers.artifacts.codec import FLOATS, Encoded, encode, encode_packed
 from workers.artifacts.packer import Packer
 from workers.artifacts.patience import patiently
 from workers.artifacts.pool import Pool, PoolClosed
 from workers.artifacts.publish import Target, check_complete, manifest_of, publish, published
+from workers.artifacts.quantise import quantise
 from workers.artifacts.settings import ArtifactSettings
 from workers.artifacts.staging import Staging
 from workers.artifacts.tensors import as_array, as_rows, dtype_name
@@ -36,12 +40,18 @@ T = TypeVar("T")
 
 
 class Task:
-    """Some rows on their way: ``copied`` is when the device is done; then ``encoded``."""
+    """Some rows on their way: ``copied`` is when the device is done; then ``encoded``.
 
-    def __init__(self, frame: Frame, buffer: Tensor, copied: torch.cuda.Event | None) -> None:
+    ``packed``: they were quantised on the device. ``buffer``: held while anything needs it.
+    """
+
+    def __init__(
+        self, frame: Frame, buffer: Tensor, copied: torch.cuda.Event | None, packed: bool
+    ) -> None:
         self.frame = frame
         self.buffer: Tensor | None = buffer
         self.copied = copied
+        self.packed = packed
         self.encoded: Encoded | None = None
 
 
@@ -99,6 +109,7 @@ class ArtifactWriter:
         row_bytes = width * tensor.element_size()
         count = max(1, self._settings.frame_bytes // row_bytes)
         rows = self._staging.hold(rows)
+        packed = quantises_there(rows, self.target.plan.codec)
         for start in range(0, total, count):
             stop = min(start + count, total)
             frame = Frame(
@@ -114,11 +125,15 @@ class ArtifactWriter:
                 size=1,
                 crc32c=0,
             )
+            part = rows[start:stop]
+            if packed:
+                with self._staging.beside():
+                    part = quantise(part)
             try:
-                buffer = self.pool.take((stop - start) * row_bytes)
+                buffer = self.pool.take(part.nbytes)
             except PoolClosed:
                 raise self._error() from self._failure
-            task = Task(frame, buffer, self._staging.copy(rows[start:stop], buffer))
+            task = Task(frame, buffer, self._staging.copy(part, buffer), packed)
             self._tasks.append(task)
             self._encoders.submit(self._encode, task)
 
@@ -193,9 +208,14 @@ class ArtifactWriter:
                 task.copied.synchronize()
             frame, buffer = task.frame, task.buffer
             assert buffer is not None
-            encoded = encode(frame.codec, as_array(buffer, frame.dtype, frame.width), frame.dtype)
-            task.buffer = None
-            self.pool.give(buffer, keep_bytes=encoded.size)
+            if task.packed:
+                encoded = encode_packed(buffer.numpy(), frame.width)
+            else:
+                rows = as_array(buffer, frame.dtype, frame.width)
+                encoded = encode(frame.codec, rows, frame.dtype)
+            if not encoded.borrows:
+                task.buffer = None
+                self.pool.give(buffer, keep_bytes=encoded.size)
             task.encoded = encoded
             self._pack_ready()
         except Exception as error:  # whatever ends this thread must reach the denoising
@@ -216,7 +236,7 @@ class ArtifactWriter:
                         "crc32c": encoded.crc32c,
                     }
                 )
-                self._packer.add(described, encoded)
+                self._packer.add(described, encoded, task.buffer)
 
     def _patiently(self, call: Callable[[], T]) -> T:
         return patiently(call, self._settings.store_patience_s, threading.Event())
@@ -237,3 +257,8 @@ class ArtifactWriter:
             self._objects.delete(*self._packer.keys())
         except Exception as error:  # any store's trouble: the collector will take them
             log.warning("artifact=%s packs left behind: %s", self.folder, type(error).__name__)
+
+
+def quantises_there(rows: Tensor, codec: CodecName) -> bool:
+    """Whether ``rows`` become int8 where they are. On a CPU torch would wake all its threads."""
+    return codec == "int8" and rows.is_cuda and dtype_name(rows) in FLOATS

@@ -9,11 +9,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 _KINDS = ("cpu", "cuda")
+_cuda: Any = torch.cuda  # untyped
 
 
 class Abandoned(BaseException):
@@ -118,7 +119,7 @@ class Modes(NamedTuple):
                 kind: (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
                 for kind in _KINDS
             },
-            stream=torch.cuda.current_stream() if torch.cuda.is_initialized() else None,
+            stream=torch.cuda.current_stream() if _cuda.is_initialized() else None,
         )
 
     @contextmanager
