@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from typing_extensions import Buffer
 
 from storage.objects import ObjectMissing, ObjectStore, ObjectTruncated
 from storage.s3_parts import PART_BYTES
@@ -36,7 +37,7 @@ def test_what_was_put_is_read(objects: ObjectStore, wrap: Callable[[bytes], byte
 @pytest.mark.parametrize("durable", [True, False])
 def test_pieces_are_one_object(objects: ObjectStore, durable: bool) -> None:
     """Of any buffers, an empty one too."""
-    pieces = [BODY[:1000], memoryview(BODY)[1000:2000], b"", bytearray(BODY[2000:])]
+    pieces: list[Buffer] = [BODY[:1000], memoryview(BODY)[1000:2000], b"", bytearray(BODY[2000:])]
     assert objects.put("a", pieces, durable=durable)
     assert objects.get("a") == BODY
 

@@ -37,7 +37,7 @@ class Raw:
     version = 1
 
     def encode(self, rows: Array, dtype: Dtype) -> list[Data]:
-        return [memoryview(rows.reshape(-1).view(np.uint8))]
+        return [rows.reshape(-1).view(np.uint8).data]
 
     def decode(self, data: memoryview, out: Array, dtype: Dtype) -> None:
         if len(data) != out.nbytes:

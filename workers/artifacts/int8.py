@@ -52,8 +52,8 @@ class Int8:
     def decode(self, data: memoryview, out: NDArray[Any], dtype: Dtype) -> None:
         head, levels = _opened(data, out.size, out.shape[1])
         scales = head.view("<f4")
-        levels = levels.view(np.int8).reshape(out.shape)
-        for block, target in zip(_blocks(levels), _blocks(out), strict=True):
+        signed = levels.view(np.int8).reshape(out.shape)
+        for block, target in zip(_blocks(signed), _blocks(out), strict=True):
             _store(block * scales, target, dtype)
 
     def decode_packed(self, data: memoryview, out: Bytes, width: int) -> None:

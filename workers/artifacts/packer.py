@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from torch import Tensor
+from typing_extensions import Buffer
 
 from schemas.artifacts import Frame, Pack
 from schemas.attention import Branch
 from storage.objects import ObjectStore
 from workers.artifacts.codec import Encoded
-from workers.artifacts.entropy import Data
 from workers.artifacts.patience import patiently
 from workers.artifacts.pool import Pool
 from workers.artifacts.settings import ArtifactSettings
@@ -28,7 +28,7 @@ class OpenPack:
     size: int = 0
     kept_bytes: int = 0  # counted by the pool: what is in no buffer of its own
     buffers: list[Tensor] = field(default_factory=list)  # what pieces are views of
-    pieces: list[Data] = field(default_factory=list)
+    pieces: list[Buffer] = field(default_factory=list)
     frames: list[Frame] = field(default_factory=list)
 
 
