@@ -8,13 +8,13 @@ denoising and give up the GIL in all that takes time.
 
 from typing import Any, NamedTuple, Protocol
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.artifacts import ITEM_BYTES, Dtype, Frame
 from schemas.attention import CodecName
 from schemas.errors import ArtifactCorrupt
+from workers.artifacts.checksum import crc32c
 from workers.artifacts.entropy import Bytes, Data, compress, decompress
 from workers.artifacts.int8 import Int8, finite
 from workers.artifacts.zipnn import ZipNN
@@ -30,6 +30,16 @@ class Codec(Protocol):
         """Pieces to be joined; of codec raw alone they are views of ``rows``."""
 
     def decode(self, data: memoryview, out: Array, dtype: Dtype) -> None:
+        """Fill ``out``; raises ArtifactCorrupt."""
+
+
+class Packable(Codec, Protocol):
+    """One whose arithmetic may be done elsewhere (``packing``): what is left are these."""
+
+    def encode_packed(self, packed: Bytes, width: int) -> list[Data]:
+        """Pieces to be joined, none a view of ``packed``; raises ArtifactWriteFailed."""
+
+    def decode_packed(self, data: memoryview, out: Bytes, width: int) -> None:
         """Fill ``out``; raises ArtifactCorrupt."""
 
 
@@ -55,8 +65,8 @@ class Zstd:
         out.reshape(-1).view(np.uint8)[:] = decompress(data, out.nbytes)
 
 
-INT8 = Int8()
-CODECS: dict[CodecName, Codec] = {"raw": Raw(), "zstd": Zstd(), "zipnn": ZipNN(), "int8": INT8}
+PACKABLE: dict[CodecName, Packable] = {"zipnn": ZipNN(), "int8": Int8()}
+CODECS: dict[CodecName, Codec] = {"raw": Raw(), "zstd": Zstd(), **PACKABLE}
 
 
 class Encoded(NamedTuple):
@@ -90,16 +100,15 @@ def encode(codec: CodecName, rows: Array, dtype: Dtype) -> Encoded:
     return _summed(CODECS[name].encode(rows, dtype), name)
 
 
-def encode_packed(packed: Bytes, width: int) -> Encoded:
-    """Of rows that were quantised where they were made; raises ArtifactWriteFailed."""
-    return _summed(INT8.encode_packed(packed, width), "int8")
+def encode_packed(codec: CodecName, packed: Bytes, width: int) -> Encoded:
+    """Of rows that were packed where they were made; raises ArtifactWriteFailed."""
+    return _summed(PACKABLE[codec].encode_packed(packed, width), codec)
 
 
 def _summed(pieces: list[Data], name: CodecName) -> Encoded:
     checksum, size = 0, 0
     for piece in pieces:
-        view = np.frombuffer(piece, np.uint8)  # what the library takes without a copy
-        checksum, size = google_crc32c.extend(checksum, view), size + view.nbytes
+        checksum, size = crc32c(piece, checksum), size + memoryview(piece).nbytes
     return Encoded(pieces, size, checksum, name, CODECS[name].version)
 
 
@@ -115,17 +124,14 @@ def decode(frame: Frame, data: memoryview, out: Array) -> None:
 
 
 def decode_packed(frame: Frame, data: memoryview, out: Bytes) -> None:
-    """``data``, an int8 frame's bytes, as ``dequantise`` takes them; raises ArtifactCorrupt."""
+    """``data``, the frame's bytes, for its packing's ``unpack``; raises ArtifactCorrupt."""
     _check(frame, data)
-    INT8.decode_packed(data, out, frame.width)
+    PACKABLE[frame.codec].decode_packed(data, out, frame.width)
 
 
 def _check(frame: Frame, data: memoryview) -> None:
     """Raise ArtifactCorrupt before any decoder sees bytes that nobody wrote."""
-    if (
-        len(data) != frame.size
-        or google_crc32c.value(np.frombuffer(data, np.uint8)) != frame.crc32c
-    ):
+    if len(data) != frame.size or crc32c(data) != frame.crc32c:
         raise ArtifactCorrupt(
             f"{frame.name} of step {frame.step}, branch {frame.branch}, layer {frame.layer}: "
             "the checksum does not match"

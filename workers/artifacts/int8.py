@@ -6,7 +6,7 @@ which would take the resolution of all others if a row shared its scale (LLM.int
 that does to the attention map.
 
 Layout: ``width`` float32 scales, little-endian; a zstd frame of rows·width int8. What comes from
-or goes to a GPU is quantised there (``quantise``), and only the entropy coding is done here.
+or goes to a GPU is quantised there (``packing``), and only the entropy coding is done here.
 """
 
 from typing import Any
@@ -42,7 +42,7 @@ class Int8:
         return [scales.astype("<f4").tobytes(), compress(levels.reshape(-1).view(np.uint8))]
 
     def encode_packed(self, packed: Bytes, width: int) -> list[Data]:
-        """The frame of what ``quantise`` gave; raises ArtifactWriteFailed."""
+        """Raises ArtifactWriteFailed for values that are not finite."""
         head = packed[: 4 * width]
         if not np.isfinite(head.view("<f4")).all():
             # on the host such rows become zipnn; here they are gone
@@ -57,7 +57,6 @@ class Int8:
             _store(block * scales, target, dtype)
 
     def decode_packed(self, data: memoryview, out: Bytes, width: int) -> None:
-        """Fill ``out`` with what ``dequantise`` takes."""
         head, levels = _opened(data, out.size - 4 * width, width)
         out[: head.size], out[head.size :] = head, levels
 

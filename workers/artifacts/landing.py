@@ -12,8 +12,8 @@ from torch import Tensor
 
 from schemas.artifacts import Frame
 from workers.artifacts.codec import decode, decode_packed
+from workers.artifacts.packing import Packing, packing_of
 from workers.artifacts.plan import TensorPlan
-from workers.artifacts.quantise import dequantise, packed_bytes
 from workers.artifacts.recycle import Recycler
 from workers.artifacts.tensors import DTYPES, as_array, as_rows, empty
 
@@ -44,8 +44,8 @@ class DeviceLanding:
     """Each frame is decoded into page-locked memory and copied from there on the stream ``side``.
 
     So there is page-locked memory for the frames under way, not for tensors: torch hands out the
-    same few buffers again as soon as their copies are done. Frames of int8 are copied as they are
-    packed and multiplied there. ``side``: None where the device is a CPU, for tests.
+    same few buffers again as soon as their copies are done. Packed frames are unpacked there.
+    ``side``: None where the device is a CPU, for tests.
     """
 
     def __init__(
@@ -58,16 +58,17 @@ class DeviceLanding:
 
     def land(self, frame: Frame, data: memoryview) -> None:
         with torch.cuda.stream(self._side):
-            staged = self._staged(frame, data)
+            packing = packing_of(frame.codec, DTYPES[frame.dtype])
+            staged = self._staged(frame, data, packing)
             with self._lock:  # the last event is of the last copy
                 if self._tensor is None:
                     dtype = DTYPES[self._plan.dtype]
                     self._tensor = torch.empty(self._plan.shape, dtype=dtype, device=self._device)
                 rows = as_rows(self._tensor)[slice(*frame.rows)]
-                if frame.codec == "int8":
-                    dequantise(staged.to(self._device, non_blocking=True), rows)
-                else:
+                if packing is None:
                     rows.copy_(staged.view(rows.dtype).view(rows.shape), non_blocking=True)
+                else:
+                    packing.unpack(staged.to(self._device, non_blocking=True), rows)
                 if self._side is not None:
                     self._arrived = self._side.record_event()
 
@@ -79,14 +80,14 @@ class DeviceLanding:
             self._tensor.record_stream(stream)
         return self._tensor
 
-    def _staged(self, frame: Frame, data: memoryview) -> Tensor:
-        """The frame's rows, or what is multiplied to them, as bytes on the host: uint8."""
-        packed = frame.codec == "int8"
-        count = frame.rows[1] - frame.rows[0]
-        size = packed_bytes(count, frame.width) if packed else frame.decoded_bytes
+    def _staged(self, frame: Frame, data: memoryview, packing: Packing | None) -> Tensor:
+        """The frame's rows, or what is unpacked to them, as bytes on the host: uint8."""
+        size = frame.decoded_bytes
+        if packing is not None:
+            size = packing.size(frame.rows[1] - frame.rows[0], frame.width)
         staged = torch.empty(size, dtype=torch.uint8, pin_memory=self._side is not None)
-        if packed:
-            decode_packed(frame, data, staged.numpy())
-        else:
+        if packing is None:
             decode(frame, data, as_array(staged, frame.dtype, frame.width))
+        else:
+            decode_packed(frame, data, staged.numpy())
         return staged

@@ -1,7 +1,7 @@
 """Capture to store: tensors are copied, encoded and uploaded beside the denoising.
 
 put (denoising thread)   copy into the pool, device to pinned host; waits while the pool is full
-                         (codec int8 quantises on a GPU, before the copy)
+                         (on a GPU the codec's arithmetic comes before the copy: ``packing``)
 encode (threads)         bytes and checksum; the copy goes back to the pool, or, where the bytes
                          are views of it, once they are uploaded
 pack, upload             see ``packer``: unique names; nobody reads them yet
@@ -24,12 +24,12 @@ from schemas.attention import CodecName
 from schemas.errors import ArtifactWriteFailed
 from storage.objects import ObjectStore, ObjectStoreError
 from workers.artifacts.choice import StepClock
-from workers.artifacts.codec import FLOATS, Encoded, encode, encode_packed
+from workers.artifacts.codec import Encoded, encode, encode_packed
 from workers.artifacts.packer import Packer
+from workers.artifacts.packing import Packing, packing_of
 from workers.artifacts.patience import patiently
 from workers.artifacts.pool import Pool, PoolClosed
 from workers.artifacts.publish import Target, check_complete, manifest_of, publish, published
-from workers.artifacts.quantise import quantise
 from workers.artifacts.settings import ArtifactSettings
 from workers.artifacts.staging import Staging
 from workers.artifacts.tensors import as_array, as_rows, dtype_name
@@ -42,7 +42,7 @@ T = TypeVar("T")
 class Task:
     """Some rows on their way: ``copied`` is when the device is done; then ``encoded``.
 
-    ``packed``: they were quantised on the device. ``buffer``: held while anything needs it.
+    ``packed``: the codec's arithmetic is done. ``buffer``: held while anything needs it.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class ArtifactWriter:
         row_bytes = width * tensor.element_size()
         count = max(1, self._settings.frame_bytes // row_bytes)
         rows = self._staging.hold(rows)
-        packed = quantises_there(rows, self.target.plan.codec)
+        packing = packing_there(rows, self.target.plan.codec)
         for start in range(0, total, count):
             stop = min(start + count, total)
             frame = Frame(
@@ -126,14 +126,14 @@ class ArtifactWriter:
                 crc32c=0,
             )
             part = rows[start:stop]
-            if packed:
+            if packing is not None:
                 with self._staging.beside():
-                    part = quantise(part)
+                    part = packing.pack(part)
             try:
                 buffer = self.pool.take(part.nbytes)
             except PoolClosed:
                 raise self._error() from self._failure
-            task = Task(frame, buffer, self._staging.copy(part, buffer), packed)
+            task = Task(frame, buffer, self._staging.copy(part, buffer), packing is not None)
             self._tasks.append(task)
             self._encoders.submit(self._encode, task)
 
@@ -209,7 +209,7 @@ class ArtifactWriter:
             frame, buffer = task.frame, task.buffer
             assert buffer is not None
             if task.packed:
-                encoded = encode_packed(buffer.numpy(), frame.width)
+                encoded = encode_packed(frame.codec, buffer.numpy(), frame.width)
             else:
                 rows = as_array(buffer, frame.dtype, frame.width)
                 encoded = encode(frame.codec, rows, frame.dtype)
@@ -259,6 +259,6 @@ class ArtifactWriter:
             log.warning("artifact=%s packs left behind: %s", self.folder, type(error).__name__)
 
 
-def quantises_there(rows: Tensor, codec: CodecName) -> bool:
-    """Whether ``rows`` become int8 where they are. On a CPU torch would wake all its threads."""
-    return codec == "int8" and rows.is_cuda and dtype_name(rows) in FLOATS
+def packing_there(rows: Tensor, codec: CodecName) -> Packing | None:
+    """How ``rows`` are packed where they are. Not on a CPU: torch would wake all its threads."""
+    return packing_of(codec, rows.dtype) if rows.is_cuda else None

@@ -1,4 +1,4 @@
-"""What torch quantises where the tensor is, is what numpy quantises on the host, to the bit.
+"""What torch packs where the tensor is, is what numpy makes of it on the host, to the bit.
 
 Here "there" is the CPU: the same functions, without streams and page-locked memory.
 """
@@ -17,8 +17,8 @@ from tests.workers.artifacts.test_codecs import FLOATS, decoded, frame_of
 from workers.artifacts import writer
 from workers.artifacts.codec import encode_packed
 from workers.artifacts.landing import DeviceLanding
+from workers.artifacts.packing import Levels, packing_of
 from workers.artifacts.plan import TensorPlan
-from workers.artifacts.quantise import quantise
 from workers.artifacts.store import ArtifactStore
 from workers.artifacts.tensors import DTYPES
 from workers.attention.maps import Address
@@ -38,11 +38,17 @@ def _rows(dtype: Dtype) -> Tensor:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_quantised_there_is_the_same_frame(dtype: Dtype) -> None:
+@pytest.mark.parametrize("codec", ["zipnn", "int8"])
+def test_packed_there_is_the_same_frame(codec: CodecName, dtype: Dtype) -> None:
+    packing = packing_of(codec, DTYPES[dtype])
+    if packing is None:
+        assert (codec, dtype) == ("zipnn", "float32"), "left to the host"
+        return
     rows = _rows(dtype)
-    _, body = frame_of("int8", rows, dtype)
-    packed = encode_packed(quantise(rows).numpy(), rows.shape[1])
-    assert b"".join(packed.pieces) == body
+    _, body = frame_of(codec, rows, dtype)
+    packed = packing.pack(rows)
+    assert packed.nbytes == packing.size(*rows.shape)
+    assert b"".join(encode_packed(codec, packed.numpy(), rows.shape[1]).pieces) == body
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
@@ -50,7 +56,7 @@ def test_what_is_not_finite_is_refused(bad: float) -> None:
     rows = _rows("bfloat16")
     rows[17, 9] = bad
     with pytest.raises(ArtifactWriteFailed, match="not finite"):
-        encode_packed(quantise(rows).numpy(), rows.shape[1])
+        encode_packed("int8", Levels().pack(rows).numpy(), rows.shape[1])
 
 
 def _landed(frames: list[tuple[Frame, bytes]]) -> Tensor:
@@ -84,12 +90,13 @@ def test_damage_is_noticed_before_it_lands() -> None:
         _landed([(frame, body[:-1] + bytes([body[-1] ^ 1]))])
 
 
-def test_a_capture_that_quantises_there_writes_the_same(
-    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("codec", ["zipnn", "int8"])
+def test_a_capture_that_packs_there_writes_the_same(
+    store: ArtifactStore, codec: CodecName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    captured = plan(codec="int8")
+    captured = plan(codec=codec)
     on_host, _ = write(store, captured)
-    monkeypatch.setattr(writer, "quantises_there", lambda rows, codec: codec == "int8")
+    monkeypatch.setattr(writer, "packing_there", lambda rows, codec: packing_of(codec, rows.dtype))
     there, _ = write(store, captured, recipe=recipe(seed=2))
     assert _sums(there) == _sums(on_host)
 
