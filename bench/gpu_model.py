@@ -135,7 +135,7 @@ class Bench:
             pool_bytes=4 * GiB if cuda else GiB,
             window_bytes=2 * GiB if cuda else GiB,
             encode_threads=8 if cuda else 2,
-            upload_threads=4 if cuda else 2,
+            upload_threads=8 if cuda else 2,
             fetch_threads=4 if cuda else 2,
             decode_threads=8 if cuda else 2,
             host_cache_bytes=self.raw_bytes + GiB,

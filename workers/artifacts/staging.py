@@ -1,11 +1,10 @@
 """From the model's device to buffers on the host, without making the denoising wait."""
 
-from contextlib import AbstractContextManager
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from workers.artifacts.packing import Packing
 from workers.artifacts.tensors import bytes_of
 
 
@@ -27,9 +26,12 @@ class Staging:
         copy.record_stream(self._side)
         return copy
 
-    def beside(self) -> AbstractContextManager[object]:
-        """Within it kernels run beside the denoising, on what ``hold`` gave last."""
-        return torch.cuda.stream(self._side)
+    def pack(self, rows: Tensor, packing: Packing | None) -> Tensor:
+        """A part of what ``hold`` gave, packed beside the denoising; None: as it is."""
+        if packing is None:
+            return rows
+        with torch.cuda.stream(self._side):
+            return packing.pack(rows)
 
     def copy(self, rows: Tensor, buffer: Tensor) -> torch.cuda.Event | None:
         """``rows``, contiguous on a device, into ``buffer`` (uint8); the event after which they

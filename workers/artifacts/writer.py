@@ -104,7 +104,7 @@ class ArtifactWriter:
         self._clock.waited(time.monotonic() - began)
 
     def _put(self, address: Address, name: str, tensor: Tensor) -> None:
-        dtype, rows = dtype_name(tensor), as_rows(tensor)
+        rows = as_rows(tensor)
         total, width = rows.shape
         row_bytes = width * tensor.element_size()
         count = max(1, self._settings.frame_bytes // row_bytes)
@@ -112,23 +112,8 @@ class ArtifactWriter:
         packing = packing_there(rows, self.target.plan.codec)
         for start in range(0, total, count):
             stop = min(start + count, total)
-            frame = Frame(
-                name=name,
-                step=address.step,
-                branch=address.branch,
-                layer=address.layer,
-                codec=self.target.plan.codec,
-                dtype=dtype,
-                shape=tuple(tensor.shape),
-                rows=(start, stop),
-                offset=0,
-                size=1,
-                crc32c=0,
-            )
-            part = rows[start:stop]
-            if packing is not None:
-                with self._staging.beside():
-                    part = packing.pack(part)
+            frame = self._frame(address, name, tensor, (start, stop))
+            part = self._staging.pack(rows[start:stop], packing)
             try:
                 buffer = self.pool.take(part.nbytes)
             except PoolClosed:
@@ -136,6 +121,22 @@ class ArtifactWriter:
             task = Task(frame, buffer, self._staging.copy(part, buffer), packing is not None)
             self._tasks.append(task)
             self._encoders.submit(self._encode, task)
+
+    def _frame(self, address: Address, name: str, tensor: Tensor, rows: tuple[int, int]) -> Frame:
+        """What is known before they are encoded; the rest stands in."""
+        return Frame(
+            name=name,
+            step=address.step,
+            branch=address.branch,
+            layer=address.layer,
+            codec=self.target.plan.codec,
+            dtype=dtype_name(tensor),
+            shape=tuple(tensor.shape),
+            rows=rows,
+            offset=0,
+            size=1,
+            crc32c=0,
+        )
 
     def commit(self) -> Manifest:
         """Publish; the manifest that readers will see: another writer's, if it was first."""
