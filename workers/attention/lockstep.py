@@ -76,7 +76,7 @@ class Lockstep:
             self._abandoned = True
             self._other.release()
             self._caller.acquire()
-            self._abandoned = False
+            self._abandoned, self._error = False, None  # whatever it made of that
 
     def close(self) -> None:
         """Abandon the body and end the thread. Safe to call again."""
