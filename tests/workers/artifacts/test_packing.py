@@ -33,7 +33,7 @@ def _rows(dtype: Dtype) -> Tensor:
     rows[:, 2] *= 1e-39
     rows[:, 3] = torch.arange(300) % 255 - 127 + 0.5
     rows[0, 3] = 127
-    rows[:, 4] = torch.finfo(DTYPES[dtype]).max
+    rows[:, 4] = torch.finfo(DTYPES[dtype]).max / 2
     return rows.to(DTYPES[dtype])
 
 
