@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from typing_extensions import Buffer
-
 from storage.folder_parts import UNFINISHED, FilePartWriter, trouble
 from storage.objects import (
     BINARY,
+    Data,
     ObjectInfo,
     ObjectMissing,
     ObjectStoreError,
@@ -29,10 +28,17 @@ class FolderStore:
         self._root = Path(root)
 
     def put(
-        self, key: str, data: Buffer, *, content_type: str = BINARY, if_absent: bool = False
+        self,
+        key: str,
+        data: Data,
+        *,
+        content_type: str = BINARY,
+        if_absent: bool = False,
+        durable: bool = True,
     ) -> bool:
-        with self.put_parts(key, content_type=content_type) as writer:
-            writer.write(data)
+        with FilePartWriter(self._root, check_key(key), durable=durable) as writer:
+            for piece in data if isinstance(data, list) else [data]:
+                writer.write(piece)
             return writer.commit(if_absent=if_absent)
 
     def put_parts(self, key: str, *, content_type: str = BINARY) -> FilePartWriter:

@@ -1,7 +1,9 @@
 """A file written piece by piece, which is an object only once all of it is on disk.
 
 It is a file of its own under ``.unfinished``, flushed, then linked or renamed to its name and the
-folder flushed: a crash leaves the old object, the new one or an orphan, never half of one.
+folder flushed: a crash leaves the old object, the new one or an orphan, never half of one. One
+that is not ``durable`` is flushed by the system in its own time: nobody else sees half of it, but
+a crash of the host may leave that.
 """
 
 import os
@@ -20,8 +22,8 @@ _PLACE_TRIES = 16
 class FilePartWriter:
     """One unfinished file, placed at its name by ``commit``."""
 
-    def __init__(self, root: Path, key: str) -> None:
-        self._root, self._key = root, key
+    def __init__(self, root: Path, key: str, *, durable: bool = True) -> None:
+        self._root, self._key, self._durable = root, key, durable
         self._path = root / UNFINISHED / uuid.uuid4().hex
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +42,8 @@ class FilePartWriter:
 
     def commit(self, *, if_absent: bool = False) -> bool:
         try:
-            os.fsync(self._file.fileno())
+            if self._durable:
+                os.fsync(self._file.fileno())
             return self._place(if_absent)
         except OSError as error:
             raise trouble("commit", self._key, error) from error
@@ -64,8 +67,9 @@ class FilePartWriter:
                 return False
             except FileNotFoundError:
                 continue  # a delete pruned the folder in between
-            for folder in {target.parent, *(path.parent for path in made)}:
-                _flush_folder(folder)
+            if self._durable:
+                for folder in {target.parent, *(path.parent for path in made)}:
+                    _flush_folder(folder)
             return True
         raise ObjectStoreError(f"object {self._key}: its folder kept disappearing")
 

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, Self
 
 from typing_extensions import Buffer
 
+Data = Buffer | list[Buffer]  # or in pieces, one behind the other
 BINARY = "application/octet-stream"
 _SEGMENT = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9._=-]{0,199}")
 _KEY_MAX = 900  # S3 allows 1,024 bytes, and the store's own prefix comes before
@@ -61,9 +62,18 @@ class ObjectStore(Protocol):
     """Every method may raise ObjectStoreError, and ValueError for a key that is not allowed."""
 
     def put(
-        self, key: str, data: Buffer, *, content_type: str = BINARY, if_absent: bool = False
+        self,
+        key: str,
+        data: Data,
+        *,
+        content_type: str = BINARY,
+        if_absent: bool = False,
+        durable: bool = True,
     ) -> bool:
         """Write all of ``data``. False: ``if_absent``, and the object exists already.
+
+        ``durable`` False: the write need not survive the host's crash, which may leave the object
+        missing, short or of other bytes. For what can be made again, and is checked when read.
 
         Where an answer was lost and the write tried again, False may mean one's own first try:
         the caller reads what is there, which is then its own.

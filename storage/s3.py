@@ -16,10 +16,10 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from typing_extensions import Buffer
 
 from storage.objects import (
     BINARY,
+    Data,
     ObjectInfo,
     ObjectMissing,
     ObjectStoreError,
@@ -69,11 +69,17 @@ class S3Store:
         self._uploads = ThreadPoolExecutor(_UPLOAD_THREADS, "s3-upload")
 
     def put(
-        self, key: str, data: Buffer, *, content_type: str = BINARY, if_absent: bool = False
+        self,
+        key: str,
+        data: Data,
+        *,
+        content_type: str = BINARY,
+        if_absent: bool = False,
+        durable: bool = True,
     ) -> bool:
         request = {**self._named(key), "ContentType": content_type}
         # bytes: http.client sends them in one call; a copy costs less than a stream of blocks
-        body = data if isinstance(data, bytes | bytearray) else bytes(memoryview(data))
+        body = data if isinstance(data, bytes | bytearray) else _joined(data)
         with mapped("write", key):
             if if_absent:
                 return put_if_absent(self._client, {**request, "Body": body})
@@ -221,3 +227,7 @@ def _open_client(endpoint_url: str | None, region: str | None, timeout_s: float)
     return boto3.session.Session().client(
         "s3", endpoint_url=endpoint_url, region_name=region, config=config
     )
+
+
+def _joined(data: Data) -> bytes:
+    return b"".join(memoryview(piece) for piece in (data if isinstance(data, list) else [data]))

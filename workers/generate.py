@@ -1,6 +1,7 @@
 """One recipe, run on the stock pipeline: plain, with stored attention, or beside its source."""
 
 import logging
+from contextlib import ExitStack
 
 import torch
 
@@ -43,17 +44,18 @@ def generate(
     resolved = _resolve(model, recipe)
     if transfer_from is None:
         return _replay(model, recipe, capture, on_step)
-    source = transfer_from
-    if form == "latents":
-        source = RerunSource(
-            model.tap,
-            transfer_from,
-            layers=frozenset(resolved.layers) - hidden_layers,
-            hidden_layers=hidden_layers,
-            branches=model.family.branches(recipe.source.generation.guidance_scale),
-        )
-    transfer = transfer_out_of(source, form, resolved)
-    return denoise(model, [recipe], (transfer,), capture, on_step)
+    if form != "latents":
+        transfer = transfer_out_of(transfer_from, form, resolved)
+        return denoise(model, [recipe], (transfer,), capture, on_step)
+    with RerunSource(
+        model.tap,
+        transfer_from,
+        layers=frozenset(resolved.layers) - hidden_layers,
+        hidden_layers=hidden_layers,
+        branches=model.family.branches(recipe.source.generation.guidance_scale),
+    ) as rerun:
+        transfer = transfer_out_of(rerun, form, resolved)
+        return denoise(model, [recipe], (transfer,), capture, on_step)
 
 
 def check_fits(model: LoadedModel, recipe: Recipe, capture: Capture | None) -> None:
@@ -135,23 +137,24 @@ def _one_after_the_other(
 ) -> Frames:
     """Each in turn, keeping its latents in memory; the next reruns its layers from them."""
     source: Transfer | None = None
-    for each, following in zip(chain[:-1], transfers[1:], strict=True):
-        assert following is not None
-        latents = MemoryMaps()
-        steps = frozenset(range(each.generation.num_inference_steps))
-        keep = Capture("latents", frozenset(), steps, frozenset(model.card.branches), latents)
-        denoise(model, [each], (source,), keep, _as_step_0(on_step))
-        form: Form = "hidden" if each.source is None else "qk"
-        rerun = RerunSource(
-            model.tap,
-            latents,
-            layers=frozenset(following.layers),
-            branches=model.family.branches(each.generation.guidance_scale),
-            transfer=source,
-            form=form,
-        )
-        source = transfer_out_of(rerun, form, following)
-    return denoise(model, [chain[-1]], (source,), capture, on_step)
+    with ExitStack() as reruns:
+        for each, following in zip(chain[:-1], transfers[1:], strict=True):
+            assert following is not None
+            latents = MemoryMaps()
+            steps = frozenset(range(each.generation.num_inference_steps))
+            keep = Capture("latents", frozenset(), steps, frozenset(model.card.branches), latents)
+            denoise(model, [each], (source,), keep, _as_step_0(on_step))
+            form: Form = "hidden" if each.source is None else "qk"
+            rerun = RerunSource(
+                model.tap,
+                latents,
+                layers=frozenset(following.layers),
+                branches=model.family.branches(each.generation.guidance_scale),
+                transfer=source,
+                form=form,
+            )
+            source = transfer_out_of(reruns.enter_context(rerun), form, following)
+        return denoise(model, [chain[-1]], (source,), capture, on_step)
 
 
 def _as_step_0(on_step: OnStep | None) -> OnStep | None:

@@ -14,13 +14,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-import google_crc32c
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from schemas.base import canonical_hash
 from storage.objects import ObjectMissing, ObjectStore, ObjectStoreError
+from workers.artifacts.checksum import crc32c
 from workers.pipelines import LoadedModel
 
 log = logging.getLogger("retake.worker")
@@ -122,9 +122,9 @@ class Journal:
         if self._off:
             return
         data = save({str(place): each.contiguous() for place, each in enumerate(outputs)})
-        sum_ = google_crc32c.value(data).to_bytes(4, "big")
+        sum_ = crc32c(data).to_bytes(4, "big")
         try:
-            self._objects.put(self._key(number), sum_ + data)
+            self._objects.put(self._key(number), [sum_, data], durable=False)
         except ObjectStoreError as error:
             log.warning("journal given up: %s", type(error).__name__)
             self._off = True  # a gap: what follows would be of no use
@@ -135,7 +135,7 @@ class Journal:
             data = self._objects.get(self._key(number))
         except (ObjectMissing, ObjectStoreError):
             return None
-        if google_crc32c.value(data[4:]).to_bytes(4, "big") != data[:4]:
+        if crc32c(data[4:]).to_bytes(4, "big") != data[:4]:
             log.error("journal damaged at call %d", number)
             return None
         tensors = load(data[4:])

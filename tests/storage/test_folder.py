@@ -73,6 +73,19 @@ def test_a_killed_writer_leaves_only_an_orphan(store: FolderStore, tmp_path: Pat
     assert files(folder) == []
 
 
+@pytest.mark.parametrize(("durable", "flushed"), [(True, 3), (False, 0)])
+def test_a_durable_object_is_flushed(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch, durable: bool, flushed: int
+) -> None:
+    """The file, its new folder and the one above; what is not durable costs no flush."""
+    store.put("other", b"")
+    calls: list[int] = []
+    monkeypatch.setattr(os, "fsync", calls.append)
+    store.put("packs/a", b"bytes", durable=durable)
+    assert len(calls) == flushed
+    assert store.get("packs/a") == b"bytes"
+
+
 def test_a_full_disk_is_an_error_and_leaves_nothing(store: FolderStore, tmp_path: Path) -> None:
     """A limit on file size stands for the disk: the same error path, without a disk to fill."""
     folder = tmp_path / "objects"

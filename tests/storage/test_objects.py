@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from typing_extensions import Buffer
 
 from storage.objects import ObjectMissing, ObjectStore, ObjectTruncated
 from storage.s3_parts import PART_BYTES
@@ -31,6 +32,14 @@ def test_what_was_put_is_read(objects: ObjectStore, wrap: Callable[[bytes], byte
     assert objects.get("a/b.bin") == BODY
     assert objects.size("a/b.bin") == len(BODY)
     assert read(objects, "a/b.bin", 1000, 5000) == BODY[1000:6000]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_pieces_are_one_object(objects: ObjectStore, durable: bool) -> None:
+    """Of any buffers, an empty one too."""
+    pieces: list[Buffer] = [BODY[:1000], memoryview(BODY)[1000:2000], b"", bytearray(BODY[2000:])]
+    assert objects.put("a", pieces, durable=durable)
+    assert objects.get("a") == BODY
 
 
 def test_an_empty_object_is_an_object(objects: ObjectStore) -> None:

@@ -123,7 +123,7 @@ def expected_s(manifest: Manifest, needed: Needed, measured: Measured) -> float 
     layers = (max(manifest.reruns(needed), default=-1) + 1) / len(manifest.layers)
     steps = len(needed.steps) / generation.num_inference_steps
     branches = len(needed.branches) / len(manifest.branches)
-    computing_s = plain_s * (1 + layers * steps * branches)
+    computing_s = plain_s * (1 + layers * steps * branches * needed.passes)
     return max(computing_s, needed.passes * read_bytes(manifest, needed) / bandwidth)
 
 

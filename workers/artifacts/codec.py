@@ -8,14 +8,14 @@ denoising and give up the GIL in all that takes time.
 
 from typing import Any, NamedTuple, Protocol
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.artifacts import ITEM_BYTES, Dtype, Frame
 from schemas.attention import CodecName
 from schemas.errors import ArtifactCorrupt
-from workers.artifacts.entropy import Data, compress, decompress
+from workers.artifacts.checksum import crc32c
+from workers.artifacts.entropy import Bytes, Data, compress, decompress
 from workers.artifacts.int8 import Int8, finite
 from workers.artifacts.zipnn import ZipNN
 
@@ -27,9 +27,19 @@ class Codec(Protocol):
     version: int
 
     def encode(self, rows: Array, dtype: Dtype) -> list[Data]:
-        """Pieces to be joined; none is a view of ``rows``, whose memory is used again."""
+        """Pieces to be joined; of codec raw alone they are views of ``rows``."""
 
     def decode(self, data: memoryview, out: Array, dtype: Dtype) -> None:
+        """Fill ``out``; raises ArtifactCorrupt."""
+
+
+class Packable(Codec, Protocol):
+    """One whose arithmetic may be done elsewhere (``packing``): what is left are these."""
+
+    def encode_packed(self, packed: Bytes, width: int) -> list[Data]:
+        """Pieces to be joined, none a view of ``packed``; raises ArtifactWriteFailed."""
+
+    def decode_packed(self, data: memoryview, out: Bytes, width: int) -> None:
         """Fill ``out``; raises ArtifactCorrupt."""
 
 
@@ -37,7 +47,7 @@ class Raw:
     version = 1
 
     def encode(self, rows: Array, dtype: Dtype) -> list[Data]:
-        return [rows.tobytes()]
+        return [rows.reshape(-1).view(np.uint8).data]
 
     def decode(self, data: memoryview, out: Array, dtype: Dtype) -> None:
         if len(data) != out.nbytes:
@@ -55,17 +65,25 @@ class Zstd:
         out.reshape(-1).view(np.uint8)[:] = decompress(data, out.nbytes)
 
 
-CODECS: dict[CodecName, Codec] = {"raw": Raw(), "zstd": Zstd(), "zipnn": ZipNN(), "int8": Int8()}
+PACKABLE: dict[CodecName, Packable] = {"zipnn": ZipNN(), "int8": Int8()}
+CODECS: dict[CodecName, Codec] = {"raw": Raw(), "zstd": Zstd(), **PACKABLE}
 
 
 class Encoded(NamedTuple):
-    """``crc32c``: over the joined pieces. ``codec``: what was used in the end."""
+    """``crc32c``: over the joined pieces. ``codec``: what was used in the end.
+
+    ``borrows``: pieces are views of the rows, whose memory they need for as long as they live.
+    """
 
     pieces: list[Data]
     size: int
     crc32c: int
     codec: CodecName
     version: int
+
+    @property
+    def borrows(self) -> bool:
+        return self.codec == "raw"
 
 
 def suited(codec: CodecName, rows: Array, dtype: Dtype) -> CodecName:
@@ -79,31 +97,44 @@ def suited(codec: CodecName, rows: Array, dtype: Dtype) -> CodecName:
 
 def encode(codec: CodecName, rows: Array, dtype: Dtype) -> Encoded:
     name = suited(codec, rows, dtype)
-    pieces = CODECS[name].encode(rows, dtype)
+    return _summed(CODECS[name].encode(rows, dtype), name)
+
+
+def encode_packed(codec: CodecName, packed: Bytes, width: int) -> Encoded:
+    """Of rows that were packed where they were made; raises ArtifactWriteFailed."""
+    return _summed(PACKABLE[codec].encode_packed(packed, width), codec)
+
+
+def _summed(pieces: list[Data], name: CodecName) -> Encoded:
     checksum, size = 0, 0
     for piece in pieces:
-        view = np.frombuffer(piece, np.uint8)  # what the library takes without a copy
-        checksum, size = google_crc32c.extend(checksum, view), size + view.nbytes
+        checksum, size = crc32c(piece, checksum), size + memoryview(piece).nbytes
     return Encoded(pieces, size, checksum, name, CODECS[name].version)
 
 
 def decode(frame: Frame, data: memoryview, out: Array) -> None:
     """``data``, the frame's bytes, into ``out``; raises ArtifactCorrupt.
 
-    The sum is checked first: no decoder sees bytes that nobody wrote. Decoders make no more
-    than ``out`` holds, which the manifest's bounds already allowed.
+    Decoders make no more than ``out`` holds, which the manifest's bounds already allowed.
     """
-    if (
-        len(data) != frame.size
-        or google_crc32c.value(np.frombuffer(data, np.uint8)) != frame.crc32c
-    ):
+    _check(frame, data)
+    if out.nbytes != frame.decoded_bytes or out.itemsize != ITEM_BYTES[frame.dtype]:
+        raise ArtifactCorrupt(f"{frame.name}: the frame does not fit its tensor")
+    CODECS[frame.codec].decode(data, out, frame.dtype)
+
+
+def decode_packed(frame: Frame, data: memoryview, out: Bytes) -> None:
+    """``data``, the frame's bytes, for its packing's ``unpack``; raises ArtifactCorrupt."""
+    _check(frame, data)
+    PACKABLE[frame.codec].decode_packed(data, out, frame.width)
+
+
+def _check(frame: Frame, data: memoryview) -> None:
+    """Raise ArtifactCorrupt before any decoder sees bytes that nobody wrote."""
+    if len(data) != frame.size or crc32c(data) != frame.crc32c:
         raise ArtifactCorrupt(
             f"{frame.name} of step {frame.step}, branch {frame.branch}, layer {frame.layer}: "
             "the checksum does not match"
         )
-    codec = CODECS[frame.codec]
-    if frame.codec_version != codec.version:
+    if frame.codec_version != CODECS[frame.codec].version:
         raise ArtifactCorrupt(f"codec {frame.codec} version {frame.codec_version} is not known")
-    if out.nbytes != frame.decoded_bytes or out.itemsize != ITEM_BYTES[frame.dtype]:
-        raise ArtifactCorrupt(f"{frame.name}: the frame does not fit its tensor")
-    codec.decode(data, out, frame.dtype)

@@ -5,7 +5,8 @@ which would take the resolution of all others if a row shared its scale (LLM.int
 2208.07339). The error is at most half a step, max|column|/254; bench/codecs.py measures what
 that does to the attention map.
 
-Layout: ``width`` float32 scales, little-endian; a zstd frame of rows·width int8.
+Layout: ``width`` float32 scales, little-endian; a zstd frame of rows·width int8. What comes from
+or goes to a GPU is quantised there (``packing``), and only the entropy coding is done here.
 """
 
 from typing import Any
@@ -14,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.artifacts import Dtype
-from schemas.errors import ArtifactCorrupt
-from workers.artifacts.entropy import Data, compress, decompress
+from schemas.errors import ArtifactCorrupt, ArtifactWriteFailed
+from workers.artifacts.entropy import Bytes, Data, compress, decompress
 
 _LEVELS = 127
 _BLOCK = 1 << 16
@@ -29,7 +30,7 @@ class Int8:
         for block in _blocks(rows):
             values = _floats(block, dtype)
             np.maximum(peaks, np.maximum(values.max(axis=0), -values.min(axis=0)), out=peaks)
-        scales = peaks / np.float32(_LEVELS)
+        scales = np.abs(peaks) / np.float32(_LEVELS)  # of zeros that are negative too
         inverse = 1 / np.where(scales > np.finfo(np.float32).tiny, scales, np.float32(1))
         levels = np.empty(rows.shape, np.int8)
         for block, out in zip(_blocks(rows), _blocks(levels), strict=True):
@@ -40,14 +41,32 @@ class Int8:
             out[:] = values
         return [scales.astype("<f4").tobytes(), compress(levels.reshape(-1).view(np.uint8))]
 
+    def encode_packed(self, packed: Bytes, width: int) -> list[Data]:
+        """Raises ArtifactWriteFailed for values that are not finite."""
+        head = packed[: 4 * width]
+        if not np.isfinite(head.view("<f4")).all():
+            # on the host such rows become zipnn; here they are gone
+            raise ArtifactWriteFailed("values that are not finite cannot be kept as int8")
+        return [head.tobytes(), compress(packed[4 * width :])]
+
     def decode(self, data: memoryview, out: NDArray[Any], dtype: Dtype) -> None:
-        head = 4 * out.shape[1]
-        if len(data) < head:
-            raise ArtifactCorrupt("an int8 frame is shorter than its scales")
-        scales = np.frombuffer(data[:head], "<f4")
-        levels = decompress(data[head:], out.size).view(np.int8).reshape(out.shape)
-        for block, target in zip(_blocks(levels), _blocks(out), strict=True):
+        head, levels = _opened(data, out.size, out.shape[1])
+        scales = head.view("<f4")
+        signed = levels.view(np.int8).reshape(out.shape)
+        for block, target in zip(_blocks(signed), _blocks(out), strict=True):
             _store(block * scales, target, dtype)
+
+    def decode_packed(self, data: memoryview, out: Bytes, width: int) -> None:
+        head, levels = _opened(data, out.size - 4 * width, width)
+        out[: head.size], out[head.size :] = head, levels
+
+
+def _opened(data: memoryview, values: int, width: int) -> tuple[Bytes, Bytes]:
+    """The bytes of the scales, and of the levels, of a frame; raises ArtifactCorrupt."""
+    head = 4 * width
+    if len(data) < head:
+        raise ArtifactCorrupt("an int8 frame is shorter than its scales")
+    return np.frombuffer(data[:head], np.uint8), decompress(data[head:], values)
 
 
 def _blocks(rows: NDArray[Any]) -> list[NDArray[Any]]:

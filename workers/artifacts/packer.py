@@ -10,11 +10,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from torch import Tensor
+from typing_extensions import Buffer
+
 from schemas.artifacts import Frame, Pack
 from schemas.attention import Branch
 from storage.objects import ObjectStore
 from workers.artifacts.codec import Encoded
-from workers.artifacts.entropy import Data
 from workers.artifacts.patience import patiently
 from workers.artifacts.pool import Pool
 from workers.artifacts.settings import ArtifactSettings
@@ -24,7 +26,9 @@ from workers.artifacts.settings import ArtifactSettings
 class OpenPack:
     name: str
     size: int = 0
-    pieces: list[Data] = field(default_factory=list)
+    kept_bytes: int = 0  # counted by the pool: what is in no buffer of its own
+    buffers: list[Tensor] = field(default_factory=list)  # what pieces are views of
+    pieces: list[Buffer] = field(default_factory=list)
     frames: list[Frame] = field(default_factory=list)
 
 
@@ -55,8 +59,11 @@ class Packer:
             settings.upload_threads, thread_name_prefix="artifact-upload"
         )
 
-    def add(self, frame: Frame, encoded: Encoded) -> None:
-        """Append; ``frame`` tells what it is, its offset is set here."""
+    def add(self, frame: Frame, encoded: Encoded, buffer: Tensor | None) -> None:
+        """Append; ``frame`` tells what it is, its offset is set here.
+
+        ``buffer``: the pool's, if ``encoded`` borrows it; it goes back once it is uploaded.
+        """
         for key in [key for key in self._open if key[0] != frame.step]:
             self._close(key)
         key = (frame.step, frame.branch)
@@ -68,6 +75,10 @@ class Packer:
         pack.frames.append(frame.model_copy(update={"offset": pack.size}))
         pack.pieces += encoded.pieces
         pack.size += encoded.size
+        if buffer is None:
+            pack.kept_bytes += encoded.size
+        else:
+            pack.buffers.append(buffer)
         if pack.size >= self._settings.pack_bytes:
             self._close(key)
 
@@ -95,14 +106,17 @@ class Packer:
 
     def _upload(self, pack: OpenPack) -> None:
         try:
-            data = b"".join(pack.pieces)
-            pack.pieces.clear()
+            key = f"{self._folder}/{pack.name}"
             patiently(
-                lambda: self._objects.put(f"{self._folder}/{pack.name}", data),
+                # a pack can be made again, and what is read of it is checked
+                lambda: self._objects.put(key, pack.pieces, durable=False),
                 self._settings.store_patience_s,
                 self._stopped,
             )
         except Exception as error:  # whatever ends this thread must reach the denoising
             self._failed(error)
         finally:
-            self._pool.release(pack.size)
+            pack.pieces.clear()
+            self._pool.release(pack.kept_bytes)
+            for buffer in pack.buffers:
+                self._pool.give(buffer)

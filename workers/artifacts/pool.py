@@ -19,7 +19,8 @@ class PoolClosed(Exception):
 class Pool:
     """Host buffers by size, used again and again (a fresh one costs a page fault every 4 KiB).
 
-    ``pinned``: page-locked, so that the device copies into them without waiting.
+    ``pinned``: page-locked, so that the device copies into them without waiting. torch's blocks of
+    such memory have sizes of powers of two, and count as what they are.
     """
 
     def __init__(self, limit_bytes: int, *, pinned: bool = False) -> None:
@@ -35,17 +36,18 @@ class Pool:
 
     def take(self, size: int) -> Tensor:
         """A buffer of ``size`` bytes (uint8); waits for room. Raises PoolClosed, ValueError."""
-        if size > self.limit_bytes:
-            raise ValueError(f"{size} bytes do not fit a pool of {self.limit_bytes}")
+        room = self._room(size)
+        if room > self.limit_bytes:
+            raise ValueError(f"{room} bytes do not fit a pool of {self.limit_bytes}")
         with self._changed:
-            self.waited += self._full(size)
-            self._changed.wait_for(lambda: self._closed or not self._full(size))
+            self.waited += self._full(room)
+            self._changed.wait_for(lambda: self._closed or not self._full(room))
             if self._closed:
                 raise PoolClosed
-            self._count(size)
+            self._count(room)
             ready = self._idle.get(size)
             if ready:
-                self._idle_bytes -= size
+                self._idle_bytes -= room
                 return ready.pop()
             self._trim(self.limit_bytes - self._used)
         if self._pinned:
@@ -56,11 +58,12 @@ class Pool:
     def give(self, buffer: Tensor, *, keep_bytes: int = 0) -> None:
         """Hand ``buffer`` back; ``keep_bytes`` stay counted, for what was made of it."""
         with self._changed:
-            self._count(keep_bytes - buffer.nbytes)
+            room = self._room(buffer.nbytes)
+            self._count(keep_bytes - room)
             if self._closed:
                 return
             self._idle.setdefault(buffer.nbytes, deque()).append(buffer)
-            self._idle_bytes += buffer.nbytes
+            self._idle_bytes += room
             self._trim(self.limit_bytes - self._used)
 
     def release(self, size: int) -> None:
@@ -76,8 +79,12 @@ class Pool:
             self._idle_bytes = 0
             self._changed.notify_all()
 
-    def _full(self, size: int) -> bool:
-        return self._used + size > self.limit_bytes
+    def _room(self, size: int) -> int:
+        """What a buffer of ``size`` bytes takes."""
+        return 1 << (size - 1).bit_length() if self._pinned else size
+
+    def _full(self, room: int) -> bool:
+        return self._used + room > self.limit_bytes
 
     def _count(self, change: int) -> None:
         self._used += change
@@ -89,6 +96,6 @@ class Pool:
         for size in list(self._idle):
             while self._idle[size] and self._idle_bytes > allowed:
                 self._idle[size].popleft()
-                self._idle_bytes -= size
+                self._idle_bytes -= self._room(size)
             if not self._idle[size]:
                 del self._idle[size]

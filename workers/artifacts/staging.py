@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from workers.artifacts.packing import Packing
 from workers.artifacts.tensors import bytes_of
 
 
@@ -25,8 +26,16 @@ class Staging:
         copy.record_stream(self._side)
         return copy
 
+    def pack(self, rows: Tensor, packing: Packing | None) -> Tensor:
+        """A part of what ``hold`` gave, packed beside the denoising; None: as it is."""
+        if packing is None:
+            return rows
+        with torch.cuda.stream(self._side):
+            return packing.pack(rows)
+
     def copy(self, rows: Tensor, buffer: Tensor) -> torch.cuda.Event | None:
-        """``rows`` (n, width) into ``buffer`` (uint8); the event after which they are there."""
+        """``rows``, contiguous on a device, into ``buffer`` (uint8); the event after which they
+        are there."""
         target = buffer.view(rows.dtype).view(rows.shape)
         if self._side is None:
             # by numpy: torch would wake all its threads, which then spin where others work

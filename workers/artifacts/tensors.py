@@ -49,14 +49,7 @@ def as_array(data: Tensor, dtype: Dtype, width: int) -> NDArray[Any]:
     return data.numpy().view(f"<u{ITEM_BYTES[dtype]}").reshape(-1, width)
 
 
-def empty(shape: tuple[int, ...], dtype: Dtype, memory: Recycler | None) -> tuple[Tensor, Tensor]:
-    """A host tensor to be filled, and its bytes as uint8 (n,) that share its memory.
-
-    ``memory``: None for pinned memory, which torch itself uses again.
-    """
-    size = prod(shape) * ITEM_BYTES[dtype]
-    if memory is None:
-        data = torch.empty(size, dtype=torch.uint8, pin_memory=True)
-    else:
-        data = torch.from_numpy(memory.take(size))
+def empty(shape: tuple[int, ...], dtype: Dtype, memory: Recycler) -> tuple[Tensor, Tensor]:
+    """A host tensor to be filled, and its bytes as uint8 (n,) that share its memory."""
+    data = torch.from_numpy(memory.take(prod(shape) * ITEM_BYTES[dtype]))
     return data.view(DTYPES[dtype]).reshape(shape), data

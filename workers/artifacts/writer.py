@@ -1,7 +1,9 @@
 """Capture to store: tensors are copied, encoded and uploaded beside the denoising.
 
 put (denoising thread)   copy into the pool, device to pinned host; waits while the pool is full
-encode (threads)         bytes and checksum; the copy goes back to the pool
+                         (on a GPU the codec's arithmetic comes before the copy: ``packing``)
+encode (threads)         bytes and checksum; the copy goes back to the pool, or, where the bytes
+                         are views of it, once they are uploaded
 pack, upload             see ``packer``: unique names; nobody reads them yet
 commit                   the manifest, last and only if there is none
 """
@@ -18,11 +20,13 @@ import torch
 from torch import Tensor
 
 from schemas.artifacts import Frame, Manifest
+from schemas.attention import CodecName
 from schemas.errors import ArtifactWriteFailed
 from storage.objects import ObjectStore, ObjectStoreError
 from workers.artifacts.choice import StepClock
-from workers.artifacts.codec import Encoded, encode
+from workers.artifacts.codec import Encoded, encode, encode_packed
 from workers.artifacts.packer import Packer
+from workers.artifacts.packing import Packing, packing_of
 from workers.artifacts.patience import patiently
 from workers.artifacts.pool import Pool, PoolClosed
 from workers.artifacts.publish import Target, check_complete, manifest_of, publish, published
@@ -36,12 +40,18 @@ T = TypeVar("T")
 
 
 class Task:
-    """Some rows on their way: ``copied`` is when the device is done; then ``encoded``."""
+    """Some rows on their way: ``copied`` is when the device is done; then ``encoded``.
 
-    def __init__(self, frame: Frame, buffer: Tensor, copied: torch.cuda.Event | None) -> None:
+    ``packed``: the codec's arithmetic is done. ``buffer``: held while anything needs it.
+    """
+
+    def __init__(
+        self, frame: Frame, buffer: Tensor, copied: torch.cuda.Event | None, packed: bool
+    ) -> None:
         self.frame = frame
         self.buffer: Tensor | None = buffer
         self.copied = copied
+        self.packed = packed
         self.encoded: Encoded | None = None
 
 
@@ -94,33 +104,39 @@ class ArtifactWriter:
         self._clock.waited(time.monotonic() - began)
 
     def _put(self, address: Address, name: str, tensor: Tensor) -> None:
-        dtype, rows = dtype_name(tensor), as_rows(tensor)
+        rows = as_rows(tensor)
         total, width = rows.shape
         row_bytes = width * tensor.element_size()
         count = max(1, self._settings.frame_bytes // row_bytes)
         rows = self._staging.hold(rows)
+        packing = packing_there(rows, self.target.plan.codec)
         for start in range(0, total, count):
             stop = min(start + count, total)
-            frame = Frame(
-                name=name,
-                step=address.step,
-                branch=address.branch,
-                layer=address.layer,
-                codec=self.target.plan.codec,
-                dtype=dtype,
-                shape=tuple(tensor.shape),
-                rows=(start, stop),
-                offset=0,
-                size=1,
-                crc32c=0,
-            )
+            frame = self._frame(address, name, tensor, (start, stop))
+            part = self._staging.pack(rows[start:stop], packing)
             try:
-                buffer = self.pool.take((stop - start) * row_bytes)
+                buffer = self.pool.take(part.nbytes)
             except PoolClosed:
                 raise self._error() from self._failure
-            task = Task(frame, buffer, self._staging.copy(rows[start:stop], buffer))
+            task = Task(frame, buffer, self._staging.copy(part, buffer), packing is not None)
             self._tasks.append(task)
             self._encoders.submit(self._encode, task)
+
+    def _frame(self, address: Address, name: str, tensor: Tensor, rows: tuple[int, int]) -> Frame:
+        """What is known before they are encoded; the rest stands in."""
+        return Frame(
+            name=name,
+            step=address.step,
+            branch=address.branch,
+            layer=address.layer,
+            codec=self.target.plan.codec,
+            dtype=dtype_name(tensor),
+            shape=tuple(tensor.shape),
+            rows=rows,
+            offset=0,
+            size=1,
+            crc32c=0,
+        )
 
     def commit(self) -> Manifest:
         """Publish; the manifest that readers will see: another writer's, if it was first."""
@@ -193,9 +209,14 @@ class ArtifactWriter:
                 task.copied.synchronize()
             frame, buffer = task.frame, task.buffer
             assert buffer is not None
-            encoded = encode(frame.codec, as_array(buffer, frame.dtype, frame.width), frame.dtype)
-            task.buffer = None
-            self.pool.give(buffer, keep_bytes=encoded.size)
+            if task.packed:
+                encoded = encode_packed(frame.codec, buffer.numpy(), frame.width)
+            else:
+                rows = as_array(buffer, frame.dtype, frame.width)
+                encoded = encode(frame.codec, rows, frame.dtype)
+            if not encoded.borrows:
+                task.buffer = None
+                self.pool.give(buffer, keep_bytes=encoded.size)
             task.encoded = encoded
             self._pack_ready()
         except Exception as error:  # whatever ends this thread must reach the denoising
@@ -216,7 +237,7 @@ class ArtifactWriter:
                         "crc32c": encoded.crc32c,
                     }
                 )
-                self._packer.add(described, encoded)
+                self._packer.add(described, encoded, task.buffer)
 
     def _patiently(self, call: Callable[[], T]) -> T:
         return patiently(call, self._settings.store_patience_s, threading.Event())
@@ -237,3 +258,8 @@ class ArtifactWriter:
             self._objects.delete(*self._packer.keys())
         except Exception as error:  # any store's trouble: the collector will take them
             log.warning("artifact=%s packs left behind: %s", self.folder, type(error).__name__)
+
+
+def packing_there(rows: Tensor, codec: CodecName) -> Packing | None:
+    """How ``rows`` are packed where they are. Not on a CPU: torch would wake all its threads."""
+    return packing_of(codec, rows.dtype) if rows.is_cuda else None

@@ -4,7 +4,8 @@ A float's sign and mantissa are noise, its exponent is not: so the bits are rota
 exponent into a byte of its own, bytes of equal place are kept together as a plane, and only the
 planes that shrink are entropy-coded. The frame is ours, not that of the ``zipnn`` package: the
 package holds the GIL while it works (the denoising would stand still), changes its input, and
-trusts the lengths in what it decodes. The ratio is the same (bench/codecs.py).
+trusts the lengths in what it decodes. The ratio is the same (bench/codecs.py). Planes of what comes
+from or goes to a GPU are split and joined there (``packing``).
 
 Layout: for each plane, exponents first, a header ``<BQ`` (1: zstd, 0: plain; bytes); the planes.
 """
@@ -33,28 +34,49 @@ class ZipNN:
     version = 1
 
     def encode(self, rows: NDArray[Any], dtype: Dtype) -> list[Data]:
-        headers, bodies = [], []
-        for plane in _split(rows.reshape(-1), _PLANES[dtype]):
-            coded: Data = compress(plane) if compressible(plane) else plane.data
-            headers.append(_HEADER.pack(isinstance(coded, bytes), memoryview(coded).nbytes))
-            bodies.append(coded)
-        return [b"".join(headers), *bodies]
+        return _coded(_split(rows.reshape(-1), _PLANES[dtype]))
 
     def decode(self, data: memoryview, out: NDArray[Any], dtype: Dtype) -> None:
         widths = _PLANES.get(dtype)
-        if widths is None or len(data) < _HEADER.size * len(widths):
-            raise ArtifactCorrupt(f"a zipnn frame of {dtype} and {len(data)} bytes")
-        planes, at = [], _HEADER.size * len(widths)
-        for place, width in enumerate(widths):
-            coded, size = _HEADER.unpack_from(data, place * _HEADER.size)
-            body, expected = data[at : at + size], out.size * width
-            if len(body) != size or (not coded and size != expected):
-                raise ArtifactCorrupt("a zipnn frame's planes do not have their lengths")
-            planes.append(decompress(body, expected) if coded else np.frombuffer(body, np.uint8))
-            at += size
-        if at != len(data):
-            raise ArtifactCorrupt("a zipnn frame goes on behind its planes")
-        _join(planes, widths, out.reshape(-1))
+        if widths is None:
+            raise ArtifactCorrupt(f"a zipnn frame of {dtype}")
+        _join(_opened(data, out.size, widths), widths, out.reshape(-1))
+
+    def encode_packed(self, packed: Bytes, width: int) -> list[Data]:
+        return _coded([plane.copy() for plane in np.split(packed, 2)])
+
+    def decode_packed(self, data: memoryview, out: Bytes, width: int) -> None:
+        for plane, target in zip(
+            _opened(data, out.size // 2, (1, 1)), np.split(out, 2), strict=True
+        ):
+            target[:] = plane
+
+
+def _coded(planes: list[Bytes]) -> list[Data]:
+    """The pieces of a frame."""
+    headers, bodies = [], []
+    for plane in planes:
+        coded: Data = compress(plane) if compressible(plane) else plane.data
+        headers.append(_HEADER.pack(isinstance(coded, bytes), memoryview(coded).nbytes))
+        bodies.append(coded)
+    return [b"".join(headers), *bodies]
+
+
+def _opened(data: memoryview, values: int, widths: tuple[int, ...]) -> list[Bytes]:
+    """The planes of a frame of so many values; raises ArtifactCorrupt."""
+    if len(data) < _HEADER.size * len(widths):
+        raise ArtifactCorrupt(f"a zipnn frame of {len(data)} bytes")
+    planes, at = [], _HEADER.size * len(widths)
+    for place, width in enumerate(widths):
+        coded, size = _HEADER.unpack_from(data, place * _HEADER.size)
+        body, expected = data[at : at + size], values * width
+        if len(body) != size or (not coded and size != expected):
+            raise ArtifactCorrupt("a zipnn frame's planes do not have their lengths")
+        planes.append(decompress(body, expected) if coded else np.frombuffer(body, np.uint8))
+        at += size
+    if at != len(data):
+        raise ArtifactCorrupt("a zipnn frame goes on behind its planes")
+    return planes
 
 
 def _split(values: NDArray[Any], widths: tuple[int, ...]) -> list[Bytes]:

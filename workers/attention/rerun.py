@@ -6,14 +6,15 @@ A rerun costs 1 + (last + 1)/L of a plain call and stores a two-hundredth of the
 import copy
 import inspect
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from schemas.artifacts import INPUTS
+from schemas.artifacts import INPUTS, TENSOR_NAMES
 from schemas.attention import Branch, Form
 from schemas.errors import ArtifactMissing
+from workers.attention.lockstep import Lockstep
 from workers.attention.maps import Address, MapSource, MemoryMaps
 from workers.attention.run import Capture, Run, Transfer
 from workers.families.base import Family
@@ -53,15 +54,49 @@ def _stored_names(family: Family, module: nn.Module) -> Iterator[tuple[str, str,
             yield name, f"condition_{chr(ord('a') + place)}", False
 
 
+class Shown:
+    """The sink of a source's forward: the tensors of the layer that it is at, one by one."""
+
+    def __init__(self, forward: Lockstep) -> None:
+        self._forward = forward
+        self.clear()
+
+    def clear(self) -> None:
+        self.layer = 0
+        self._tensors = MemoryMaps()
+
+    @property
+    def count(self) -> int:
+        return len(self._tensors.tensors)
+
+    def has(self, address: Address, name: str) -> bool:
+        return (address, name) in self._tensors.tensors
+
+    def get(self, address: Address, name: str) -> Tensor:
+        """Raises ArtifactMissing."""
+        return self._tensors.get(address, name)
+
+    def put(self, address: Address, name: str, tensor: Tensor) -> None:
+        """On the source's thread: it waits here until more is wanted."""
+        if address.layer != self.layer:
+            self._tensors = MemoryMaps()
+            self.layer = address.layer
+        self._tensors.put(address, name, tensor)
+        self._forward.pause()
+
+
 class RerunSource:
     """Yields a source's attention by running its first layers from its stored inputs.
 
-    One call of the edit's is rerun when its first layer is asked for: memory is the hidden states
-    of ``layers`` in one call. ``hidden_layers``: those that ``stored`` holds as they are, which
-    need no rerun. ``branches``: the source's, in their order within a step, where they
-    are not the edit's. ``transfer``: what the source itself was edited with, if it was an
-    edit; ``form`` is ``qk`` where that left it queries and keys of no hidden state, else
-    ``hidden``.
+    The source's forward runs in lockstep with the edit's: it goes on to the layer that the edit
+    asks for and waits there, so that memory is the hidden states of one layer, in each branch of
+    the call. What lies behind that layer is asked for of the same forward; anything else begins
+    it again. ``close`` it after the run, however that ends.
+
+    ``hidden_layers``: those that ``stored`` holds as they are, which need no rerun. ``branches``:
+    the source's, in their order within a step, where they are not the edit's. ``transfer``: what
+    the source itself was edited with, if it was an edit; ``form`` is ``qk`` where that left it
+    queries and keys of no hidden state, else ``hidden``.
     """
 
     def __init__(
@@ -82,7 +117,9 @@ class RerunSource:
         self.branches = branches
         self.transfer = transfer
         self.form = form
-        self._ready = MemoryMaps()
+        self._forward = Lockstep("source-rerun")
+        self._run: Run | None = None
+        self._shown = Shown(self._forward)
         self._short: dict[int, nn.Module] = {}
 
     def get(self, address: Address, name: str) -> Tensor:
@@ -90,35 +127,74 @@ class RerunSource:
             return self.stored.get(address, name)
         if address.layer not in self.layers:
             raise ArtifactMissing(f"layer {address.layer} is not among those that are rerun")
-        if (address, name) not in self._ready.tensors:
-            self._rerun(address)
-        return self._ready.get(address, name)
+        if not self._shown.has(address, name) and not self._lies_ahead(address):
+            self._begin(address)
+        while not self._shown.has(address, name) and self._goes_on():
+            pass
+        tensor = self._shown.get(address, name)
+        if address.layer == max(self.layers) and self._shown.count == self._whole_layer:
+            self._forward.abandon()  # nothing of what follows is wanted
+        return tensor
 
-    def _rerun(self, address: Address) -> None:
+    def close(self) -> None:
+        """End the source's forward and its thread. Safe to call again."""
+        self._forward.close()
+        self._shown.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _lies_ahead(self, address: Address) -> bool:
+        """Whether the forward under way may still come to it."""
+        run = self._run
+        if run is None or address.step != run.step or address.branch not in run.branches:
+            return False
+        return address.layer >= self._shown.layer
+
+    def _goes_on(self) -> bool:
+        """Let the source's forward run to its next tensor. False: it has ended."""
+        assert self._run is not None
+        with self.tap.swapped_in(self._run):
+            return self._forward.resume()
+
+    @property
+    def _whole_layer(self) -> int:
+        """How many tensors a layer shows in one call."""
+        assert self._run is not None
+        return len(TENSOR_NAMES[self.form]) * len(self._run.branches)
+
+    def _begin(self, address: Address) -> None:
         edit = self.tap.current
         assert edit is not None
         assert edit.module is not None
+        module = edit.module
         order = (self.branches or edit.branches) if edit.batched else (address.branch,)
+        self._forward.abandon()
+        self._shown.clear()
         run = Run(
             total_steps=edit.total_steps,
             branches=order,
             batched=True,
             tokens=edit.tokens,
             capture=Capture(
-                self.form, self.layers, frozenset({address.step}), frozenset(order), MemoryMaps()
+                self.form, self.layers, frozenset({address.step}), frozenset(order), self._shown
             ),
             rows=(self.transfer,),
         )
         run.step = address.step
         inputs = self._inputs(edit, order, address.step)
-        self._ready = MemoryMaps()  # before the next call's fill their own room
-        with self.tap.swapped_in(run), torch.no_grad():
-            run.begin_call(edit.module, inputs)
-            # the class's own forward: an offload hook's wrapper would call the whole model
-            type(edit.module).forward(self._shortened(edit.module), **inputs)
-        assert run.capture is not None
-        assert isinstance(run.capture.sink, MemoryMaps)
-        self._ready = run.capture.sink
+
+        def forward() -> None:
+            run.begin_call(module, inputs)
+            with torch.no_grad():
+                # the class's own forward: an offload hook's wrapper would call the whole model
+                type(module).forward(self._shortened(module), **inputs)
+
+        self._run = run
+        self._forward.begin(forward)
 
     def _inputs(self, edit: Run, order: tuple[Branch, ...], step: int) -> dict[str, Any]:
         """The source's inputs of this call: the edit's own, with what was stored put in."""

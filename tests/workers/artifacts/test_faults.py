@@ -4,15 +4,18 @@ import contextlib
 import gc
 import resource
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from schemas.artifacts import Manifest
 from schemas.errors import ArtifactCorrupt, ArtifactWriteFailed
-from storage.objects import ObjectStore, ObjectStoreError
+from storage.folder import FolderStore
+from storage.objects import Data, ObjectStore, ObjectStoreError
 from tests.faults import Fault, FaultyProxy
 from tests.servers import Seaweed
 from tests.workers.artifacts.captures import (
@@ -32,6 +35,7 @@ from workers.artifacts.store import ArtifactStore
 from workers.attention.maps import Address, MapSink, MapSource, MemoryMaps
 
 CPU = torch.device("cpu")
+DEADLINE_S = 10
 PLAN = plan()
 CACHED = SMALL.model_copy(update={"host_cache_bytes": 1 << 20})
 HURRIED = SMALL.model_copy(update={"store_patience_s": 0})
@@ -194,8 +198,21 @@ def files_of_at_most(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_memory_is_bounded_by_the_pool(objects: ObjectStore) -> None:
+class Slow(FolderStore):
+    """Writes its first pack only once ``awaited`` is true."""
+
+    awaited: Callable[[], bool]
+
+    def put(self, key: str, data: Data, **options: Any) -> bool:
+        deadline = time.monotonic() + DEADLINE_S
+        while key.endswith(".pack") and not self.awaited() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return super().put(key, data, **options)
+
+
+def test_memory_is_bounded_by_the_pool(tmp_path: Path) -> None:
     """However large the artifact, and however slow the store."""
+    objects = Slow(tmp_path)
     settings = ArtifactSettings(
         pool_bytes=80 << 10,
         pack_bytes=8 << 10,
@@ -205,6 +222,7 @@ def test_memory_is_bounded_by_the_pool(objects: ObjectStore) -> None:
     store = ArtifactStore(objects, settings)
     large = plan(layers=tuple(range(12)), codec="raw")
     with store.open_writer(project=PROJECT, recipe=recipe(), plan=large, grid=GRID) as writer:
+        objects.awaited = lambda: writer.pool.waited > 0
         fill(writer, large)
         manifest = writer.commit()
     assert manifest.decoded_bytes > 7 * settings.pool_bytes

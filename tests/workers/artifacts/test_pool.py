@@ -53,6 +53,11 @@ def test_idle_buffers_of_another_size_make_room() -> None:
     assert pool._idle_bytes == 0
 
 
+def test_page_locked_buffers_count_as_the_blocks_they_are() -> None:
+    with pytest.raises(ValueError, match="128 bytes do not fit a pool of 100"):
+        Pool(100, pinned=True).take(65)
+
+
 def test_more_than_the_pool_is_refused() -> None:
     with pytest.raises(ValueError, match="101 bytes do not fit a pool of 100"):
         Pool(100).take(101)

@@ -68,6 +68,15 @@ def test_compiled_mixing(tmp_path: Path) -> None:
     assert same_to_rounding(mixed, plain.edited(strength=0.5), plain.plain("some dog"), TOLERANCE)
 
 
+@pytest.mark.parametrize("setting", [{"compile": "eager"}, {"offload": "group"}])
+def test_a_rerun_in_lockstep(tmp_path: Path, setting: dict[str, Any]) -> None:
+    """Two forwards through the same blocks, in turn, on two threads."""
+    case = next(case for case in CASES if case.name == "wan")
+    runs = Runs(case.load(tmp_path, **setting), case=case)
+    _own_maps_are_exact(runs, "latents")
+    assert torch.equal(runs.edited("latents"), runs.edited("hidden"))
+
+
 def test_fused(transfers: Runs, case: Case, tmp_path: Path) -> None:
     if not transfers.model.family.fuses:
         pytest.skip("diffusers has no fused projections for it, or does not compute with them")

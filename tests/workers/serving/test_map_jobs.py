@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typing_extensions import Buffer
 
 from schemas.artifacts import Manifest
 from schemas.jobs import JobSpec
@@ -15,7 +14,7 @@ from storage.artifact_index import ArtifactIndex
 from storage.connect import open_redis
 from storage.folder import FolderStore
 from storage.jobs import JobStore
-from storage.objects import ObjectStore
+from storage.objects import Data, ObjectStore
 from tests.storage.manifests import artifact, id_of
 from tests.workers.serving.conftest import ended, events_of, stepped
 from tests.workers.serving.scripted import spec_of
@@ -108,7 +107,7 @@ class TestProtocol:
             await redis.aclose()
 
         class Watched(FolderStore):
-            def put(self, key: str, data: Buffer, **options: Any) -> bool:
+            def put(self, key: str, data: Data, **options: Any) -> bool:
                 written = super().put(key, data, **options)
                 if key.startswith("maps/"):
                     seen.append(key)

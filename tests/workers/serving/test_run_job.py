@@ -3,15 +3,15 @@
 import asyncio
 import io
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
-from typing_extensions import Buffer
 
 from schemas.jobs import Job, JobError
 from storage.folder import FolderStore
 from storage.jobs import JobStore
-from storage.objects import BINARY, ObjectMissing, ObjectStore, ObjectStoreError
+from storage.objects import Data, ObjectMissing, ObjectStore, ObjectStoreError
 from tests.workers.serving.conftest import ended, events_of, release, stepped, until
 from tests.workers.serving.scripted import ScriptedEngine, spec_of
 from workers.lease import HandBack, Lease
@@ -172,14 +172,12 @@ class Failing(FolderStore):
         super().__init__(folder)
         self.failures, self.first = failures, first
 
-    def put(
-        self, key: str, data: Buffer, *, content_type: str = BINARY, if_absent: bool = False
-    ) -> bool:
+    def put(self, key: str, data: Data, **options: Any) -> bool:
         self.first -= key.startswith("videos/")
         if self.first < 0 and self.failures:
             self.failures -= 1
             raise ObjectStoreError("disk")
-        return super().put(key, data, content_type=content_type, if_absent=if_absent)
+        return super().put(key, data, **options)
 
 
 async def test_a_finished_film_waits_for_the_store(

@@ -1,0 +1,258 @@
+"""One model of Wan's exact transformer on one device, with an artifact store on local disk.
+
+What ``bench.gpu`` times: plain runs, captures, and edits, all of the stock WanPipeline from prompt
+embeddings to latents (neither text encoder nor VAE take part in a denoising step).
+"""
+
+import itertools
+import statistics
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from schemas.artifacts import CapturePlan, Manifest, Needed
+from schemas.attention import Branch, CodecName, Form
+from schemas.recipes import Generation, Recipe
+from storage.folder import FolderStore
+from training.stock import (
+    AutoencoderKLWan,
+    UniPCMultistepScheduler,
+    WanPipeline,
+    WanTransformer3DModel,
+)
+from workers.artifacts.settings import ArtifactSettings
+from workers.artifacts.store import ArtifactStore
+from workers.attention.maps import MapSource
+from workers.attention.rerun import RerunSource
+from workers.attention.run import Capture, Transfer
+from workers.attention.tap import Tap
+from workers.families.wan import WAN
+
+BRANCHES: tuple[Branch, ...] = ("cond", "uncond")
+GiB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A transformer's configuration and the video it makes."""
+
+    layers: int
+    heads: int
+    head_dim: int
+    ffn_dim: int
+    width: int = 832
+    height: int = 480
+    num_frames: int = 81
+
+    @property
+    def dim(self) -> int:
+        return self.heads * self.head_dim
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        return (self.num_frames - 1) // 4 + 1, self.height // 16, self.width // 16
+
+    @property
+    def tokens(self) -> int:
+        frames, rows, columns = self.grid
+        return frames * rows * columns
+
+
+WAN_1_3B = Shape(layers=30, heads=12, head_dim=128, ffn_dim=8960)
+WAN_14B_PART = Shape(layers=4, heads=40, head_dim=128, ffn_dim=13824)
+TINY = Shape(2, 2, 16, 64, width=64, height=64, num_frames=9)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One run: its latents, the time of each step but the first, the peak of device memory.
+
+    ``after_s``: what committing a capture took behind the last step.
+    """
+
+    latents: Tensor
+    step_ms: tuple[float, ...]
+    peak_bytes: int
+    after_s: float | None = None
+
+    @property
+    def median_ms(self) -> float:
+        return statistics.median(self.step_ms)
+
+    @property
+    def steady_ms(self) -> float:
+        """Of the second half of the steps, when every buffer has been made."""
+        return statistics.median(self.step_ms[len(self.step_ms) // 2 :])
+
+
+class Bench:
+    """One model on one device, with an artifact store on local disk."""
+
+    def __init__(self, shape: Shape, device: str, steps: int, folder: Path) -> None:
+        self.shape, self.device, self.steps = shape, torch.device(device), steps
+        torch.manual_seed(0)
+        dtype = torch.bfloat16
+        with torch.device(self.device):
+            transformer = WanTransformer3DModel(
+                num_attention_heads=shape.heads,
+                attention_head_dim=shape.head_dim,
+                ffn_dim=shape.ffn_dim,
+                num_layers=shape.layers,
+                text_dim=4096,
+            ).to(dtype)
+            text = torch.randn(2, 1, 512, 4096, dtype=dtype)
+        self.prompt, self.negative = text[0], text[1]
+        self.pipeline: Any = WanPipeline(
+            tokenizer=None,
+            text_encoder=None,
+            vae=AutoencoderKLWan(base_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1),
+            scheduler=UniPCMultistepScheduler(
+                prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+            ),
+            transformer=transformer.eval(),
+        )
+        self.pipeline.set_progress_bar_config(disable=True)
+        self.tap = Tap(self.pipeline, WAN)
+        self.objects = FolderStore(folder)
+        self.store = ArtifactStore(self.objects, self._settings())
+        self.layers, self.all_steps = frozenset(range(shape.layers)), frozenset(range(steps))
+
+    @property
+    def raw_bytes(self) -> int:
+        """Of all hidden states of a run."""
+        layers, steps = self.shape.layers, self.steps
+        return len(BRANCHES) * layers * steps * self.shape.tokens * self.shape.dim * 2
+
+    def _settings(self) -> ArtifactSettings:
+        """For half of 16 cores, and a host tier that holds the largest artifact."""
+        cuda = self.device.type == "cuda"
+        return ArtifactSettings(
+            pool_bytes=4 * GiB if cuda else GiB,
+            window_bytes=2 * GiB if cuda else GiB,
+            encode_threads=8 if cuda else 2,
+            upload_threads=8 if cuda else 2,
+            fetch_threads=4 if cuda else 2,
+            decode_threads=8 if cuda else 2,
+            host_cache_bytes=self.raw_bytes + GiB,
+        )
+
+    def run(
+        self,
+        capture: Capture | None = None,
+        transfer: Transfer | None = None,
+        *,
+        steps: int | None = None,
+    ) -> Timed:
+        """The stock pipeline from the same noise. ``steps``: None for all."""
+        cuda = self.device.type == "cuda"
+        total = self.steps if steps is None else steps
+        marks: list[Any] = []
+        if cuda:
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+        with self.tap.run(
+            total_steps=total,
+            branches=BRANCHES,
+            tokens=self.shape.tokens,
+            capture=capture,
+            rows=(transfer,),
+        ) as run:
+
+            def after_step(_: Any, __: int, ___: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+                run.end_step()
+                marks.append(_mark(cuda))
+                return tensors
+
+            latents = self.pipeline(
+                prompt_embeds=self.prompt,
+                negative_prompt_embeds=self.negative,
+                width=self.shape.width,
+                height=self.shape.height,
+                num_frames=self.shape.num_frames,
+                num_inference_steps=total,
+                generator=torch.Generator("cpu").manual_seed(1),
+                output_type="latent",
+                callback_on_step_end=after_step,
+            ).frames
+        if cuda:
+            torch.cuda.synchronize()
+        peak = torch.cuda.max_memory_allocated() if cuda else 0
+        return Timed(latents, _between(marks, cuda), peak)
+
+    def capture(self, form: Form, codec: CodecName) -> tuple[Timed, Manifest]:
+        """A run that keeps everything."""
+        plan = CapturePlan(
+            form=form,
+            codec=codec,
+            layers=tuple(sorted(self.layers)),
+            steps=tuple(sorted(self.all_steps)),
+            branches=BRANCHES,
+        )
+        with self.store.open_writer(
+            project="bench", recipe=self._recipe(codec), plan=plan, grid=self.shape.grid
+        ) as writer:
+            sink = Capture(form, self.layers, self.all_steps, frozenset(BRANCHES), writer)
+            timed = self.run(capture=sink)
+            began = time.monotonic()
+            manifest = writer.commit()
+        return replace(timed, after_s=time.monotonic() - began), manifest
+
+    def edit(self, manifest: Manifest, layers: frozenset[int] | None = None) -> Timed:
+        """A run with the artifact's attention in ``layers`` (None: all)."""
+        wanted = self.layers if layers is None else layers
+        needed = Needed(wanted, self.all_steps, frozenset(BRANCHES))
+        with ExitStack() as stack:
+            source: MapSource = stack.enter_context(
+                self.store.open_reader(manifest, needed, self.device)
+            )
+            if manifest.form == "latents":
+                source = stack.enter_context(RerunSource(self.tap, source, layers=wanted))
+            transfer = Transfer(
+                "hidden", wanted, self.all_steps, frozenset(BRANCHES), lambda _: 1.0, source
+            )
+            return self.run(transfer=transfer)
+
+    def drop(self, manifest: Manifest) -> None:
+        """Delete the artifact: the disk holds one at a time."""
+        self.objects.delete(manifest.key)
+        self.objects.delete_prefix(manifest.folder + "/")
+
+    def forget_host(self) -> None:
+        """Empty the host tier, so that the next edit reads the folder."""
+        self.store = ArtifactStore(self.objects, self.store.settings)
+
+    def _recipe(self, prompt: str) -> Recipe:
+        shape = self.shape
+        return Recipe(
+            generation=Generation(
+                model="wan",
+                fingerprint="0" * 64,
+                prompt=prompt,
+                negative_prompt="",
+                seed=1,
+                width=shape.width,
+                height=shape.height,
+                num_frames=shape.num_frames,
+                num_inference_steps=self.steps,
+                guidance_scale=5.0,
+                fps=16,
+            )
+        )
+
+
+def _mark(cuda: bool) -> Any:
+    if not cuda:
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch's
+    event.record()
+    return event
+
+
+def _between(marks: list[Any], cuda: bool) -> tuple[float, ...]:
+    pairs = itertools.pairwise(marks)
+    return tuple(a.elapsed_time(b) if cuda else 1000 * (b - a) for a, b in pairs)
