@@ -14,8 +14,9 @@ import shutil
 import statistics
 import tempfile
 import time
+import traceback
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -74,6 +75,14 @@ class Sheet:
         if manifest.codec != "int8":
             self._differences.append(float((timed.latents - self.plain.latents).abs().max()))
 
+    def attempt(self, label: str, measure: Callable[[], None]) -> None:
+        """A lent machine's time is short: what fails here is shown, and the rest goes on."""
+        try:
+            measure()
+        except Exception:
+            self.figures[f"{label}_failed"] = True
+            self._print(label, f"failed: {traceback.format_exc()}")
+
     def fits(self, label: str, cost: float) -> bool:
         """Whether a run of so many plain ones' time still fits the budget; else a row says so."""
         expected_s = cost * self.bench.steps * self.plain.median_ms / 1000
@@ -129,10 +138,10 @@ class Sheet:
 
 def measure(sheet: Sheet, folder: Path) -> None:
     """All variants of one model, those first that the goals are about."""
-    measure_codec(sheet, "int8", folder)
-    measure_latents(sheet)
-    measure_codec(sheet, "zipnn", folder)
-    measure_codec(sheet, "raw", folder)
+    sheet.attempt("int8", lambda: measure_codec(sheet, "int8", folder))
+    sheet.attempt("latents", lambda: measure_latents(sheet))
+    sheet.attempt("zipnn", lambda: measure_codec(sheet, "zipnn", folder))
+    sheet.attempt("raw", lambda: measure_codec(sheet, "raw", folder))
 
 
 def measure_codec(sheet: Sheet, codec: CodecName, folder: Path) -> None:
