@@ -2,8 +2,8 @@
 
 An edit reads each tensor once and in order. Over a source larger than the tier, plain LRU would
 drop every tensor shortly before the next edit comes round to it, and never be hit. So what an edit
-has asked for counts as used from its beginning, and only what it has not asked for makes room: of
-a larger source the tier keeps the first part, and that part is hit by every edit.
+asks for counts as used from its beginning, and only what it does not ask for makes room: of a
+larger source the tier keeps the first part, and that part is hit by every edit.
 """
 
 import itertools
@@ -38,10 +38,10 @@ class Key(NamedTuple):
 
 @dataclass
 class Entry:
-    """``edit``: the number of the last one that asked for it."""
+    """``reading``: the number of the last one that asked for it."""
 
     tensor: Tensor
-    edit: int
+    reading: int
 
 
 class DeviceTensors:
@@ -60,15 +60,15 @@ class DeviceTensors:
         self._numbers = itertools.count()
         self._lock = threading.Lock()
 
-    def open(self, plans: Iterable[TensorPlan], device: torch.device) -> "Edit":
-        """Begin an edit that asks for ``plans``."""
+    def open(self, plans: Iterable[TensorPlan], device: torch.device) -> "Reading":
+        """Begin to read ``plans``, for one edit or map."""
         with self._lock:
             number = next(self._numbers)
             for key in (Key.of(plan, device) for plan in plans):
                 if key in self._held:
-                    self._held[key].edit = number
+                    self._held[key].reading = number
                     self._held.move_to_end(key)
-        return Edit(self, number, device)
+        return Reading(self, number, device)
 
     def holds(self, key: Key) -> bool:
         return key in self._held
@@ -82,10 +82,10 @@ class DeviceTensors:
             self.hits += 1
         return entry.tensor.clone()
 
-    def put(self, key: Key, tensor: Tensor, edit: int) -> None:
-        """Keep a copy, if there is room beside what this edit and later ones asked for."""
+    def put(self, key: Key, tensor: Tensor, reading: int) -> None:
+        """Keep a copy, if there is room beside what this reading and later ones asked for."""
         with self._lock:
-            if key in self._held or not self._make_room(tensor.nbytes, edit):
+            if key in self._held or not self._make_room(tensor.nbytes, reading):
                 return
             try:
                 copy = tensor.clone()
@@ -93,7 +93,7 @@ class DeviceTensors:
                 log.warning("device cache: emptied, the device is full; lower device_cache_bytes")
                 self._clear()
                 return
-            self._held[key] = Entry(copy, edit)
+            self._held[key] = Entry(copy, reading)
             self.held_bytes += copy.nbytes
 
     def forget(self, folder: str) -> None:
@@ -112,12 +112,12 @@ class DeviceTensors:
         self._held.clear()
         return held
 
-    def _make_room(self, size: int, edit: int) -> bool:
+    def _make_room(self, size: int, reading: int) -> bool:
         if size > self.limit_bytes:
             return False
         while self.held_bytes + size > self.limit_bytes:
             oldest = next(iter(self._held))
-            if self._held[oldest].edit >= edit:
+            if self._held[oldest].reading >= reading:
                 return False
             self._drop(oldest)
         return True
@@ -126,8 +126,8 @@ class DeviceTensors:
         self.held_bytes -= self._held.pop(key).tensor.nbytes
 
 
-class Edit(NamedTuple):
-    """The tier, for one edit."""
+class Reading(NamedTuple):
+    """The tier, as one reader sees it."""
 
     tier: DeviceTensors
     number: int

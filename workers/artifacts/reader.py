@@ -19,7 +19,7 @@ from torch import Tensor
 from schemas.artifacts import Manifest, Needed
 from schemas.errors import ArtifactCorrupt, ArtifactMissing
 from workers.artifacts.choice import Measured, StepClock
-from workers.artifacts.device import DeviceTensors, Edit
+from workers.artifacts.device import DeviceTensors, Reading
 from workers.artifacts.load import Load, Loader
 from workers.artifacts.plan import Block, Item, TensorPlan, plan_reads
 from workers.artifacts.recycle import Recycler
@@ -33,11 +33,13 @@ log = logging.getLogger("retake.artifacts")
 class Lane:
     """For the denoising thread alone."""
 
-    def __init__(self, items: list[Item], loader: Loader, edit: Edit, limit_bytes: int) -> None:
+    def __init__(
+        self, items: list[Item], loader: Loader, device: Reading, limit_bytes: int
+    ) -> None:
         self.late = 0  # how often the denoising had to begin a load itself
         self._items = items
         self._loader = loader
-        self._edit = edit
+        self._device = device
         self._limit_bytes = limit_bytes
         self._places: dict[Address, list[int]] = {}
         for place, item in enumerate(items):
@@ -60,10 +62,10 @@ class Lane:
         if place is not None:
             self._go_to(place)
         plan = self._items[places[0]].tensors[name]
-        tensor = self._edit.get(plan)
+        tensor = self._device.get(plan)
         if tensor is None:
             tensor = self._loaded(plan, place)
-            self._edit.put(plan, tensor)
+            self._device.put(plan, tensor)
         return tensor
 
     def _go_to(self, place: int) -> None:
@@ -90,7 +92,7 @@ class Lane:
         self._next = max(self._next, self._at)
         while self._next < len(self._items):
             every = self._items[self._next].tensors.values()
-            plans = [plan for plan in every if not self._edit.holds(plan)]
+            plans = [plan for plan in every if not self._device.holds(plan)]
             size_bytes = sum(plan.held_bytes for plan in plans)
             full = self._held_bytes + size_bytes > self._limit_bytes
             if full and self._next > self._at:
@@ -147,12 +149,12 @@ class ArtifactReader:
             decode_threads=settings.decode_threads,
             patience_s=settings.store_patience_s,
         )
-        self._edit = tensors.open(plan.tensors(), device)
+        self._device = tensors.open(plan.tensors(), device)
         self._constants = plan.constants
         self._loaded: dict[tuple[Address, str], Tensor] = {}
         share = settings.window_bytes // max(1, len(plan.lanes))
         self._lanes = {
-            branch: Lane(items, self._loader, self._edit, share)
+            branch: Lane(items, self._loader, self._device, share)
             for branch, items in plan.lanes.items()
         }
 
@@ -195,9 +197,9 @@ class ArtifactReader:
     def _constant(self, address: Address, name: str) -> Tensor:
         if (address, name) not in self._loaded:
             plan = self._constants[address, name]
-            tensor = self._edit.get(plan)
+            tensor = self._device.get(plan)
             if tensor is None:
                 tensor = self._loader.load(plan, self._loader.fetch).result()
-                self._edit.put(plan, tensor)
+                self._device.put(plan, tensor)
             self._loaded[address, name] = tensor
         return self._loaded[address, name].clone()
