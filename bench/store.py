@@ -4,9 +4,10 @@
 
 Throughput: a capture's tensors through the writer and the reader, against the bare client moving
 as many bytes in objects of the same size with as many threads; both from the same SeaweedFS over
-HTTP. Edits: from the store against from memory, whole denoising loops at N = 2,880 on random
-weights. All alternate within a round; ratios are medians over the rounds' pairs. Memory: the
-growth of the resident set during a capture many times larger than the pool.
+HTTP. Edits: from the object store, from host memory and from the device tier against from memory,
+whole denoising loops at N = 2,880 on random weights. All alternate within a round; ratios are
+medians over the rounds' pairs. Memory: the growth of the resident set during a capture many times
+larger than the pool.
 """
 
 import argparse
@@ -38,6 +39,12 @@ from workers.attention.maps import Address, MapSource
 CPU = torch.device("cpu")
 CODECS: tuple[CodecName, ...] = ("raw", "zipnn", "int8")
 Seconds = dict[str, list[float]]
+# what an edit is read from: the object store, or a tier that holds all of it
+TIERS: dict[str, dict[str, int]] = {
+    "store": {"host_cache_bytes": 0},
+    "host": {"host_cache_bytes": 1024 * MiB},
+    "device": {"host_cache_bytes": 0, "device_cache_bytes": 1024 * MiB},
+}
 
 
 class Throughput:
@@ -174,13 +181,16 @@ class Waited:
 
 
 def measure_edits(objects: ObjectStore, args: argparse.Namespace) -> dict[str, object]:
-    """An edit from the store over one from memory, at the engine bench's random-weight Wan."""
+    """An edit from each tier over one from memory, at the engine bench's random-weight Wan."""
     model = engine.build(args)
-    waits: list[float] = []
+    waits: dict[str, list[float]] = {tier: [] for tier in TIERS}
     with tempfile.TemporaryDirectory() as folder:
         bench = engine.Bench(model, Path(folder), 256 * MiB)
-        settings = ArtifactSettings(pool_bytes=256 * MiB, host_cache_bytes=0)
-        bench.artifacts = ArtifactStore(objects, settings)
+        stores = {
+            tier: ArtifactStore(objects, ArtifactSettings(pool_bytes=256 * MiB, **TIERS[tier]))
+            for tier in TIERS
+        }
+        bench.artifacts = stores["store"]
         capture = capture_into(bench.memory, bench.plan)
         bench.timed(bench.source, capture=capture)
         _, manifest = bench.captured()
@@ -190,31 +200,27 @@ def measure_edits(objects: ObjectStore, args: argparse.Namespace) -> dict[str, o
         def from_memory() -> None:
             bench.timed(edit, transfer_from=bench.memory)
 
-        def from_store() -> None:
-            with bench.artifacts.open_reader(manifest, resolved.needed(), CPU) as reader:
+        def read(tier: str) -> None:
+            with stores[tier].open_reader(manifest, resolved.needed(), CPU) as reader:
                 source = Waited(reader)
                 taken = bench.timed(edit, transfer_from=source).seconds
-            waits.append(source.seconds / taken)
+            waits[tier].append(source.seconds / taken)
 
-        runs: list[tuple[str, Callable[[], None]]] = [
-            ("memory", from_memory),
-            ("store", from_store),
-        ]
-        for turn in range(args.edit_rounds + 1):
+        runs: list[tuple[str, Callable[[], None]]] = [("memory", from_memory)]
+        runs += [(tier, partial(read, tier)) for tier in TIERS]
+        for turn in range(args.edit_rounds + 1):  # the first fills the tiers
             turned(runs, turn, seconds if turn else {})
-        ratio = median_ratio(seconds["store"], seconds["memory"])
+        ratios = {tier: median_ratio(seconds[tier], seconds["memory"]) for tier in TIERS}
         middle = args.edit_rounds // 2
-        print_table(
-            ("edit from", "median s", "over memory", "of it waiting"),
-            [
-                ("memory", sorted(seconds["memory"])[middle], 1.0, None),
-                ("store", sorted(seconds["store"])[middle], ratio, statistics.median(waits)),
-            ],
-        )
+        rows: list[list[Cell]] = [["memory", sorted(seconds["memory"])[middle], 1.0, None]]
+        for tier, ratio in ratios.items():
+            median = sorted(seconds[tier])[middle]
+            rows.append([tier, median, ratio, statistics.median(waits[tier])])
+        print_table(("edit from", "median s", "over memory", "of it waiting"), rows)
         dense = form_bytes("dense", bench.plan, model.card, bench.source.generation)
         return {
-            "edit_store_over_memory": ratio,
-            "edit_share_waiting": statistics.median(waits),
+            **{f"edit_{tier}_over_memory": ratio for tier, ratio in ratios.items()},
+            "edit_share_waiting": statistics.median(waits["store"]),
             "edit_tokens": bench.grid[0] * bench.grid[1] * bench.grid[2],
             "edit_layers": len(resolved.layers),
             "hidden_lossless_over_dense_here": manifest.stored_bytes / dense,

@@ -35,6 +35,7 @@ from workers.ranks.together import Kept, Order
 from workers.run_job import Film, OnPreview, OnStep
 from workers.settings import WorkerSettings
 from workers.shelf import Shelf, free_memory, set_threads
+from workers.verdicts import is_out_of_memory
 
 if TYPE_CHECKING:
     from workers.ranks.actors import Ranks
@@ -80,6 +81,7 @@ class PipelineEngine:
             self._ranks.check_health()
 
     def free_memory(self) -> None:
+        self._artifacts.free_device()
         free_memory()
 
     def forget(self, spec: JobSpec) -> None:
@@ -91,6 +93,17 @@ class PipelineEngine:
         spec = job.spec
         model = self.model(spec.recipe.generation.model)
         after_step = self._after_step(model, spec, on_step, on_preview)
+        try:
+            return self._render(model, spec, after_step)
+        except Exception as error:
+            again = is_out_of_memory(error) and model.group is None  # ranks would be out of step
+            if not again or not self._artifacts.free_device():
+                raise
+        log.warning("job=%s out of memory: once more, the device cache is emptied", spec.id)
+        free_memory()
+        return self._render(model, spec, after_step)
+
+    def _render(self, model: LoadedModel, spec: JobSpec, after_step: OnStepInfo) -> Film:
         reader = self._open_source(model, spec)
         if reader is None:
             return self._run(model, spec, None, after_step)
@@ -193,6 +206,8 @@ class PipelineEngine:
 
     def model(self, id: str) -> LoadedModel:
         """Loaded, if it was not. Raises Unsupported, ModelLoadError."""
+        if id not in self._shelf.loaded():
+            self._artifacts.free_device()  # the weights come first
         return self._shelf.get(id)
 
     def close(self) -> None:

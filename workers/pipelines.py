@@ -106,8 +106,7 @@ def prepare(
     _place(pipeline, settings, device)
     if settings.compile != "none":
         backend = "inductor" if settings.compile == "default" else settings.compile
-        for block in tap.blocks:
-            block.compile(backend=backend)
+        tap.compile(backend)
     pipeline.set_progress_bar_config(disable=True)
     card = describe(pipeline, family, tap, settings, folder, _card_file(folder))
     return LoadedModel(

@@ -72,16 +72,20 @@ class Item:
     address: Address
     tensors: dict[str, TensorPlan] = field(default_factory=dict)
 
-    @property
-    def held_bytes(self) -> int:
-        return sum(tensor.held_bytes for tensor in self.tensors.values())
-
 
 class ReadPlan(NamedTuple):
     """``lanes``: items in order, by branch. ``constants``: tensors that any step may ask for."""
 
     lanes: dict[Branch, list[Item]]
     constants: dict[tuple[Address, str], TensorPlan]
+
+    def tensors(self) -> list[TensorPlan]:
+        """All; those of a lane as often as it has them."""
+        items = [item for lane in self.lanes.values() for item in lane]
+        return [
+            *self.constants.values(),
+            *(plan for item in items for plan in item.tensors.values()),
+        ]
 
 
 def plan_reads(manifest: Manifest, needed: Needed, limit_bytes: int) -> ReadPlan:
@@ -99,13 +103,11 @@ def plan_reads(manifest: Manifest, needed: Needed, limit_bytes: int) -> ReadPlan
                 continue
             item = lanes.setdefault(frame.branch, {}).setdefault(address, Item(address))
             item.tensors.setdefault(frame.name, _tensor(address, frame)).pieces.append(piece)
-    every = [*constants.values()]
-    every += [t for lane in lanes.values() for item in lane.values() for t in item.tensors.values()]
-    for tensor in every:
+    plan = ReadPlan({branch: [*lane.values()] for branch, lane in lanes.items()}, constants)
+    for tensor in plan.tensors():
         tensor.check(limit_bytes)
     return ReadPlan(
-        {branch: _repeated([*lane.values()], needed.passes) for branch, lane in lanes.items()},
-        constants,
+        {branch: _repeated(lane, needed.passes) for branch, lane in plan.lanes.items()}, constants
     )
 
 

@@ -2,7 +2,8 @@
 
 Each branch of the source is a lane that is walked forwards. Ahead of the place where the
 denoising is, items are loaded until they hold their share of ``window_bytes``; what the denoising
-has gone past is dropped. What is asked for out of turn is loaded on the spot.
+has gone past is dropped. What is asked for out of turn is loaded on the spot. What the device
+still has from an earlier edit is not loaded at all.
 """
 
 import logging
@@ -18,6 +19,7 @@ from torch import Tensor
 from schemas.artifacts import Manifest, Needed
 from schemas.errors import ArtifactCorrupt, ArtifactMissing
 from workers.artifacts.choice import Measured, StepClock
+from workers.artifacts.device import DeviceTensors, Reading
 from workers.artifacts.load import Load, Loader
 from workers.artifacts.plan import Block, Item, TensorPlan, plan_reads
 from workers.artifacts.recycle import Recycler
@@ -31,10 +33,13 @@ log = logging.getLogger("retake.artifacts")
 class Lane:
     """For the denoising thread alone."""
 
-    def __init__(self, items: list[Item], loader: Loader, limit_bytes: int) -> None:
+    def __init__(
+        self, items: list[Item], loader: Loader, device: Reading, limit_bytes: int
+    ) -> None:
         self.late = 0  # how often the denoising had to begin a load itself
         self._items = items
         self._loader = loader
+        self._device = device
         self._limit_bytes = limit_bytes
         self._places: dict[Address, list[int]] = {}
         for place, item in enumerate(items):
@@ -54,17 +59,27 @@ class Lane:
                 f"branch {address.branch}, layer {address.layer}"
             )
         place = next((place for place in places if place >= self._at), None)
-        if place is None:
-            return self._at_once(self._items[places[0]].tensors[name])
+        if place is not None:
+            self._go_to(place)
+        plan = self._items[places[0]].tensors[name]
+        tensor = self._device.get(plan)
+        if tensor is None:
+            tensor = self._loaded(plan, place)
+            self._device.put(plan, tensor)
+        return tensor
+
+    def _go_to(self, place: int) -> None:
         while self._at < place:
             self._drop(self._at)
             self._at += 1
         self._ahead()
-        load = self._begun.get(place, {}).pop(name, None)
-        if load is None:  # given before
-            return self._at_once(self._items[place].tensors[name])
+
+    def _loaded(self, plan: TensorPlan, place: int | None) -> Tensor:
+        load = self._begun.get(place, {}).pop(plan.name, None) if place is not None else None
+        if load is None:  # given before, or held on the device until just now
+            return self._at_once(plan)
         tensor = load.result()
-        self._held_bytes -= self._items[place].tensors[name].held_bytes
+        self._held_bytes -= plan.held_bytes
         self._ahead()
         return tensor
 
@@ -76,18 +91,22 @@ class Lane:
         """Begin what fits; always the item that the denoising is at."""
         self._next = max(self._next, self._at)
         while self._next < len(self._items):
-            item = self._items[self._next]
-            full = self._held_bytes + item.held_bytes > self._limit_bytes
+            every = self._items[self._next].tensors.values()
+            plans = [plan for plan in every if not self._device.holds(plan)]
+            size_bytes = sum(plan.held_bytes for plan in plans)
+            full = self._held_bytes + size_bytes > self._limit_bytes
             if full and self._next > self._at:
                 return
-            # items share blocks with their neighbours only: those behind are read
-            wanted = {piece.block for plan in item.tensors.values() for piece in plan.pieces}
-            self._blocks = {block: self._blocks[block] for block in wanted & set(self._blocks)}
-            self._begun[self._next] = {
-                name: self._loader.load(plan, self._fetched) for name, plan in item.tensors.items()
-            }
-            self._held_bytes += item.held_bytes
+            if plans:
+                self._begun[self._next] = self._begin(plans)
+            self._held_bytes += size_bytes
             self._next += 1
+
+    def _begin(self, plans: list[TensorPlan]) -> dict[str, Load]:
+        # items share blocks with their neighbours only: those behind are read
+        wanted = {piece.block for plan in plans for piece in plan.pieces}
+        self._blocks = {block: self._blocks[block] for block in wanted & set(self._blocks)}
+        return {plan.name: self._loader.load(plan, self._fetched) for plan in plans}
 
     def _fetched(self, block: Block) -> "Future[memoryview]":
         if block not in self._blocks:
@@ -107,6 +126,7 @@ class ArtifactReader:
         self,
         blocks: Blocks,
         memory: Recycler,
+        tensors: DeviceTensors,
         manifest: Manifest,
         needed: Needed,
         device: torch.device,
@@ -129,11 +149,13 @@ class ArtifactReader:
             decode_threads=settings.decode_threads,
             patience_s=settings.store_patience_s,
         )
+        self._device = tensors.open(plan.tensors(), device)
         self._constants = plan.constants
         self._loaded: dict[tuple[Address, str], Tensor] = {}
         share = settings.window_bytes // max(1, len(plan.lanes))
         self._lanes = {
-            branch: Lane(items, self._loader, share) for branch, items in plan.lanes.items()
+            branch: Lane(items, self._loader, self._device, share)
+            for branch, items in plan.lanes.items()
         }
 
     def get(self, address: Address, name: str) -> Tensor:
@@ -175,5 +197,9 @@ class ArtifactReader:
     def _constant(self, address: Address, name: str) -> Tensor:
         if (address, name) not in self._loaded:
             plan = self._constants[address, name]
-            self._loaded[address, name] = self._loader.load(plan, self._loader.fetch).result()
+            tensor = self._device.get(plan)
+            if tensor is None:
+                tensor = self._loader.load(plan, self._loader.fetch).result()
+                self._device.put(plan, tensor)
+            self._loaded[address, name] = tensor
         return self._loaded[address, name].clone()

@@ -19,7 +19,8 @@ class ArtifactSettings(Frozen):
     ``store_patience_s``: how long a store that fails is tried again.
     ``window_bytes``: decoded tensors that an edit's reader holds ahead of the denoising.
     ``retention_s``: how long an artifact is kept whose request did not say; None: for good.
-    ``host_cache_bytes``, ``disk_cache_bytes``: packs kept after use; 0 keeps none.
+    ``device_cache_bytes``: decoded tensors kept on the device between the edits of a source, beside
+    the model; ``host_cache_bytes``, ``disk_cache_bytes``: packs kept after use. 0 keeps none.
     """
 
     pool_bytes: Size = 1024 * MiB
@@ -31,6 +32,7 @@ class ArtifactSettings(Frozen):
     window_bytes: Size = 1024 * MiB
     fetch_threads: Threads = 4
     decode_threads: Threads = 2
+    device_cache_bytes: Annotated[int, Field(ge=0)] = 0
     host_cache_bytes: Annotated[int, Field(ge=0)] = 1024 * MiB
     disk_cache_bytes: Annotated[int, Field(ge=0)] = 0
     disk_cache_folder: str | None = None

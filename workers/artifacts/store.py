@@ -21,6 +21,7 @@ from schemas.errors import ArtifactCorrupt, ArtifactMissing, ArtifactTooNew
 from schemas.recipes import Recipe
 from storage.objects import ObjectMissing, ObjectStore, ObjectStoreError
 from workers.artifacts.choice import Measured, StepClock, soonest
+from workers.artifacts.device import DeviceTensors
 from workers.artifacts.publish import Target, published
 from workers.artifacts.reader import ArtifactReader
 from workers.artifacts.recycle import Recycler
@@ -55,6 +56,7 @@ class ArtifactStore:
             folder = Path(settings.disk_cache_folder)
             blocks = DiskBlocks(blocks, folder, settings.disk_cache_bytes)
         self._blocks: Blocks = HostBlocks(blocks, settings.host_cache_bytes)
+        self._tensors = DeviceTensors(settings.device_cache_bytes)
 
     def open_writer(
         self,
@@ -127,6 +129,7 @@ class ArtifactStore:
         if self._register:
             pin = Pin(manifest.project, manifest.source_key, secrets.token_hex(8))
             if not self._register.pin(pin):
+                self._tensors.forget(manifest.folder)
                 raise ArtifactMissing("the artifact is being deleted")
             closed = partial(self._register.unpin, pin)
             self._register.used(manifest, video_id)
@@ -134,6 +137,7 @@ class ArtifactStore:
             return ArtifactReader(
                 self._blocks,
                 self._memory,
+                self._tensors,
                 manifest,
                 needed,
                 device,
@@ -147,8 +151,13 @@ class ArtifactStore:
             self.quarantine(manifest)
             raise
 
+    def free_device(self) -> bool:
+        """Give back the device memory that tensors are kept in; whether there was any."""
+        return self._tensors.clear()
+
     def quarantine(self, manifest: Manifest) -> None:
         """Take a damaged artifact out of sight; its packs are kept for a look until collected."""
+        self._tensors.forget(manifest.folder)
         self._set_aside(manifest.key)
         if self._register:
             self._register.lost(manifest)

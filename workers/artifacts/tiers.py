@@ -1,8 +1,9 @@
 """Where a reader's bytes come from: host memory, then local disk, then the object store.
 
-Each tier keeps encoded blocks within a byte limit, least recently used out first, and asks the
-one below. Blocks are named by immutable keys, so that nothing is ever stale; whether they are
-whole is checked by the reader, frame by frame, and a bad one is forgotten by every tier.
+Before them stands the device, with decoded tensors (``workers.artifacts.device``). Each tier here
+keeps encoded blocks within a byte limit, least recently used out first, and asks the one below.
+Blocks are named by immutable keys, so that nothing is ever stale; whether they are whole is checked
+by the reader, frame by frame, and a bad one is forgotten by every tier.
 """
 
 import hashlib

@@ -7,7 +7,6 @@ from the row above.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch import Tensor
 from schemas.attention import Branch, Form
 from schemas.errors import ArtifactCorrupt
 from workers.attention.maps import Address, MapSink, MapSource
+from workers.attention.moves import Level, Move, level_of, mix, mixes
 from workers.attention.position import Position
 from workers.attention.sites import Axis, Site, heads_view, like, split_heads
 
@@ -60,23 +60,6 @@ class Transfer:
     source_branch: Branch | None = None
 
 
-# Where a transfer acts: on a projection's input, on queries and keys, or on the softmax map
-Level = Literal["input", "place", "map"]
-
-
-class Move(NamedTuple):
-    """One exchange: ``part`` of the batch takes ``strength`` of what ``address`` names.
-
-    ``above``: the part that is copied where the transfer has no source.
-    """
-
-    part: slice
-    above: slice
-    address: Address
-    transfer: Transfer
-    strength: float
-
-
 class Run(Position):
     """What the hooks ask: ``tokens`` are the video's, N of the grid (F, H, W)."""
 
@@ -103,6 +86,7 @@ class Run(Position):
         self.rows = rows
         self.inside: Site | None = None
         self.seen = 0  # rows of the batch whose attention was computed in ``inside``
+        self.replaced: set[Axis] = set()  # on the way from the projection to the place behind it
         self._held: tuple[Tensor, Tensor] | None = None
         self._fetched: dict[tuple[int, Address, str], Tensor] = {}
 
@@ -111,7 +95,7 @@ class Run(Position):
         """Whether anything may happen behind the projections, where queries and keys are."""
         if self.capture is not None and self.capture.form == "qk":
             return True
-        return any(row is not None and _mixes(row) for row in self.rows)
+        return any(row is not None and mixes(row) for row in self.rows)
 
     def at_input(self, site: Site, axis: Axis, x: Tensor) -> Tensor:
         """What the projection is to be given instead of ``x`` (B, N', D): maybe ``x`` itself."""
@@ -133,15 +117,36 @@ class Run(Position):
         """The query or key ``out``, in the processor's layout, mixed with the source's."""
         view = heads_view(out, site.heads)  # (B, N', H, d)
         moves = list(self.moves(site.layer, "place", len(view)))
+        if axis in self.replaced:
+            self.replaced.remove(axis)
+            moves = []  # they were all made where it would have been projected
         if moves:
             view = view.clone()
             rows = site.rows(self.tokens, view.shape[1])
             for move in moves:
-                _mix(view, rows, self._query_or_key(site, axis, move, view, rows), move)
+                mix(view, rows, self._query_or_key(site, axis, move, view, rows), move)
             out = like(view, out, site.heads)
         if self.captures("qk", site.layer):
             self.keep(site, axis, view.flatten(2))
         return out
+
+    def replacement(self, site: Site, axis: Axis, x: Tensor) -> Tensor | None:
+        """The query or key (B, N, H·d) of ``x`` (B, N, D) as stored, and the caller's own.
+
+        None: not all of it is stored, or it is to be mixed, so that it must be projected.
+        """
+        moves = list(self.moves(site.layer, "place", len(x)))
+        video_alone = site.rows(self.tokens, x.shape[1]) == slice(0, x.shape[1])
+        if not moves or not video_alone or len(moves) < self.batch:
+            return None
+        if not all(move.is_stored for move in moves):
+            return None
+        parts = [self._fetch(move, axis) for move in moves]
+        shape = (len(x) // self.batch, x.shape[1], site.out_width(axis))
+        if any(part.shape != shape or part.dtype != x.dtype for part in parts):
+            return None  # ``at_place`` converts it, or refuses it
+        self.replaced.add(axis)
+        return torch.cat(parts)  # a copy also of one: processors may rotate in place
 
     def _swap_input(self, site: Site, x: Tensor) -> Tensor:
         moves = list(self.moves(site.layer, "input", len(x)))
@@ -168,14 +173,14 @@ class Run(Position):
             stored = self.stored(move, axis, own.flatten(2))
             assert stored is not None
             return split_heads(stored.to(own.dtype), width=own.shape[-1])
-        hidden = self._fetch(move.transfer.source, move.address, "hidden")
+        hidden = self._fetch(move, "hidden")
         return split_heads(site.project(axis, hidden).to(own.dtype), width=own.shape[-1])
 
     def stored(self, move: Move, name: str, own: Tensor) -> Tensor | None:
         """What the source keeps in the place of ``own``; None: it is the row above."""
         if move.transfer.source is None:
             return None
-        stored = self._fetch(move.transfer.source, move.address, name)
+        stored = self._fetch(move, name)
         if stored.shape != own.shape:
             raise ArtifactCorrupt(
                 f"the source's {name} of step {move.address.step}, layer {move.address.layer} "
@@ -183,16 +188,19 @@ class Run(Position):
             )
         return stored
 
-    def _fetch(self, source: MapSource, address: Address, name: str) -> Tensor:
+    def _fetch(self, move: Move, name: str) -> Tensor:
         """Each tensor is read once a layer, however many rows and projections want it."""
-        key = (id(source), address, name)
+        source = move.transfer.source
+        assert source is not None
+        key = (id(source), move.address, name)
         if key not in self._fetched:
-            self._fetched[key] = source.get(address, name)
+            self._fetched[key] = source.get(move.address, name)
         return self._fetched[key]
 
     def forget(self) -> None:
         self._held = None
         self._fetched.clear()
+        self.replaced.clear()
 
     def moves(self, layer: int, level: Level, parts: int) -> Iterator[Move]:
         """The exchanges of this kind at ``layer`` in this call, on a batch of ``parts``."""
@@ -206,7 +214,7 @@ class Run(Position):
                 if transfer is None or strength == 0:
                     above_level = None
                     continue
-                above_level = _level(transfer, strength, above_level)
+                above_level = level_of(transfer, strength, above_level)
                 if above_level != level:
                     continue
                 from_branch = transfer.source_branch or branch
@@ -255,32 +263,3 @@ class Run(Position):
             if branch in self.capture.branches and end - size >= 0 and end <= len(tensor):
                 part = tensor[end - size : end]
                 self.capture.sink.put(Address(self.step, branch, site.layer), name, part)
-
-
-def _mixes(transfer: Transfer) -> bool:
-    """Whether queries and keys are needed, and not only what they are projected from."""
-    if transfer.form == "dense":
-        return False
-    mixed = any(transfer.strength(step) < 1 for step in transfer.steps)
-    return mixed or transfer.heads is not None or transfer.form == "qk"
-
-
-def _level(transfer: Transfer, strength: float, above: Level | None) -> Level:
-    """Where ``transfer`` acts; ``above`` is where the row above takes its own attention."""
-    if transfer.form == "dense":
-        return "map"
-    if strength < 1 or transfer.heads is not None or transfer.form == "qk":
-        return "place"
-    # below a mixed row there is no hidden state that holds its queries and keys
-    return "place" if transfer.source is None and above == "place" else "input"
-
-
-def _mix(view: Tensor, rows: slice, source: Tensor, move: Move) -> None:
-    """Write the mix of ``view``'s own (b, N, H, d) and ``source`` into ``view``."""
-    own = view[move.part, rows]
-    mixed = source if move.strength == 1 else torch.lerp(own, source, move.strength)
-    if move.transfer.heads is None:
-        view[move.part, rows] = mixed
-    else:
-        heads = list(move.transfer.heads)
-        own[:, :, heads] = mixed[:, :, heads]

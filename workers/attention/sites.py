@@ -63,6 +63,11 @@ class Site:
     def norm(self, axis: Axis) -> nn.Module | None:
         return self.norm_q if axis == "q" else self.norm_k
 
+    def out_width(self, axis: Axis) -> int:
+        """H·d of the query or key, which is not D in every family."""
+        projection: Any = self.projection(axis)
+        return int(projection.out_features)
+
     def project(self, axis: Axis, hidden: Tensor) -> Tensor:
         """The query or key (B, N, H·d) of ``hidden`` (B, N, D), past the hooks."""
         projection, norm = self.projection(axis), self.norm(axis)

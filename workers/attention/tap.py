@@ -6,7 +6,7 @@ silently ignored. They are off unless a run is open.
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from workers.attention.hooks import Switch, install
 from workers.attention.rerun import keep_inputs
 from workers.attention.run import Capture, Run, Transfer
 from workers.attention.sites import Site, find_sites
+from workers.attention.skip import skipped_projections, skips
 from workers.families.base import Family, Pipeline
 
 
@@ -34,6 +35,7 @@ class Tap:
         self.sites: list[Site] = []
         self._sites_of: dict[int, list[Site]] = {}
         self._switch = Switch()
+        self._compiled = False
         for transformer in self.transformers:
             sites = find_sites(
                 transformer,
@@ -60,14 +62,12 @@ class Tap:
         """How many layers a step has."""
         return max((site.layer + 1 for site in self.sites), default=0)
 
-    @property
-    def blocks(self) -> list[nn.Module]:
-        """The transformer blocks that hold a site each: what is compiled, once for all layers."""
-        return [
-            transformer.get_submodule(site.block)
-            for transformer in self.transformers
-            for site in self.sites_of(transformer)
-        ]
+    def compile(self, backend: str) -> None:
+        """Compile the transformer blocks that hold a site each, once for all layers."""
+        for transformer in self.transformers:
+            for site in self.sites_of(transformer):
+                transformer.get_submodule(site.block).compile(backend=backend)
+        self._compiled = True
 
     def sites_of(self, transformer: nn.Module) -> list[Site]:
         return self._sites_of[id(transformer)]
@@ -97,10 +97,11 @@ class Tap:
             )
         ) as run:
             forms = {row.form for row in rows if row is not None}
-            if "dense" in forms or (capture is not None and capture.form == "dense"):
-                with DenseAttention(run):
-                    yield run
-            else:
+            with ExitStack() as ways:
+                if "dense" in forms or (capture is not None and capture.form == "dense"):
+                    ways.enter_context(DenseAttention(run))
+                if skips(rows) and not self._compiled:
+                    ways.enter_context(skipped_projections(self._switch, self.sites))
                 yield run
 
     @contextmanager

@@ -156,6 +156,22 @@ def test_an_artifact_is_pinned_while_it_is_read(worker: ArtifactStore, look: Loo
         worker.open_reader(manifest, NEEDED, CPU)
 
 
+def test_of_a_deleted_artifact_the_device_keeps_nothing(
+    objects: ObjectStore, settings: StorageSettings, look: Look
+) -> None:
+    register = Register(settings)
+    with_tier = SMALL.model_copy(update={"device_cache_bytes": 1 << 20})
+    worker = ArtifactStore(objects, with_tier, register)
+    manifest, _ = write(worker, PLAN)
+    with worker.open_reader(manifest, NEEDED, CPU) as reader:
+        reader.get(Address(0, "cond", 0), "hidden")
+    assert look.remove(manifest)
+    with pytest.raises(ArtifactMissing, match="being deleted"):
+        worker.open_reader(manifest, NEEDED, CPU)
+    assert not worker.free_device(), "nothing was left to be freed"
+    register.close()
+
+
 def test_a_damaged_artifact_is_listed_no_longer(
     worker: ArtifactStore, objects: ObjectStore, look: Look
 ) -> None:

@@ -192,7 +192,8 @@ def with_lora(wan_folder: Path, tmp_path: Path) -> Bench:
     return Bench(model)
 
 
-def test_lora_by_name(with_lora: Bench, bench: Bench) -> None:
+@pytest.mark.parametrize("form", ["hidden", "qk"])
+def test_lora_by_name(with_lora: Bench, bench: Bench, form: Form) -> None:
     """Unnamed it changes nothing; named it does; own maps give a run with it back."""
     assert with_lora.model.card.loras == ("sketch",)
     plain = with_lora.recipe("a car")
@@ -200,10 +201,10 @@ def test_lora_by_name(with_lora: Bench, bench: Bench) -> None:
     worn = with_lora.recipe("a car", loras=(("sketch", 0.8),))
     latents = with_lora.latents_of(worn)
     assert not torch.equal(latents, with_lora.latents_of(plain))
-    maps, captured = with_lora.captured(worn, "hidden")
+    maps, captured = with_lora.captured(worn, form)
     assert torch.equal(captured, latents)
     again = with_lora.edit(worn, "a car")
-    assert torch.equal(with_lora.latents_of(again, transfer_from=maps), latents)
+    assert torch.equal(with_lora.latents_of(again, transfer_from=maps, form=form), latents)
     assert worn.key("p") != plain.key("p")
 
 

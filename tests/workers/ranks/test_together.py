@@ -81,7 +81,7 @@ def test_own_maps_give_the_run_back(two: Party, form: Form, changes: dict[str, A
     [{}, {"strength": 0.5}, {"heads": [1], "layers": [0, 2]}, {"source_branch": "cond"}],
     ids=str,
 )
-@pytest.mark.parametrize("form", ["hidden", "latents", None])
+@pytest.mark.parametrize("form", ["hidden", "qk", "latents", None])
 def test_an_edit_is_that_of_one_process(
     two: Party, one: Bench, form: Form | None, transfer: dict[str, Any]
 ) -> None:

@@ -3,9 +3,11 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from schemas.attention import CaptureSpec, TransferSpec
 from schemas.errors import JobCancelled
@@ -18,6 +20,7 @@ from workers.engine import PipelineEngine
 from workers.model_settings import ModelSettings
 from workers.run_job import Film
 from workers.settings import WorkerSettings
+from workers.shelf import stored_bytes
 
 STEPS = 6
 
@@ -34,11 +37,24 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def open_engine(
-    folder: Path, settings: WorkerSettings, objects: ObjectStore, journal_after_s: float
+    folder: Path,
+    settings: WorkerSettings,
+    objects: ObjectStore,
+    *,
+    journal_after_s: float = 3600.0,
+    ids: tuple[str, ...] = ("tiny",),
+    **more: Any,
 ) -> PipelineEngine:
-    model = ModelSettings(id="tiny", path=str(folder), dtype="float32", defaults=tiny.DEFAULTS)
-    artifacts = ArtifactSettings(store_patience_s=0.2)
-    changes = {"models": (model,), "journal_after_s": journal_after_s, "artifacts": artifacts}
+    """``more``: settings of the artifacts."""
+    changes = {
+        "models": tuple(
+            ModelSettings(id=id, path=str(folder), dtype="float32", defaults=tiny.DEFAULTS)
+            for id in ids
+        ),
+        "model_memory_bytes": None if len(ids) == 1 else stored_bytes(folder) * 3 // 2,
+        "journal_after_s": journal_after_s,
+        "artifacts": ArtifactSettings(store_patience_s=0.2, **more),
+    }
     return PipelineEngine(settings.model_copy(update=changes), objects)
 
 
@@ -46,7 +62,7 @@ def open_engine(
 def engine(
     model_folder: Path, settings: WorkerSettings, objects: ObjectStore
 ) -> Iterator[PipelineEngine]:
-    engine = open_engine(model_folder, settings, objects, journal_after_s=3600.0)
+    engine = open_engine(model_folder, settings, objects)
     yield engine
     engine.close()
 
@@ -94,11 +110,6 @@ def test_an_edit_is_the_same_from_stored_attention_and_replayed(engine: Pipeline
     stored = engine.render(edit, unheard_step)
     assert (replayed.attention, stored.attention) == ("replayed", "stored")
     # a batch of two rounds otherwise than one of one
-    print(
-        "MAX",
-        np.abs(replayed.frames.astype(int) - stored.frames).max(),
-        (replayed.frames != stored.frames).mean(),
-    )
     assert np.abs(replayed.frames.astype(int) - stored.frames).max() <= 1
     assert engine.held_sources() == [source.spec.source_key]
 
@@ -112,6 +123,59 @@ def test_damaged_attention_is_replayed(engine: PipelineEngine, objects: ObjectSt
         objects.put(info.key, data)
     edit = job_of(engine, "a red car", source.spec.recipe)
     assert engine.render(edit, unheard_step).attention == "replayed"
+
+
+class OutOfMemory:
+    """An ``on_step`` that finds the device full, so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def __call__(self, step: int, total: int) -> None:
+        if step == 2 and self.times:
+            self.times -= 1
+            raise torch.OutOfMemoryError("no room")
+
+
+def test_out_of_memory_empties_the_device_cache_and_the_job_runs_again(
+    model_folder: Path, settings: WorkerSettings, objects: ObjectStore
+) -> None:
+    engine = open_engine(model_folder, settings, objects, device_cache_bytes=64 << 20)
+    source = job_of(engine, "a car", capture=CaptureSpec())
+    keep(engine.render(source, unheard_step))
+    edit = job_of(engine, "a red car", source.spec.recipe)
+    whole = engine.render(edit, unheard_step)
+    again = engine.render(edit, OutOfMemory(times=1))
+    assert again.attention == "stored"
+    assert (again.frames == whole.frames).all()
+    engine.free_memory()
+    with pytest.raises(torch.OutOfMemoryError):  # twice: it was not the cache that took the room
+        engine.render(edit, OutOfMemory(times=2))
+    engine.close()
+
+
+def test_out_of_memory_without_a_device_cache_ends_the_job(engine: PipelineEngine) -> None:
+    full = OutOfMemory(times=2)
+    with pytest.raises(torch.OutOfMemoryError):
+        engine.render(job_of(engine, "a car"), full)
+    assert full.times == 1, "it was not tried again"
+
+
+def test_a_model_that_is_loaded_gets_the_device_cache_s_memory(
+    model_folder: Path, settings: WorkerSettings, objects: ObjectStore
+) -> None:
+    engine = open_engine(
+        model_folder, settings, objects, ids=("other", "tiny"), device_cache_bytes=64 << 20
+    )
+    source = job_of(engine, "a car", capture=CaptureSpec())
+    keep(engine.render(source, unheard_step))
+    engine.render(job_of(engine, "a red car", source.spec.recipe), unheard_step)
+    assert engine.loaded_models() == ["tiny"]
+    engine.model("tiny")
+    assert engine._artifacts._tensors.held_bytes > 0
+    engine.model("other")
+    assert engine._artifacts._tensors.held_bytes == 0
+    engine.close()
 
 
 def test_a_video_is_made_though_its_attention_cannot_be_kept(
