@@ -16,6 +16,7 @@ from schemas.errors import InvalidRequest
 Branch = Literal["cond", "uncond"]
 Form = Literal["latents", "hidden", "qk", "dense"]
 CodecName = Literal["raw", "zstd", "zipnn", "int8"]
+PresetName = Literal["auto", "recolour", "restyle", "object", "background"]
 Index = Annotated[int, Field(ge=0, le=100_000)]
 Indices = Annotated[tuple[Index, ...], Field(min_length=1, max_length=4096)]
 
@@ -73,7 +74,7 @@ class TransferSpec(Frozen):
     ``preset``: a named setting of the other fields; fields given explicitly win over it.
     """
 
-    preset: Literal["auto", "recolour", "restyle", "object", "background"] | None = None
+    preset: PresetName | None = None
     layers: Indices | None = None
     steps: Steps | None = None
     heads: Indices | None = None
@@ -81,6 +82,14 @@ class TransferSpec(Frozen):
     source_branch: Literal["own", "cond"] = "own"
     strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
     strength_end: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+
+
+class Preset(Frozen):
+    """A named transfer. None means all; ``steps``: the first of the run, as a share of them."""
+
+    layers: Indices | None = None
+    steps: Annotated[float, Field(gt=0, le=1)] = 1.0
+    branches: Annotated[tuple[Branch, ...], Field(min_length=1, max_length=2)] | None = None
 
 
 def resolve_steps(steps: Steps | None, total: int, param: str) -> tuple[int, ...]:

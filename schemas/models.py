@@ -1,10 +1,10 @@
 """Model cards: what a loaded model offers. Workers publish them; the API validates against them."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
-from schemas.attention import Branch
+from schemas.attention import Branch, Preset, PresetName
 from schemas.base import Frozen
 from schemas.errors import InvalidRequest
 
@@ -64,7 +64,8 @@ class ModelCard(Frozen):
     ``layers``, ``heads``, ``width``: self-attention modules of a transformer, heads of each, and
     the width of their input. ``branches``: guidance branches at guidance_scale > 1.
     ``supports_preview``: whether its latents can be shown while a job runs.
-    ``loras``: the names that requests may give.
+    ``loras``: the names that requests may give. ``presets``: those that it has of its own, because
+    which layers and steps carry what is a model's own (``schemas.selection.PRESETS`` otherwise).
     What a worker of a later version says beyond this is left out, not refused.
     """
 
@@ -96,4 +97,15 @@ class ModelCard(Frozen):
     grid: LatentGrid
     latent_channels: int
     loras: tuple[str, ...] = ()
+    presets: dict[PresetName, Preset] = Field(default_factory=dict)
     created_at: int = 0
+
+    @model_validator(mode="after")
+    def _has_the_layers(self) -> Self:
+        for name, preset in self.presets.items():
+            if max(preset.layers or (0,)) >= max(self.layers, 1):
+                raise ValueError(
+                    f"presets.{name}.layers: {max(preset.layers or (0,))} is not one of 0 to "
+                    f"{self.layers - 1}"
+                )
+        return self

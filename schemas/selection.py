@@ -11,6 +11,8 @@ from schemas.attention import (
     Branch,
     CaptureSpec,
     Form,
+    Preset,
+    PresetName,
     StepRange,
     Steps,
     TransferSpec,
@@ -64,15 +66,9 @@ class ResolvedTransfer(Frozen):
         return self.strength + (self.strength_end - self.strength) * part
 
 
-class Preset(Frozen):
-    """A named transfer: ``branches`` (None: all) in the first ``steps`` of the run, a share."""
-
-    branches: tuple[Branch, ...] | None = None
-    steps: float = 1.0
-
-
-# Settled by a sweep on the bundled model: docs/experiments/model.md
-PRESETS = {
+# Settled by sweeps on the bundled model: docs/experiments/model.md. What holds of that model alone
+# (which layers) stands in its own retake.json.
+PRESETS: dict[PresetName, Preset] = {
     "auto": Preset(),
     "recolour": Preset(branches=("cond",)),
     "restyle": Preset(steps=0.5),
@@ -86,18 +82,21 @@ def branches_of(card: ModelCard, generation: Generation) -> tuple[Branch, ...]:
     return card.branches if generation.guidance_scale > 1 else ("cond",)
 
 
-def apply_preset(spec: TransferSpec, total_steps: int) -> TransferSpec:
+def presets_of(card: ModelCard) -> dict[PresetName, Preset]:
+    """Every preset as it is for this model."""
+    return PRESETS | card.presets
+
+
+def apply_preset(spec: TransferSpec, card: ModelCard, total_steps: int) -> TransferSpec:
     """``spec`` without a preset: its values are written out where the caller named none.
 
     A recipe holds the result, so that a later change of a preset cannot change what a key means.
     """
     if spec.preset is None:
         return spec
-    preset = PRESETS[spec.preset]
+    preset = presets_of(card)[spec.preset]
     given = {name: getattr(spec, name) for name in spec.model_fields_set if name != "preset"}
-    values: dict[str, object] = {}
-    if preset.branches is not None:
-        values["branches"] = preset.branches
+    values: dict[str, object] = preset.model_dump(include={"layers", "branches"}, exclude_none=True)
     if preset.steps < 1:
         values["steps"] = StepRange(stop=max(1, round(preset.steps * total_steps)))
     return TransferSpec.model_validate(values | given)
@@ -112,7 +111,7 @@ def resolve_transfer(
             f"transfer: model {card.id!r} has no softmax attention map to transfer",
             param="transfer",
         )
-    spec = apply_preset(spec, generation.num_inference_steps)
+    spec = apply_preset(spec, card, generation.num_inference_steps)
     heads = (
         None if spec.heads is None else resolve_indices(spec.heads, card.heads, "transfer.heads")
     )

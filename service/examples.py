@@ -58,6 +58,11 @@ MODEL: dict[str, Any] = {
     "branches": ["cond", "uncond"],
     "supports_transfer": True,
     "supports_preview": True,
+    "presets": {
+        "auto": {"layers": None, "steps": 1.0, "branches": None},
+        "recolour": {"layers": None, "steps": 0.5, "branches": ["cond"]},
+        "restyle": {"layers": None, "steps": 0.5, "branches": None},
+    },
 }
 GENERATION = {
     "model": "scenes",

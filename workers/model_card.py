@@ -26,7 +26,8 @@ def describe(
     own: CardDefaults,
 ) -> ModelCard:
     """The card: settings win over the folder's retake.json, that over the family's defaults."""
-    said = own.model_copy(update=settings.defaults.model_dump(exclude_none=True))
+    stated = {name: value for name, value in settings.defaults if value is not None}
+    said = own.model_copy(update=stated)
     base = family.defaults
 
     def default(name: str) -> Any:
@@ -73,6 +74,7 @@ def describe(
         grid=grid,
         latent_channels=family.latent_channels(pipeline),
         loras=tuple(sorted(settings.loras)),
+        presets=said.presets or {},
         created_at=int(time.time()),
     )
 

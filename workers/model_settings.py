@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from schemas.attention import Preset, PresetName
 from schemas.base import Frozen
 
 
@@ -23,6 +24,7 @@ class CardDefaults(Frozen):
     max_frames: int | None = None
     max_inference_steps: int | None = None
     max_prompt_chars: int | None = Field(default=None, ge=1)
+    presets: dict[PresetName, Preset] | None = None
 
 
 class LoraSettings(Frozen):

@@ -4,10 +4,11 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Response
 
-from schemas.attention import Branch
+from schemas.attention import Branch, Preset, PresetName
 from schemas.base import Frozen
 from schemas.errors import NotFound
 from schemas.models import IntRange, ModelCard
+from schemas.selection import presets_of
 from service.dependencies import CallDep
 from service.errors import COMMON, documented
 from service.replies import reply
@@ -42,6 +43,7 @@ class Model(Frozen):
     branches: tuple[Branch, ...]
     supports_transfer: bool
     supports_preview: bool
+    presets: dict[PresetName, Preset]
 
 
 class ModelList(Frozen):
@@ -51,8 +53,8 @@ class ModelList(Frozen):
 
 def model_of(card: ModelCard) -> Model:
     shared = {name: getattr(card, name) for name in Model.model_fields if hasattr(card, name)}
-    ranges = {"width": card.width_range, "height": card.height_range}
-    return Model.model_validate({**shared, **ranges, "created": card.created_at})
+    ours = {"width": card.width_range, "height": card.height_range, "presets": presets_of(card)}
+    return Model.model_validate({**shared, **ours, "created": card.created_at})
 
 
 @router.get("/models", response_model=ModelList)

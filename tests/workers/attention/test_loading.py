@@ -10,7 +10,7 @@ import torch
 from diffusers.models import attention_dispatch
 from peft import LoraConfig
 
-from schemas.attention import Form
+from schemas.attention import Form, Preset
 from schemas.errors import InvalidRequest
 from schemas.recipes import Recipe
 from tests import tiny
@@ -83,10 +83,14 @@ def test_fused_projections_only_where_they_are_used(tmp_path: Path) -> None:
 
 
 def test_the_folder_says_its_own_defaults_and_settings_win(wan_folder: Path) -> None:
-    (wan_folder / "retake.json").write_text('{"width": 64, "height": 48, "fps": 12}')
+    said = {"width": 64, "height": 48, "fps": 12, "presets": {"restyle": {"layers": [1]}}}
+    (wan_folder / "retake.json").write_text(json.dumps(said))
     card = _load(wan_folder).card
     assert (card.default_size, card.fps.default, card.licence) == ("64x48", 12, "apache-2.0")
-    card = _load(wan_folder, defaults={"width": 96, "licence": "mit"}).card
+    assert card.presets == {"restyle": Preset(layers=(1,))}
+    whole: dict[str, Any] = {"object": {"steps": 0.5}}
+    card = _load(wan_folder, defaults={"width": 96, "licence": "mit", "presets": whole}).card
+    assert card.presets == {"object": Preset(steps=0.5)}
     assert (card.default_size, card.fps.default, card.licence) == ("96x48", 12, "mit")
     assert card.grid.vae_stride == (4, 8, 8)
     assert card.width_range.step == 16

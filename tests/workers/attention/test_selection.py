@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.attention import CaptureSpec, StepRange, TransferSpec
+from schemas.attention import CaptureSpec, Preset, StepRange, TransferSpec
 from schemas.errors import InvalidRequest
 from schemas.models import IntRange, LatentGrid, ModelCard
 from schemas.recipes import Generation, Recipe
@@ -10,6 +10,7 @@ from schemas.selection import (
     apply_preset,
     form_bytes,
     forms_of,
+    presets_of,
     resolve_capture,
     resolve_transfer,
 )
@@ -68,12 +69,25 @@ def test_what_an_edits_attention_fits_into() -> None:
 
 
 def test_a_preset_is_written_out_and_what_is_named_wins() -> None:
-    restyle = apply_preset(TransferSpec(preset="restyle"), 50)
+    restyle = apply_preset(TransferSpec(preset="restyle"), WAN_1_3B, 50)
     assert (restyle.preset, restyle.steps) == (None, StepRange(stop=25))
-    own = apply_preset(TransferSpec(preset="restyle", steps=(3,), strength=0.5), 50)
+    own = apply_preset(TransferSpec(preset="restyle", steps=(3,), strength=0.5), WAN_1_3B, 50)
     assert (own.steps, own.strength) == ((3,), 0.5)
-    assert apply_preset(TransferSpec(preset="recolour"), 50).branches == ("cond",)
-    assert apply_preset(restyle, 50) == restyle
+    assert apply_preset(TransferSpec(preset="recolour"), WAN_1_3B, 50).branches == ("cond",)
+    assert apply_preset(restyle, WAN_1_3B, 50) == restyle
+
+
+def test_a_models_own_preset_takes_the_place_of_the_general_one() -> None:
+    layers = (0, 3, 6)
+    card = WAN_1_3B.model_copy(update={"presets": {"restyle": Preset(layers=layers)}})
+    assert apply_preset(TransferSpec(preset="restyle"), card, 50) == TransferSpec(layers=layers)
+    assert presets_of(card)["recolour"] == presets_of(WAN_1_3B)["recolour"]
+
+
+def test_a_models_own_preset_names_layers_that_it_has() -> None:
+    values = WAN_1_3B.model_dump() | {"presets": {"auto": {"layers": [30]}}}
+    with pytest.raises(ValueError, match=r"presets\.auto\.layers: 30 is not one of 0 to 29"):
+        ModelCard.model_validate(values)
 
 
 @pytest.mark.parametrize(
