@@ -18,21 +18,16 @@ import torch
 from torch import Tensor
 
 from bench.report import Cell, print_figures, print_table
+from schemas.attention import PresetName
+from schemas.selection import PRESETS
 from training.edits import EDITS, SOURCE, Edit, Values, change_made, score
-from training.exchange import Choice, Exchange
+from training.exchange import BRANCHES, Choice, Exchange
 from training.judge import Judge, Verdict, judge_films, load_judge, validate_judge
 from training.metrics import bootstrap
 from training.sampling import Settings, generate, load_pipeline
 from training.scenes import OBJECTS
 from training.stock import Pipeline
-
-# by kind of edit: what docs/experiments/model.md recommends
-_HALF = (0, Settings().num_inference_steps // 2)
-PRESETS: dict[str, Choice | None] = {
-    "recolour": Choice(branches=("cond",)),
-    "restyle": Choice(steps=_HALF),
-    "object": Choice(),
-}
+from workers.pipelines import card_defaults
 
 # prompts that leave attributes open must show their object too
 TEXTS = {
@@ -47,12 +42,32 @@ FIGURES = ("structure", "iou", "change_made", "untouched")
 Seen = tuple[Tensor, Verdict]  # films (B, 3, T, H, W) and what the judge sees in them
 
 
+def choices_of(folder: Path, steps: int) -> dict[PresetName, Choice]:
+    """The model's presets in a run of so many steps, as the service would apply them."""
+    presets = PRESETS | (card_defaults(folder).presets or {})
+    return {
+        name: Choice(
+            steps=None if preset.steps == 1 else (0, max(1, round(preset.steps * steps))),
+            layers=preset.layers,
+            branches=preset.branches or BRANCHES,
+        )
+        for name, preset in presets.items()
+    }
+
+
 class Bench:
     """The pipeline with hooks, and the judge, on one device."""
 
-    def __init__(self, folder: Path, device: str, settings: Settings) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: str,
+        settings: Settings,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.device, self.settings = device, settings
-        self.pipeline: Pipeline = load_pipeline(folder, device)
+        self.pipeline: Pipeline = load_pipeline(folder, device, dtype)
+        self.choices = choices_of(folder, settings.num_inference_steps)
         self.judge: Judge = load_judge(device=device)
         self.exchange = Exchange(self.pipeline.transformer, settings.num_inference_steps)
 
@@ -82,7 +97,7 @@ def run_edits(bench: Bench, seeds: list[int], batch: int) -> dict[str, Values]:
     """Every figure by `edit.run.figure`, over the seeds whose source shows its car."""
     figures: dict[str, list[Values]] = defaultdict(list)
     runs: list[tuple[Edit, str, Choice | None]] = [(edit, "plain", None) for edit in EDITS]
-    runs += [(edit, "edit", PRESETS[edit.kind]) for edit in EDITS]
+    runs += [(edit, "edit", bench.choices[edit.kind]) for edit in EDITS]
     prompts, choices = [edit.prompt for edit, _, _ in runs], [choice for _, _, choice in runs]
     for low in range(0, len(seeds), batch):
         part = seeds[low : low + batch]
@@ -142,14 +157,17 @@ def main() -> None:
     parser.add_argument("--drawn", type=int, default=256, help="films the judge is validated on")
     parser.add_argument("--steps", type=int, default=Settings().num_inference_steps)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     args = parser.parse_args()
-    bench = Bench(args.model, args.device, Settings(num_inference_steps=args.steps))
+    settings = Settings(num_inference_steps=args.steps)
+    bench = Bench(args.model, args.device, settings, getattr(torch, args.dtype))
     judged = validate_judge(bench.judge, args.drawn, args.device)
     seeds = list(range(args.first_seed, args.first_seed + args.seeds))
     figures = run_edits(bench, seeds, args.batch) | run_texts(bench, seeds, args.batch)
     summary = summarise(figures)
     summary |= {f"judge.{key}": round(value, 4) for key, value in judged.items()}
-    print_figures(summary | {"seeds": len(seeds), "device": torch.device(args.device).type})
+    setting = {"seeds": len(seeds), "device": args.device, "dtype": args.dtype}
+    print_figures(summary | setting)
 
 
 if __name__ == "__main__":

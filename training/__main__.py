@@ -45,7 +45,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=12000, help="transformer steps")
     parser.add_argument("--vae-minutes", type=float, help="stop the autoencoder after this long")
     parser.add_argument("--minutes", type=float, help="stop the transformer after this long")
-    parser.add_argument("--vae-batch", type=int, default=16)
+    parser.add_argument("--vae-batch", type=int, default=32)
     parser.add_argument("--vae-peak", type=float, default=VAE_PEAK_RATE, help="its learning rate")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--peak", type=float, default=PEAK_RATE, help="transformer's learning rate")

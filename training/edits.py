@@ -7,6 +7,7 @@ bench's.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ class Edit:
 
     name: str
     prompt: str
-    kind: str  # recolour, restyle, object
+    kind: Literal["recolour", "restyle", "object"]  # the preset that it is made with
     obj: str = "car"
     colour: str | None = None
     season: str | None = None

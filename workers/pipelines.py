@@ -108,7 +108,7 @@ def prepare(
         backend = "inductor" if settings.compile == "default" else settings.compile
         tap.compile(backend)
     pipeline.set_progress_bar_config(disable=True)
-    card = describe(pipeline, family, tap, settings, folder, _card_file(folder))
+    card = describe(pipeline, family, tap, settings, folder, card_defaults(folder))
     return LoadedModel(
         card=card, pipeline=pipeline, family=family, tap=tap, settings=settings, group=group
     )
@@ -182,7 +182,7 @@ def _is_known(library: str) -> bool:
     )
 
 
-def _card_file(folder: Path) -> CardDefaults:
+def card_defaults(folder: Path) -> CardDefaults:
     """What the folder's retake.json says of the model's own defaults, if it has one."""
     path = folder / CARD_FILE
     return CardDefaults.model_validate_json(path.read_text()) if path.is_file() else CardDefaults()

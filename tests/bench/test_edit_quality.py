@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from bench.edit_quality import FIGURES, PRESETS, summarise
+from bench.edit_quality import FIGURES, choices_of, summarise
 from bench.sweep_presets import settings_list
 from training.edits import EDITS
 from training.exchange import Choice
@@ -31,8 +33,12 @@ def test_every_edit_reports_every_figure_with_an_interval(
     assert "winter" in capsys.readouterr().out
 
 
-def test_each_kind_of_edit_has_a_preset() -> None:
-    assert {edit.kind for edit in EDITS} == set(PRESETS)
+def test_an_edit_is_measured_with_the_models_own_preset(tmp_path: Path) -> None:
+    general = choices_of(tmp_path, 20)
+    assert {edit.kind for edit in EDITS} <= set(general)
+    assert general["background"] == Choice(steps=(0, 10))
+    (tmp_path / "retake.json").write_text('{"presets": {"object": {"layers": [1], "steps": 0.2}}}')
+    assert choices_of(tmp_path, 20) == general | {"object": Choice(steps=(0, 4), layers=(1,))}
 
 
 def test_the_sweep_varies_steps_layers_branches_and_strength() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from bench.edit_quality import PRESETS
+from bench.edit_quality import choices_of
 from tests.training.conftest import FOLDER
 from training.edits import EDITS, SOURCE, score
 from training.exchange import Exchange
@@ -52,7 +52,8 @@ def shots(pipeline: Pipeline, judge: Judge) -> dict[str, tuple[torch.Tensor, Ver
     with exchange.capturing():
         source = generate(pipeline, [SOURCE] * len(SEEDS), SEEDS, SHORT)
     prompts = [red.prompt] * 2 * len(SEEDS) + [winter.prompt] * len(SEEDS)
-    with exchange.transferring([None, PRESETS["recolour"], PRESETS["recolour"]]):
+    choices = choices_of(FOLDER, SHORT.num_inference_steps)
+    with exchange.transferring([None, choices["recolour"], choices["restyle"]]):
         films = generate(pipeline, prompts, SEEDS * 3, SHORT)
     names = ("source", "plain", "red", "winter")
     parts = (source, *torch.split(films, len(SEEDS)))
