@@ -79,7 +79,11 @@ def build(args: argparse.Namespace) -> LoadedModel:
         id="bench",
         path=str(SCENES),
         defaults=CardDefaults(
-            width=args.size, height=args.size, num_frames=17, num_inference_steps=args.steps
+            width=args.size,
+            height=args.size,
+            num_frames=17,
+            num_inference_steps=args.steps,
+            presets={},  # those of the folder name layers of its own transformer
         ),
     )
     return prepare(pipeline, FAMILIES["WanPipeline"], settings, SCENES)
