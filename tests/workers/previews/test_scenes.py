@@ -44,13 +44,16 @@ def test_previews_show_the_film_long_before_it_is_done(scenes: LoadedModel) -> N
 
 
 def test_plain_colours_are_themselves(scenes: LoadedModel) -> None:
+    """Duller at most: the map is linear, the VAE is not (docs/experiments/model.md)."""
     colours = fit_colours(scenes.family, scenes.pipeline)
-    for wanted in ([0.8, -0.8, -0.8], [-0.6, 0.4, -0.6], [0.0, 0.0, 0.0], [0.9, 0.9, 0.9]):
-        film = torch.tensor(wanted)[None, :, None, None, None].expand(1, 3, 9, 64, 64)
+    plain = np.array([[0.8, -0.8, -0.8], [-0.6, 0.4, -0.6], [0.0, 0.0, 0.0], [0.9, 0.9, 0.9]])
+    for number, wanted in enumerate(plain):
+        film = torch.tensor(wanted).float()[None, :, None, None, None].expand(1, 3, 9, 64, 64)
         with torch.no_grad():
             latents = scenes.pipeline.vae.encode(film).latent_dist.mode()[0]
         seen = colours(latents[:, 1]).mean((0, 1))
-        assert np.abs(seen - wanted).max() < 0.35, (wanted, seen)
+        assert np.abs(seen - plain).mean(1).argmin() == number, (wanted, seen)
+        assert np.abs(seen - wanted).max() < 0.4, (wanted, seen)
 
 
 def test_the_fit_leaves_no_trace(scenes: LoadedModel) -> None:
