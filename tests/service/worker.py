@@ -58,6 +58,9 @@ def film(frames: int = 5, width: int = 96, height: int = 64) -> bytes:
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(8))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        # every worker's film is the same to the byte, as in workers/media.py
+        stream.options = {"flags": "+bitexact", "x264-params": "mbtree=0"}
+        stream.codec_context.thread_count = 1
         for index in range(frames):
             picture = np.full((height, width, 3), 40 * index, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
