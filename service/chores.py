@@ -19,6 +19,7 @@ from storage.outbox import Ended, Outbox
 
 log = logging.getLogger("retake.service")
 RESTART_S = 2.0
+CANCEL_AGAIN_S = 1.0
 BLOCK_MS = 2000
 AT_ONCE = 64
 TAKE_OVER_MS = 60_000
@@ -37,10 +38,13 @@ class Chores:
         self._tasks = [asyncio.create_task(_again_and_again(chore)) for chore in self._chores]
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        """Cancel until all have ended: a client in which a time-out fires at the same moment
+        reports that, and the cancellation is lost."""
+        left = set(self._tasks)
+        while left:
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
 
 
 async def _again_and_again(chore: Chore) -> None:
