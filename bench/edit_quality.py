@@ -47,7 +47,7 @@ def choices_of(folder: Path, steps: int) -> dict[PresetName, Choice]:
     presets = PRESETS | (card_defaults(folder).presets or {})
     return {
         name: Choice(
-            steps=None if preset.steps == 1 else (0, max(1, round(preset.steps * steps))),
+            steps=None if (stop := preset.stop(steps)) is None else (0, stop),
             layers=preset.layers,
             branches=preset.branches or BRANCHES,
         )

@@ -91,6 +91,10 @@ class Preset(Frozen):
     steps: Annotated[float, Field(gt=0, le=1)] = 1.0
     branches: Annotated[tuple[Branch, ...], Field(min_length=1, max_length=2)] | None = None
 
+    def stop(self, total_steps: int) -> int | None:
+        """The first step of a run of so many that is no longer taken; None: all are."""
+        return None if self.steps == 1 else max(1, round(self.steps * total_steps))
+
 
 def resolve_steps(steps: Steps | None, total: int, param: str) -> tuple[int, ...]:
     """The steps as sorted numbers below ``total``; raises InvalidRequest naming ``param``."""

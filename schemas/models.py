@@ -103,9 +103,9 @@ class ModelCard(Frozen):
     @model_validator(mode="after")
     def _has_the_layers(self) -> Self:
         for name, preset in self.presets.items():
-            if max(preset.layers or (0,)) >= max(self.layers, 1):
+            last = max(preset.layers or (0,))
+            if last >= max(self.layers, 1):
                 raise ValueError(
-                    f"presets.{name}.layers: {max(preset.layers or (0,))} is not one of 0 to "
-                    f"{self.layers - 1}"
+                    f"presets.{name}.layers: {last} is not one of 0 to {self.layers - 1}"
                 )
         return self

@@ -97,8 +97,9 @@ def apply_preset(spec: TransferSpec, card: ModelCard, total_steps: int) -> Trans
     preset = presets_of(card)[spec.preset]
     given = {name: getattr(spec, name) for name in spec.model_fields_set if name != "preset"}
     values: dict[str, object] = preset.model_dump(include={"layers", "branches"}, exclude_none=True)
-    if preset.steps < 1:
-        values["steps"] = StepRange(stop=max(1, round(preset.steps * total_steps)))
+    stop = preset.stop(total_steps)
+    if stop is not None:
+        values["steps"] = StepRange(stop=stop)
     return TransferSpec.model_validate(values | given)
 
 

@@ -52,7 +52,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="compile the transformer's blocks")
     parser.add_argument("--films", type=int, default=100_000, help="unique films in the cache")
     parser.add_argument("--fresh", type=int, default=512, help="new films every 50 steps")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.vae_steps is None:
+        args.vae_steps = 3000 if args.init is None else 0
+    return args
 
 
 def _clock(steps: int, minutes: float | None) -> Clock:
@@ -70,10 +73,9 @@ def _autoencoder(args: argparse.Namespace, report: dict[str, float]) -> Network:
         else AutoencoderKLWan.from_pretrained(args.init / "vae").float()
     )
     vae = channels_last(vae.to(args.device)).eval()
-    steps = args.vae_steps if args.vae_steps is not None else 3000 if args.init is None else 0
-    if steps == 0:
+    if args.vae_steps == 0:
         return vae
-    clock = _clock(steps, args.vae_minutes)
+    clock = _clock(args.vae_steps, args.vae_minutes)
     train_vae(vae, clock, args.seed + VAE_SEEDS, batch=args.vae_batch, peak=args.vae_peak)
     report["vae_steps"], report["vae_seconds"] = clock.step, clock.elapsed
     report["vae_psnr_db"] = measure_latents(vae, MEASURE_SEEDS, 32 * args.vae_batch, args.vae_batch)
