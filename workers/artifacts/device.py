@@ -10,7 +10,7 @@ import itertools
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -136,9 +136,11 @@ class Reading(NamedTuple):
     def holds(self, plan: TensorPlan) -> bool:
         return self.tier.holds(Key.of(plan, self.device))
 
-    def get(self, plan: TensorPlan) -> Tensor | None:
-        """A copy, the caller's own; None: to be read."""
-        return self.tier.get(Key.of(plan, self.device))
-
-    def put(self, plan: TensorPlan, tensor: Tensor) -> None:
-        self.tier.put(Key.of(plan, self.device), tensor, self.number)
+    def get(self, plan: TensorPlan, load: Callable[[], Tensor]) -> Tensor:
+        """The caller's own: a copy of what is held, else what ``load`` gives, which is kept."""
+        key = Key.of(plan, self.device)
+        tensor = self.tier.get(key)
+        if tensor is None:
+            tensor = load()
+            self.tier.put(key, tensor, self.number)
+        return tensor

@@ -62,11 +62,7 @@ class Lane:
         if place is not None:
             self._go_to(place)
         plan = self._items[places[0]].tensors[name]
-        tensor = self._device.get(plan)
-        if tensor is None:
-            tensor = self._loaded(plan, place)
-            self._device.put(plan, tensor)
-        return tensor
+        return self._device.get(plan, lambda: self._loaded(plan, place))
 
     def _go_to(self, place: int) -> None:
         while self._at < place:
@@ -197,9 +193,7 @@ class ArtifactReader:
     def _constant(self, address: Address, name: str) -> Tensor:
         if (address, name) not in self._loaded:
             plan = self._constants[address, name]
-            tensor = self._device.get(plan)
-            if tensor is None:
-                tensor = self._loader.load(plan, self._loader.fetch).result()
-                self._device.put(plan, tensor)
-            self._loaded[address, name] = tensor
+            self._loaded[address, name] = self._device.get(
+                plan, lambda: self._loader.load(plan, self._loader.fetch).result()
+            )
         return self._loaded[address, name].clone()
