@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from schemas.artifacts import CapturePlan, Manifest, Needed
+from schemas.artifacts import TENSOR_NAMES, CapturePlan, Manifest, Needed
 from schemas.attention import Branch, CodecName, Form
 from schemas.recipes import Generation, Recipe
 from storage.folder import FolderStore
@@ -84,11 +84,6 @@ class Timed:
     def median_ms(self) -> float:
         return statistics.median(self.step_ms)
 
-    @property
-    def steady_ms(self) -> float:
-        """Of the second half of the steps, when every buffer has been made."""
-        return statistics.median(self.step_ms[len(self.step_ms) // 2 :])
-
 
 class Bench:
     """One model on one device, with an artifact store on local disk."""
@@ -122,13 +117,12 @@ class Bench:
         self.store = ArtifactStore(self.objects, self._settings())
         self.layers, self.all_steps = frozenset(range(shape.layers)), frozenset(range(steps))
 
-    @property
-    def raw_bytes(self) -> int:
-        """Of all hidden states of a run."""
-        layers, steps = self.shape.layers, self.steps
-        return len(BRANCHES) * layers * steps * self.shape.tokens * self.shape.dim * 2
+    def raw_bytes(self, form: Form) -> int:
+        """Of all hidden states of a run, or all its queries and keys."""
+        tensors = len(BRANCHES) * self.shape.layers * self.steps * len(TENSOR_NAMES[form])
+        return tensors * self.shape.tokens * self.shape.dim * 2
 
-    def _settings(self) -> ArtifactSettings:
+    def _settings(self, device_cache_bytes: int = 0) -> ArtifactSettings:
         """For half of 16 cores, and a host tier that holds the largest artifact."""
         cuda = self.device.type == "cuda"
         return ArtifactSettings(
@@ -138,7 +132,8 @@ class Bench:
             upload_threads=8 if cuda else 2,
             fetch_threads=4 if cuda else 2,
             decode_threads=8 if cuda else 2,
-            host_cache_bytes=self.raw_bytes + GiB,
+            host_cache_bytes=self.raw_bytes("qk") + GiB,
+            device_cache_bytes=device_cache_bytes,
         )
 
     def run(
@@ -212,8 +207,9 @@ class Bench:
             )
             if manifest.form == "latents":
                 source = stack.enter_context(RerunSource(self.tap, source, layers=wanted))
+            form: Form = "qk" if manifest.form == "qk" else "hidden"
             transfer = Transfer(
-                "hidden", wanted, self.all_steps, frozenset(BRANCHES), lambda _: 1.0, source
+                form, wanted, self.all_steps, frozenset(BRANCHES), lambda _: 1.0, source
             )
             return self.run(transfer=transfer)
 
@@ -222,9 +218,9 @@ class Bench:
         self.objects.delete(manifest.key)
         self.objects.delete_prefix(manifest.folder + "/")
 
-    def forget_host(self) -> None:
-        """Empty the host tier, so that the next edit reads the folder."""
-        self.store = ArtifactStore(self.objects, self.store.settings)
+    def empty_tiers(self, *, device_cache_bytes: int = 0) -> None:
+        """The next edit reads the folder. ``device_cache_bytes``: the tier on the device."""
+        self.store = ArtifactStore(self.objects, self._settings(device_cache_bytes))
 
     def _recipe(self, prompt: str) -> Recipe:
         shape = self.shape

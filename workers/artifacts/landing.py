@@ -58,7 +58,7 @@ class DeviceLanding:
 
     def land(self, frame: Frame, data: memoryview) -> None:
         with torch.cuda.stream(self._side):
-            packing = packing_of(frame.codec, DTYPES[frame.dtype])
+            packing = packing_of(frame.codec, DTYPES[frame.dtype], self._device)
             staged = self._staged(frame, data, packing)
             with self._lock:  # the last event is of the last copy
                 if self._tensor is None:

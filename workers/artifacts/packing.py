@@ -5,46 +5,70 @@ the codec's frame holds before its entropy coding, as one run of bytes; the host
 those alone, in few and long calls that leave Python's lock to the denoising.
 """
 
-from typing import Protocol
+import functools
+import logging
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
 
 from schemas.attention import CodecName
 
+log = logging.getLogger("retake.artifacts")
+
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 _LEVELS = 127.0
-_SCALE_BYTES = 4
+SCALE_BYTES = 4
+_ALIGNED = 16  # bytes: where a frame may begin, so that its scales can be seen as float32
 
 
-class Packing(Protocol):
+class Packing(ABC):
     """``rows`` and ``out``: (n, width) of one of ``dtypes``. ``packed``: uint8."""
 
     dtypes: tuple[torch.dtype, ...]
 
+    @abstractmethod
     def size(self, rows: int, width: int) -> int:
-        """Bytes."""
-        ...
+        """Bytes of one packed frame."""
 
-    def pack(self, rows: Tensor) -> Tensor: ...
+    @abstractmethod
+    def pack_frame(self, rows: Tensor, packed: Tensor) -> None:
+        """``packed``: of ``size`` bytes."""
 
+    @abstractmethod
     def unpack(self, packed: Tensor, out: Tensor) -> None: ...
 
+    def pack(self, rows: Tensor, frame_rows: int) -> Tensor:
+        """Frames of ``frame_rows`` rows each, the last of what is left: (frames, bytes), uint8.
 
-class Levels:
+        Of each row of bytes the first ``size`` are the frame. Nothing is a view of ``rows``.
+        """
+        packed = self.empty(rows, frame_rows)
+        for part, frame in zip(torch.split(rows, frame_rows), packed, strict=True):
+            self.pack_frame(part, frame[: self.size(*part.shape)])
+        return packed
+
+    def empty(self, rows: Tensor, frame_rows: int) -> Tensor:
+        """What ``pack`` fills."""
+        total, width = rows.shape
+        size = self.size(min(frame_rows, total), width)
+        shape = -(-total // frame_rows), -(-size // _ALIGNED) * _ALIGNED
+        return torch.empty(shape, dtype=torch.uint8, device=rows.device)
+
+
+class Levels(Packing):
     """Of int8: ``width`` float32 scales, then rows·width levels.
 
     Each operation is one that IEEE 754 rounds in one way. Scales that are not finite tell of
     values that are not.
     """
 
-    dtypes: tuple[torch.dtype, ...] = _FLOATS
+    dtypes = _FLOATS
 
     def size(self, rows: int, width: int) -> int:
-        return _SCALE_BYTES * width + rows * width
+        return SCALE_BYTES * width + rows * width
 
-    def pack(self, rows: Tensor) -> Tensor:
-        packed = torch.empty(self.size(*rows.shape), dtype=torch.uint8, device=rows.device)
+    def pack_frame(self, rows: Tensor, packed: Tensor) -> None:
         scales, levels = self._views(packed, rows.shape[1])
         peaks = torch.maximum(rows.amax(0), -rows.amin(0)).abs().float()
         # by a tensor: CUDA divides by a number as a product with its reciprocal, rounded twice
@@ -53,7 +77,6 @@ class Levels:
         inverse = torch.where(scales > tiny, scales, torch.ones_like(scales)).reciprocal()
         # no value leaves the levels: the largest comes to 127 (1 + 2^-22) at most
         levels.copy_((rows * inverse).round_())
-        return packed
 
     def unpack(self, packed: Tensor, out: Tensor) -> None:
         scales, levels = self._views(packed, out.shape[1])
@@ -61,39 +84,55 @@ class Levels:
 
     def _views(self, packed: Tensor, width: int) -> tuple[Tensor, Tensor]:
         """Scales (width,) float32 and levels (n, width) int8 in the memory of ``packed``."""
-        head = _SCALE_BYTES * width
+        head = SCALE_BYTES * width
         return packed[:head].view(torch.float32), packed[head:].view(torch.int8).view(-1, width)
 
 
-class Planes:
+class Planes(Packing):
     """Of zipnn, for floats of 16 bits: the bits behind the sign's, then the others with the sign.
 
     Of x in bits s e…e m…m the first plane has the upper byte of x rotated left by one, the second
     the lower. Casts to uint8 drop what lies above.
     """
 
-    dtypes: tuple[torch.dtype, ...] = (torch.bfloat16, torch.float16)
+    dtypes = (torch.bfloat16, torch.float16)
 
     def size(self, rows: int, width: int) -> int:
         return 2 * rows * width
 
-    def pack(self, rows: Tensor) -> Tensor:
-        packed = torch.empty(self.size(*rows.shape), dtype=torch.uint8, device=rows.device)
+    def pack_frame(self, rows: Tensor, packed: Tensor) -> None:
         upper, lower = packed.view(2, *rows.shape)
         bits = rows.view(torch.int16)
         upper.copy_(bits >> 7)
         lower.copy_((bits << 1) | ((bits >> 15) & 1))
-        return packed
 
     def unpack(self, packed: Tensor, out: Tensor) -> None:
         upper, lower = packed.view(2, *out.shape).to(torch.int16)
         out.view(torch.int16).copy_((upper << 7) | (lower >> 1) | (lower << 15))
 
 
-_PACKINGS: dict[CodecName, Packing] = {"int8": Levels(), "zipnn": Planes()}
+_BY_TORCH: dict[CodecName, Packing] = {"int8": Levels(), "zipnn": Planes()}
 
 
-def packing_of(codec: CodecName, dtype: torch.dtype) -> Packing | None:
-    """None: the codec has no arithmetic for it."""
-    packing = _PACKINGS.get(codec)
-    return packing if packing is not None and dtype in packing.dtypes else None
+def packing_of(codec: CodecName, dtype: torch.dtype, device: torch.device) -> Packing | None:
+    """How ``codec`` packs on ``device``. None: it has no arithmetic for ``dtype``."""
+    packing = _BY_TORCH.get(codec)
+    if packing is None or dtype not in packing.dtypes:
+        return None
+    return _fused().get(codec, packing) if device.type == "cuda" else packing
+
+
+@functools.cache
+def _fused() -> dict[CodecName, Packing]:
+    """One kernel a tensor, where Triton and what it compiles with are there."""
+    try:
+        from workers.artifacts.fused import FusedLevels, FusedPlanes
+
+        packings: dict[CodecName, Packing] = {"int8": FusedLevels(), "zipnn": FusedPlanes()}
+        for packing in packings.values():
+            rows = torch.ones(32, 16, dtype=torch.bfloat16, device="cuda")
+            packing.unpack(packing.pack(rows, 32)[0], rows)
+    except Exception as error:  # no package, no compiler, no such chip: each fails in its own way
+        log.warning("packing by torch, some hundredths of a step dearer: %r", error)
+        return {}
+    return packings

@@ -14,28 +14,24 @@ class Staging:
     def __init__(self) -> None:
         self._side: torch.cuda.Stream | None = None
 
-    def hold(self, rows: Tensor) -> Tensor:
-        """On a device: a copy that later kernels cannot change, so that the slow way to the host
-        runs beside them. On the host: ``rows`` itself."""
-        if not rows.is_cuda:
-            return rows
-        if self._side is None:
-            self._side = torch.cuda.Stream(rows.device)  # type: ignore[no-untyped-call]  # torch's
-        copy = rows.clone(memory_format=torch.contiguous_format)
-        self._side.wait_stream(torch.cuda.current_stream(rows.device))
-        copy.record_stream(self._side)
-        return copy
+    def take(self, rows: Tensor, packing: Packing | None, frame_rows: int) -> Tensor:
+        """What later kernels cannot change, so that the slow way to the host runs beside them.
 
-    def pack(self, rows: Tensor, packing: Packing | None) -> Tensor:
-        """A part of what ``hold`` gave, packed beside the denoising; None: as it is."""
-        if packing is None:
-            return rows
-        with torch.cuda.stream(self._side):
-            return packing.pack(rows)
+        ``packing``: frames of ``frame_rows`` rows, packed; None: the rows, of a device copied.
+        """
+        if packing is not None:
+            taken = packing.pack(rows, frame_rows)
+        else:
+            taken = rows.clone(memory_format=torch.contiguous_format) if rows.is_cuda else rows
+        if rows.is_cuda:
+            if self._side is None:
+                self._side = torch.cuda.Stream(rows.device)  # type: ignore[no-untyped-call]  # torch's
+            self._side.wait_stream(torch.cuda.current_stream(rows.device))
+            taken.record_stream(self._side)
+        return taken
 
     def copy(self, rows: Tensor, buffer: Tensor) -> torch.cuda.Event | None:
-        """``rows``, contiguous on a device, into ``buffer`` (uint8); the event after which they
-        are there."""
+        """Part of what ``take`` gave into ``buffer`` (uint8); the event after which it is there."""
         target = buffer.view(rows.dtype).view(rows.shape)
         if self._side is None:
             # by numpy: torch would wake all its threads, which then spin where others work

@@ -108,12 +108,15 @@ class ArtifactWriter:
         total, width = rows.shape
         row_bytes = width * tensor.element_size()
         count = max(1, self._settings.frame_bytes // row_bytes)
-        rows = self._staging.hold(rows)
         packing = packing_there(rows, self.target.plan.codec)
-        for start in range(0, total, count):
+        taken = self._staging.take(rows, packing, count)
+        for number, start in enumerate(range(0, total, count)):
             stop = min(start + count, total)
             frame = self._frame(address, name, tensor, (start, stop))
-            part = self._staging.pack(rows[start:stop], packing)
+            if packing is None:
+                part = taken[start:stop]
+            else:
+                part = taken[number, : packing.size(stop - start, width)]
             try:
                 buffer = self.pool.take(part.nbytes)
             except PoolClosed:
@@ -262,4 +265,4 @@ class ArtifactWriter:
 
 def packing_there(rows: Tensor, codec: CodecName) -> Packing | None:
     """How ``rows`` are packed where they are. Not on a CPU: torch would wake all its threads."""
-    return packing_of(codec, rows.dtype) if rows.is_cuda else None
+    return packing_of(codec, rows.dtype, rows.device) if rows.is_cuda else None

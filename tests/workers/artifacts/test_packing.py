@@ -3,6 +3,7 @@
 Here "there" is the CPU: the same functions, without streams and page-locked memory.
 """
 
+import sys
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from schemas.attention import CodecName
 from schemas.errors import ArtifactCorrupt, ArtifactWriteFailed
 from tests.workers.artifacts.captures import activations, equal, plan, recipe, write
 from tests.workers.artifacts.test_codecs import FLOATS, decoded, frame_of
-from workers.artifacts import writer
+from workers.artifacts import packing, writer
 from workers.artifacts.codec import encode_packed
 from workers.artifacts.landing import DeviceLanding
 from workers.artifacts.packing import Levels, packing_of
@@ -26,7 +27,7 @@ from workers.attention.maps import Address
 CPU = torch.device("cpu")
 
 
-def _rows(dtype: Dtype) -> Tensor:
+def awkward(dtype: Dtype) -> Tensor:
     """Channels of very different size, of zeros, of what float32 can hardly hold, and of ties."""
     rows = activations((300, 64), torch.float32, 7)
     rows[:, 0], rows[:, 1] = 0.0, -0.0
@@ -39,24 +40,36 @@ def _rows(dtype: Dtype) -> Tensor:
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("codec", ["zipnn", "int8"])
-def test_packed_there_is_the_same_frame(codec: CodecName, dtype: Dtype) -> None:
-    packing = packing_of(codec, DTYPES[dtype])
-    if packing is None:
+def test_packed_there_are_the_same_frames(codec: CodecName, dtype: Dtype) -> None:
+    there = packing_of(codec, DTYPES[dtype], CPU)
+    if there is None:
         assert (codec, dtype) == ("zipnn", "float32"), "left to the host"
         return
-    rows = _rows(dtype)
-    _, body = frame_of(codec, rows, dtype)
-    packed = packing.pack(rows)
-    assert packed.nbytes == packing.size(*rows.shape)
-    assert b"".join(encode_packed(codec, packed.numpy(), rows.shape[1]).pieces) == body
+    rows = awkward(dtype)
+    for part, packed in zip(torch.split(rows, 130), there.pack(rows, 130), strict=True):
+        _, body = frame_of(codec, part, dtype)
+        frame = packed[: there.size(*part.shape)].numpy()
+        assert b"".join(encode_packed(codec, frame, rows.shape[1]).pieces) == body
+
+
+def test_without_triton_torch_packs_on_a_gpu_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "workers.artifacts.fused", None)
+    packing._fused.cache_clear()
+    for _ in range(2):
+        found = packing_of("int8", torch.bfloat16, torch.device("cuda"))
+        assert type(found) is Levels
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "said once"
+    packing._fused.cache_clear()
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_what_is_not_finite_is_refused(bad: float) -> None:
-    rows = _rows("bfloat16")
+    rows = awkward("bfloat16")
     rows[17, 9] = bad
     with pytest.raises(ArtifactWriteFailed, match="not finite"):
-        encode_packed("int8", Levels().pack(rows).numpy(), rows.shape[1])
+        encode_packed("int8", Levels().pack(rows, len(rows))[0].numpy(), rows.shape[1])
 
 
 def _landed(frames: list[tuple[Frame, bytes]]) -> Tensor:
@@ -73,7 +86,7 @@ def _landed(frames: list[tuple[Frame, bytes]]) -> Tensor:
 @pytest.mark.parametrize("codec", ["raw", "zstd", "zipnn", "int8"])
 def test_landed_there_is_the_same_tensor(codec: CodecName, dtype: Dtype) -> None:
     """In two frames, the second of them first."""
-    rows = _rows(dtype)
+    rows = awkward(dtype)
     halves = [rows[:100], rows[100:]]
     frames, expected = [], []
     for half, place in zip(halves, [(0, 100), (100, 300)], strict=True):
@@ -85,7 +98,7 @@ def test_landed_there_is_the_same_tensor(codec: CodecName, dtype: Dtype) -> None
 
 
 def test_damage_is_noticed_before_it_lands() -> None:
-    frame, body = frame_of("int8", _rows("bfloat16"), "bfloat16")
+    frame, body = frame_of("int8", awkward("bfloat16"), "bfloat16")
     with pytest.raises(ArtifactCorrupt, match="checksum"):
         _landed([(frame, body[:-1] + bytes([body[-1] ^ 1]))])
 
@@ -96,7 +109,9 @@ def test_a_capture_that_packs_there_writes_the_same(
 ) -> None:
     captured = plan(codec=codec)
     on_host, _ = write(store, captured)
-    monkeypatch.setattr(writer, "packing_there", lambda rows, codec: packing_of(codec, rows.dtype))
+    monkeypatch.setattr(
+        writer, "packing_there", lambda rows, codec: packing_of(codec, rows.dtype, CPU)
+    )
     there, _ = write(store, captured, recipe=recipe(seed=2))
     assert _sums(there) == _sums(on_host)
 
