@@ -5,11 +5,10 @@ int8's more, where 4 and 5 will do. At Wan 1.3B's 5.6 GiB of hidden states a ste
 of the step. A packed tensor is as dear as the copy that a capture would have to make anyway.
 
 Triton comes with torch's builds for GPUs and compiles at the first call. This module is imported
-only there.
+only there. Kernels' arguments have no types: it would take them for its own.
 """
 
 from contextlib import AbstractContextManager
-from typing import Any
 
 import torch
 import triton
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from workers.artifacts.packing import Levels, Planes
 
-_ROWS, _COLUMNS, _VALUES = 64, 64, 4096  # of one program's tile, or of its run of values
+_ROWS, _COLUMNS, _VALUES = 128, 64, 4096  # of one program's tile, or of its run of values
 _TINY = tl.constexpr(torch.finfo(torch.float32).tiny)
 _ROUNDER = tl.constexpr(1.5 * 2**23)  # added to a small float32, it leaves no bits behind the point
 
@@ -49,9 +48,10 @@ class FusedPlanes(Planes):
         packed, (total, width) = self.empty(rows, frame_rows), rows.shape
         grid = triton.cdiv(min(frame_rows, total) * width, _VALUES), len(packed)
         bits = rows.contiguous().view(torch.int16)
+        factor = 16 if width % 16 == 0 else 1  # of the values of any frame: whole words at once
         with _device_of(rows):
             _pack_planes[grid](
-                bits, packed, total * width, frame_rows * width, packed.shape[1], _VALUES
+                bits, packed, total * width, frame_rows * width, packed.shape[1], _VALUES, factor
             )
         return packed
 
@@ -69,16 +69,16 @@ def _device_of(tensor: Tensor) -> AbstractContextManager[object]:
 
 @triton.jit(do_not_specialize=["total", "frame_rows"])
 def _pack_levels(
-    rows: Any,  # (total, width)
-    heads: Any,  # the frames' bytes as float32, and as int8
-    levels: Any,
-    total: Any,
-    width: Any,
-    frame_rows: Any,
-    stride: Any,  # from one frame to the next, in bytes
+    rows,  # (total, width)
+    heads,  # the frames' bytes as float32, and as int8
+    levels,
+    total,
+    width,
+    frame_rows,
+    stride,  # from one frame to the next, in bytes
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
-) -> None:
+):
     """One program: some columns of one frame; the second pass finds them in the L2 cache."""
     frame = tl.program_id(1).to(tl.int64)
     columns = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
@@ -112,14 +112,14 @@ def _pack_levels(
 
 @triton.jit(do_not_specialize=["count"])
 def _unpack_levels(
-    scales: Any,  # (width,) float32
-    levels: Any,  # (count, width) int8
-    out: Any,  # (count, width)
-    count: Any,
-    width: Any,
+    scales,  # (width,) float32
+    levels,  # (count, width) int8
+    out,  # (count, width)
+    count,
+    width,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
-) -> None:
+):
     columns = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     places = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     inside = (places < count)[:, None] & (columns < width)[None, :]
@@ -129,18 +129,20 @@ def _unpack_levels(
     tl.store(out + at, values.to(out.dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize=["total"])
+@triton.jit
 def _pack_planes(
-    rows: Any,  # (total,) int16
-    packed: Any,  # (frames, stride)
-    total: Any,
-    frame_values: Any,
-    stride: Any,
+    rows,  # (total,) int16
+    packed,  # (frames, stride)
+    total,
+    frame_values,
+    stride,
     VALUES: tl.constexpr,
-) -> None:
+    FACTOR: tl.constexpr,
+):
     frame = tl.program_id(1).to(tl.int64)
     places = tl.program_id(0) * VALUES + tl.arange(0, VALUES)
     count = tl.minimum(frame_values, total - frame * frame_values).to(tl.int32)
+    count = tl.multiple_of(count, FACTOR)
     inside = places < count
     bits = tl.load(rows + frame * frame_values + places, mask=inside, other=0).to(tl.int32)
     packed += frame * stride
@@ -148,8 +150,8 @@ def _pack_planes(
     tl.store(packed + count + places, ((bits << 1) | ((bits >> 15) & 1)).to(tl.uint8), mask=inside)
 
 
-@triton.jit(do_not_specialize=["count"])
-def _unpack_planes(packed: Any, out: Any, count: Any, VALUES: tl.constexpr) -> None:
+@triton.jit
+def _unpack_planes(packed, out, count, VALUES: tl.constexpr):
     """``packed``: (2, count); ``out``: (count,) int16."""
     places = tl.program_id(0) * VALUES + tl.arange(0, VALUES)
     inside = places < count
