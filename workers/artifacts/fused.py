@@ -4,11 +4,9 @@ torch runs each operation of a packing over the whole tensor: zipnn's moves 29 b
 int8's more, where 4 and 5 will do. At Wan 1.3B's 5.6 GiB of hidden states a step that was 3 to 5%
 of the step. A packed tensor is as dear as the copy that a capture would have to make anyway.
 
-Triton comes with torch's builds for GPUs and compiles at the first call. This module is imported
-only there. Kernels' arguments have no types: it would take them for its own.
+Triton comes with torch's builds for GPUs and compiles at the first call, for the current device.
+This module is imported only there. Kernels' arguments have no types: it would read them as its own.
 """
-
-from contextlib import AbstractContextManager
 
 import torch
 import triton
@@ -28,7 +26,7 @@ class FusedLevels(Levels):
         grid = triton.cdiv(width, _COLUMNS), len(packed)
         heads, levels = packed.view(torch.float32), packed.view(torch.int8)
         geometry = total, width, frame_rows, packed.shape[1]
-        with _device_of(rows):
+        with torch.cuda.device_of(rows):
             # fused, the product and what rounds it would be rounded once
             _pack_levels[grid](
                 rows.contiguous(), heads, levels, *geometry, _ROWS, _COLUMNS, enable_fp_fusion=False
@@ -39,7 +37,7 @@ class FusedLevels(Levels):
         scales, levels = self._views(packed, out.shape[1])
         rows, width = out.shape
         grid = triton.cdiv(width, _COLUMNS), triton.cdiv(rows, _ROWS)
-        with _device_of(out):
+        with torch.cuda.device_of(out):
             _unpack_levels[grid](scales, levels, out, rows, width, _ROWS, _COLUMNS)
 
 
@@ -49,22 +47,17 @@ class FusedPlanes(Planes):
         grid = triton.cdiv(min(frame_rows, total) * width, _VALUES), len(packed)
         bits = rows.contiguous().view(torch.int16)
         factor = 16 if width % 16 == 0 else 1  # of the values of any frame: whole words at once
-        with _device_of(rows):
+        with torch.cuda.device_of(rows):
             _pack_planes[grid](
                 bits, packed, total * width, frame_rows * width, packed.shape[1], _VALUES, factor
             )
         return packed
 
     def unpack(self, packed: Tensor, out: Tensor) -> None:
-        with _device_of(out):
+        with torch.cuda.device_of(out):
             _unpack_planes[triton.cdiv(out.numel(), _VALUES),](
                 packed, out.view(torch.int16), out.numel(), _VALUES
             )
-
-
-def _device_of(tensor: Tensor) -> AbstractContextManager[object]:
-    """Triton launches on the current device; nothing for a CPU, where it is interpreted."""
-    return torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]  # torch's
 
 
 @triton.jit(do_not_specialize=["total", "frame_rows"])

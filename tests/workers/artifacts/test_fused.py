@@ -5,6 +5,8 @@ bfloat16, where it mistakes subnormal values and cuts off what the hardware roun
 """
 
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -83,3 +85,12 @@ def test_rows_that_lie_apart() -> None:
     rows = _rows("bfloat16")[:, 16:32]
     for fused, _ in PAIRS:
         assert torch.equal(fused.pack(rows, 300), fused.pack(rows.contiguous(), 300))
+
+
+def test_kernels_compile() -> None:
+    """What the interpreter takes the compiler may refuse."""
+    command = [sys.executable, "-m", "tests.workers.artifacts.compile_fused"]
+    environment = {**os.environ, "TRITON_INTERPRET": "0"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(int(line.split()[-1]) > 0 for line in done.stdout.splitlines())
