@@ -142,7 +142,9 @@ class Bench:
                 print(f"failed {video_id} after: {fault}: {job.state.error}", flush=True)
         elif await self.video(job) != self.undisturbed[job.spec.source_key]:
             self.tally.unequal += 1
-            print(f"UNEQUAL {video_id} after: {fault}", flush=True)
+            result = job.state.result
+            how = result.attention if result is not None else "?"
+            print(f"UNEQUAL {video_id} (attention {how}) after: {fault}", flush=True)
 
     async def orphans(self) -> int:
         """Files of no video that are left after the collector ran."""

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +23,7 @@ from schemas.recipes import Recipe
 from storage.objects import ObjectMissing, ObjectStore, ObjectStoreError
 from workers.artifacts.choice import Measured, StepClock, soonest
 from workers.artifacts.device import DeviceTensors
+from workers.artifacts.patience import patiently
 from workers.artifacts.publish import Target, published
 from workers.artifacts.reader import ArtifactReader
 from workers.artifacts.recycle import Recycler
@@ -101,7 +103,17 @@ class ArtifactStore:
         )
 
     def find(self, project: str, source_key: str, needed: Needed) -> Manifest | None:
-        """The artifact that an edit is best made from, or None: then the source is replayed."""
+        """The artifact that an edit is best made from, or None: then the source is replayed.
+
+        Raises ObjectStoreError once the store's patience is over: a replay costs the source's run,
+        and its film differs from that of the stored maps in the last bits.
+        """
+        patience_s = self.settings.store_patience_s
+        return patiently(
+            lambda: self._find(project, source_key, needed), patience_s, threading.Event()
+        )
+
+    def _find(self, project: str, source_key: str, needed: Needed) -> Manifest | None:
         now = time.time()
         usable = []
         for info in self._objects.list(manifests_folder(project, source_key)):
@@ -163,8 +175,12 @@ class ArtifactStore:
             self._register.lost(manifest)
 
     def _read(self, key: str) -> Manifest | None:
+        """None: it is not there, or of no use."""
         try:
-            manifest = parse_manifest(self._objects.get(key))
+            try:
+                return self._manifest(key)
+            except ArtifactCorrupt:
+                return self._manifest(key)  # the way here may have done it
         except ObjectMissing:
             return None  # deleted since it was listed
         except ArtifactTooNew as error:
@@ -174,10 +190,11 @@ class ArtifactStore:
             log.error("artifact=%s corrupt: %s", key, error.message)
             self._set_aside(key)
             return None
+
+    def _manifest(self, key: str) -> Manifest:
+        manifest = parse_manifest(self._objects.get(key))
         if manifest.key != key:
-            log.error("artifact=%s names another place than its own", key)
-            self._set_aside(key)
-            return None
+            raise ArtifactCorrupt("the manifest names another place than its own")
         return manifest
 
     def _set_aside(self, key: str) -> None:

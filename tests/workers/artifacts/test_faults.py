@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from schemas.artifacts import Manifest
+from schemas.artifacts import Manifest, artifact_id
 from schemas.errors import ArtifactCorrupt, ArtifactWriteFailed
 from storage.folder import FolderStore
 from storage.objects import Data, ObjectStore, ObjectStoreError
@@ -108,6 +108,18 @@ def test_a_bit_flipped_on_the_way_is_read_again(
         read_all(store, manifest, kept)
 
 
+def test_a_manifest_flipped_on_the_way_is_read_again(
+    open_s3: Callable[[str], ObjectStore], seaweed: Seaweed
+) -> None:
+    with FaultyProxy(seaweed.endpoint_url) as proxy:
+        store = ArtifactStore(open_s3(proxy.url), SMALL)
+        manifest, _ = write(store, PLAN)
+        proxy.add(Fault("GET", flip_at=1), times=1)
+        assert store.named(PROJECT, artifact_id(manifest.source_key, manifest.capture_key))
+        assert not proxy.faults
+        assert store.corrupt == 0
+
+
 def test_a_storm_of_503_delays_and_does_no_more(
     open_s3: Callable[[str], ObjectStore], seaweed: Seaweed
 ) -> None:
@@ -116,6 +128,9 @@ def test_a_storm_of_503_delays_and_does_no_more(
         store = ArtifactStore(open_s3(proxy.url), SMALL)
         proxy.add(Fault("PUT", status=503), times=20)
         manifest, kept = write(store, PLAN)
+        proxy.add(Fault("GET", status=503), times=20)
+        assert found(store) == manifest
+        assert not proxy.faults
         proxy.add(Fault("GET", status=503), times=20)
         read_all(store, manifest, kept)
         assert not proxy.faults
