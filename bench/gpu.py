@@ -102,7 +102,7 @@ def measure_model(
         bench = Bench(shape, device, args.steps, folder)
         left = weakref.ref(bench.pipeline.transformer)
         sheet = Sheet(name, bench, deadline)
-        for part in args.parts:
+        for part in [part for part in PARTS if part in args.parts]:
             sheet.attempt(part, partial(PARTS[part], sheet, folder))
         figures = sheet.finish()
         del bench, sheet

@@ -8,13 +8,18 @@ from bench.gpu_sheet import Sheet
 EAGER = ("native", "_native_flash", "_native_cudnn", "_native_efficient")
 COMPILED = ("flex", "native")
 STEPS = 3
+EAGER_COST, COMPILE_S = 1.5 * len(EAGER), 60.0
 
 
 def measure_backends(sheet: Sheet, _: Path) -> None:
     """Milliseconds of a step by backend. Leaves the model compiled: nothing may come behind it."""
+    if not sheet.fits("backends", 1 + EAGER_COST):
+        return
     sheet.measure_plain()
     for name in EAGER:
         _measure(sheet, name)
+    if not sheet.fits("backends compiled", 0, COMPILE_S):
+        return
     # outside torch.compile flex writes out the N·N scores, 51 GB a layer at Wan 1.3B: fullgraph
     # raises where it would fall back to that. Native compiled is what it is to be compared with
     sheet.bench.pipeline.transformer.compile_repeated_blocks(fullgraph=True)

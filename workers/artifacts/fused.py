@@ -8,56 +8,79 @@ Triton comes with torch's builds for GPUs and compiles at the first call, for th
 This module is imported only there. Kernels' arguments have no types: it would read them as its own.
 """
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from workers.artifacts.packing import Levels, Planes
+from schemas.attention import CodecName
+from workers.artifacts.packing import Levels, Packing, Planes
 
-_ROWS, _COLUMNS, _VALUES = 128, 64, 4096  # of one program's tile, or of its run of values
+ROWS, COLUMNS, VALUES = 128, 64, 4096  # of one program's tile, or of its run of values
 _TINY = tl.constexpr(torch.finfo(torch.float32).tiny)
 _ROUNDER = tl.constexpr(1.5 * 2**23)  # added to a small float32, it leaves no bits behind the point
+_LAUNCHING = threading.Lock()
 
 
 class FusedLevels(Levels):
     def pack(self, rows: Tensor, frame_rows: int) -> Tensor:
         packed, (total, width) = self.empty(rows, frame_rows), rows.shape
-        grid = triton.cdiv(width, _COLUMNS), len(packed)
         heads, levels = packed.view(torch.float32), packed.view(torch.int8)
         geometry = total, width, frame_rows, packed.shape[1]
-        with torch.cuda.device_of(rows):
+        with _launching_on(rows):
             # fused, the product and what rounds it would be rounded once
-            _pack_levels[grid](
-                rows.contiguous(), heads, levels, *geometry, _ROWS, _COLUMNS, enable_fp_fusion=False
+            _pack_levels[len(packed) * triton.cdiv(width, COLUMNS),](
+                rows.contiguous(), heads, levels, *geometry, ROWS, COLUMNS, enable_fp_fusion=False
             )
         return packed
 
     def unpack(self, packed: Tensor, out: Tensor) -> None:
         scales, levels = self._views(packed, out.shape[1])
         rows, width = out.shape
-        grid = triton.cdiv(width, _COLUMNS), triton.cdiv(rows, _ROWS)
-        with torch.cuda.device_of(out):
-            _unpack_levels[grid](scales, levels, out, rows, width, _ROWS, _COLUMNS)
+        with _launching_on(out):
+            _unpack_levels[triton.cdiv(rows, ROWS) * triton.cdiv(width, COLUMNS),](
+                scales, levels, out, rows, width, ROWS, COLUMNS
+            )
 
 
 class FusedPlanes(Planes):
     def pack(self, rows: Tensor, frame_rows: int) -> Tensor:
         packed, (total, width) = self.empty(rows, frame_rows), rows.shape
-        grid = triton.cdiv(min(frame_rows, total) * width, _VALUES), len(packed)
-        bits = rows.contiguous().view(torch.int16)
+        bits, values = rows.contiguous().view(torch.int16), min(frame_rows, total) * width
         factor = 16 if width % 16 == 0 else 1  # of the values of any frame: whole words at once
-        with torch.cuda.device_of(rows):
-            _pack_planes[grid](
-                bits, packed, total * width, frame_rows * width, packed.shape[1], _VALUES, factor
+        with _launching_on(rows):
+            _pack_planes[len(packed) * triton.cdiv(values, VALUES),](
+                bits, packed, total * width, values, packed.shape[1], VALUES, factor
             )
         return packed
 
     def unpack(self, packed: Tensor, out: Tensor) -> None:
-        with torch.cuda.device_of(out):
-            _unpack_planes[triton.cdiv(out.numel(), _VALUES),](
-                packed, out.view(torch.int16), out.numel(), _VALUES
+        with _launching_on(out):
+            _unpack_planes[triton.cdiv(out.numel(), VALUES),](
+                packed, out.view(torch.int16), out.numel(), VALUES
             )
+
+
+FUSED: dict[CodecName, Packing] = {"int8": FusedLevels(), "zipnn": FusedPlanes()}
+
+
+@contextmanager
+def _launching_on(tensor: Tensor) -> Iterator[None]:
+    """One thread at a time: a kernel that another thread is still loading cannot be launched."""
+    with _LAUNCHING, torch.cuda.device_of(tensor):
+        yield
+
+
+@triton.jit
+def _tile(start, count, columns, width, ROWS: tl.constexpr):
+    """Where the values of some rows and columns are, and which of them there are."""
+    places = start + tl.arange(0, ROWS)
+    at = places[:, None] * width + columns[None, :]
+    return at, (places < count)[:, None] & (columns < width)[None, :]
 
 
 @triton.jit(do_not_specialize=["total", "frame_rows"])
@@ -73,8 +96,9 @@ def _pack_levels(
     COLUMNS: tl.constexpr,
 ):
     """One program: some columns of one frame; the second pass finds them in the L2 cache."""
-    frame = tl.program_id(1).to(tl.int64)
-    columns = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    across = tl.cdiv(width, COLUMNS)
+    frame = (tl.program_id(0) // across).to(tl.int64)
+    columns = tl.program_id(0) % across * COLUMNS + tl.arange(0, COLUMNS)
     count = tl.minimum(frame_rows, total - frame * frame_rows).to(tl.int32)
     rows += frame * frame_rows * width
     heads += frame * (stride // 4)
@@ -82,9 +106,7 @@ def _pack_levels(
 
     peaks = tl.zeros([COLUMNS], tl.int32)
     for start in range(0, count, ROWS):
-        places = start + tl.arange(0, ROWS)
-        inside = (places < count)[:, None] & (columns < width)[None, :]
-        at = places[:, None] * width + columns[None, :]
+        at, inside = _tile(start, count, columns, width, ROWS)
         values = tl.load(rows + at, mask=inside, other=0.0).to(tl.float32)
         # magnitudes in the order of their bits, in which what is not a number is the largest
         magnitudes = values.to(tl.int32, bitcast=True) & 0x7FFFFFFF
@@ -95,9 +117,7 @@ def _pack_levels(
     divisors = tl.where(scales > _TINY, scales, 1.0)
     inverse = tl.div_rn(tl.full([COLUMNS], 1.0, tl.float32), divisors)
     for start in range(0, count, ROWS):
-        places = start + tl.arange(0, ROWS)
-        inside = (places < count)[:, None] & (columns < width)[None, :]
-        at = places[:, None] * width + columns[None, :]
+        at, inside = _tile(start, count, columns, width, ROWS)
         values = tl.load(rows + at, mask=inside, other=0.0).to(tl.float32)
         rounded = (values * inverse[None, :] + _ROUNDER) - _ROUNDER  # halves to even
         tl.store(levels + at, rounded.to(tl.int8), mask=inside)
@@ -113,10 +133,9 @@ def _unpack_levels(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    columns = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
-    places = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-    inside = (places < count)[:, None] & (columns < width)[None, :]
-    at = places[:, None] * width + columns[None, :]
+    across = tl.cdiv(width, COLUMNS)
+    columns = tl.program_id(0) % across * COLUMNS + tl.arange(0, COLUMNS)
+    at, inside = _tile(tl.program_id(0) // across * ROWS, count, columns, width, ROWS)
     factors = tl.load(scales + columns, mask=columns < width, other=0.0)
     values = tl.load(levels + at, mask=inside, other=0).to(tl.float32) * factors[None, :]
     tl.store(out + at, values.to(out.dtype.element_ty), mask=inside)
@@ -132,8 +151,9 @@ def _pack_planes(
     VALUES: tl.constexpr,
     FACTOR: tl.constexpr,
 ):
-    frame = tl.program_id(1).to(tl.int64)
-    places = tl.program_id(0) * VALUES + tl.arange(0, VALUES)
+    runs = tl.cdiv(frame_values, VALUES)
+    frame = (tl.program_id(0) // runs).to(tl.int64)
+    places = tl.program_id(0) % runs * VALUES + tl.arange(0, VALUES)
     count = tl.minimum(frame_values, total - frame * frame_values).to(tl.int32)
     count = tl.multiple_of(count, FACTOR)
     inside = places < count

@@ -7,6 +7,7 @@ those alone, in few and long calls that leave Python's lock to the denoising.
 
 import functools
 import logging
+import threading
 from abc import ABC, abstractmethod
 
 import torch
@@ -18,8 +19,8 @@ log = logging.getLogger("retake.artifacts")
 
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 _LEVELS = 127.0
-SCALE_BYTES = 4
-_ALIGNED = 16  # bytes: where a frame may begin, so that its scales can be seen as float32
+_SCALE_BYTES = 4
+_ALIGNED = 16  # bytes: frames begin at their multiples, so that kernels move whole words
 
 
 class Packing(ABC):
@@ -44,7 +45,8 @@ class Packing(ABC):
         Of each row of bytes the first ``size`` are the frame. Nothing is a view of ``rows``.
         """
         packed = self.empty(rows, frame_rows)
-        for part, frame in zip(torch.split(rows, frame_rows), packed, strict=True):
+        for number, frame in enumerate(packed):
+            part = rows[number * frame_rows : (number + 1) * frame_rows]
             self.pack_frame(part, frame[: self.size(*part.shape)])
         return packed
 
@@ -66,7 +68,7 @@ class Levels(Packing):
     dtypes = _FLOATS
 
     def size(self, rows: int, width: int) -> int:
-        return SCALE_BYTES * width + rows * width
+        return _SCALE_BYTES * width + rows * width
 
     def pack_frame(self, rows: Tensor, packed: Tensor) -> None:
         scales, levels = self._views(packed, rows.shape[1])
@@ -84,7 +86,7 @@ class Levels(Packing):
 
     def _views(self, packed: Tensor, width: int) -> tuple[Tensor, Tensor]:
         """Scales (width,) float32 and levels (n, width) int8 in the memory of ``packed``."""
-        head = SCALE_BYTES * width
+        head = _SCALE_BYTES * width
         return packed[:head].view(torch.float32), packed[head:].view(torch.int8).view(-1, width)
 
 
@@ -119,20 +121,27 @@ def packing_of(codec: CodecName, dtype: torch.dtype, device: torch.device) -> Pa
     packing = _BY_TORCH.get(codec)
     if packing is None or dtype not in packing.dtypes:
         return None
-    return _fused().get(codec, packing) if device.type == "cuda" else packing
+    if device.type != "cuda":
+        return packing
+    with _PROBING:  # several threads decode, and one try tells all of them
+        return _fused(codec, dtype, device) or packing
+
+
+_PROBING = threading.Lock()
 
 
 @functools.cache
-def _fused() -> dict[CodecName, Packing]:
-    """One kernel a tensor, where Triton and what it compiles with are there."""
+def _fused(codec: CodecName, dtype: torch.dtype, device: torch.device) -> Packing | None:
+    """The same in one kernel, where Triton and what it compiles with are there."""
     try:
-        from workers.artifacts.fused import FusedLevels, FusedPlanes
+        from workers.artifacts.fused import FUSED
 
-        packings: dict[CodecName, Packing] = {"int8": FusedLevels(), "zipnn": FusedPlanes()}
-        for packing in packings.values():
-            rows = torch.ones(32, 16, dtype=torch.bfloat16, device="cuda")
-            packing.unpack(packing.pack(rows, 32)[0], rows)
+        packing = FUSED[codec]
+        rows = torch.ones(32, 16, dtype=dtype, device=device)
+        packing.unpack(packing.pack(rows, 32)[0], rows)
+    except torch.OutOfMemoryError:
+        raise  # of which nothing follows
     except Exception as error:  # no package, no compiler, no such chip: each fails in its own way
-        log.warning("packing by torch, some hundredths of a step dearer: %r", error)
-        return {}
-    return packings
+        log.warning("%s is packed by torch, some hundredths of a step dearer: %r", codec, error)
+        return None
+    return packing

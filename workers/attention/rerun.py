@@ -1,6 +1,7 @@
 """The latents form: keep what the transformer was called with, rerun its first layers later.
 
-A rerun costs 1 + (last + 1)/L of a plain call and stores a two-hundredth of the hidden form.
+A rerun up to the input of layer ``last`` (of L, from 0) costs 1 + last/L of a plain call, and
+stores a two-hundredth of the hidden form.
 """
 
 import copy

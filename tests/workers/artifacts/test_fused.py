@@ -1,12 +1,14 @@
 """Triton's kernels give what torch's operations give, to the bit.
 
-Without a GPU Triton's interpreter runs them (tests/conftest.py asks it to). It is exact but in
-bfloat16, where it mistakes subnormal values and cuts off what the hardware rounds.
+Triton's interpreter runs them on the CPU (tests/conftest.py), or with TRITON_INTERPRET=0 a GPU.
+The interpreter is exact but in bfloat16, where it mistakes subnormal values and cuts off what the
+hardware rounds.
 """
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,10 +17,12 @@ from torch import Tensor
 from schemas.artifacts import Dtype
 from tests.workers.artifacts.test_codecs import FLOATS
 from tests.workers.artifacts.test_packing import awkward
-from workers.artifacts.fused import FusedLevels, FusedPlanes
+from workers.artifacts import packing
+from workers.artifacts.fused import FUSED, FusedLevels, FusedPlanes
 from workers.artifacts.packing import Levels, Packing, Planes
 from workers.artifacts.tensors import DTYPES
 
+ROOT = Path(__file__).parents[3]
 INTERPRETED = os.environ["TRITON_INTERPRET"] == "1"
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
 BITS = {2: torch.int16, 4: torch.int32}
@@ -87,10 +91,20 @@ def test_rows_that_lie_apart() -> None:
         assert torch.equal(fused.pack(rows, 300), fused.pack(rows.contiguous(), 300))
 
 
+def test_no_rows_are_no_frames() -> None:
+    for packing_ in (*FUSED.values(), Levels(), Planes()):
+        assert len(packing_.pack(_rows("bfloat16")[:0], 100)) == 0
+
+
+def test_where_triton_works_it_packs() -> None:
+    for codec, fused in FUSED.items():
+        assert packing._fused(codec, torch.float16, DEVICE) is fused
+
+
 def test_kernels_compile() -> None:
     """What the interpreter takes the compiler may refuse."""
     command = [sys.executable, "-m", "tests.workers.artifacts.compile_fused"]
     environment = {**os.environ, "TRITON_INTERPRET": "0"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert all(int(line.split()[-1]) > 0 for line in done.stdout.splitlines())

@@ -4,6 +4,7 @@ Here "there" is the CPU: the same functions, without streams and page-locked mem
 """
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from workers.artifacts.store import ArtifactStore
 from workers.artifacts.tensors import DTYPES
 from workers.attention.maps import Address
 
-CPU = torch.device("cpu")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 def awkward(dtype: Dtype) -> Tensor:
@@ -57,9 +58,9 @@ def test_without_triton_torch_packs_on_a_gpu_too(
 ) -> None:
     monkeypatch.setitem(sys.modules, "workers.artifacts.fused", None)
     packing._fused.cache_clear()
-    for _ in range(2):
-        found = packing_of("int8", torch.bfloat16, torch.device("cuda"))
-        assert type(found) is Levels
+    with ThreadPoolExecutor(8) as threads:
+        found = threads.map(lambda _: packing_of("int8", torch.bfloat16, CUDA), range(8))
+        assert {type(each) for each in found} == {Levels}
     assert [record.levelname for record in caplog.records] == ["WARNING"], "said once"
     packing._fused.cache_clear()
 
