@@ -132,7 +132,7 @@ class Bench:
             self.tally.lost += 1
             print(f"LOST {video_id} after: {fault}", flush=True)
             return
-        ends = [event for event in await self.jobs.events(video_id) if event.type in ENDED]
+        ends = [event for event in await self.jobs.all_events(video_id) if event.type in ENDED]
         if len(ends) != 1:
             self.tally.doubled += 1
             print(f"DOUBLED {video_id} after: {fault}", flush=True)

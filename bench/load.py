@@ -71,7 +71,7 @@ async def work(jobs: JobStore, count: int, replicas: int) -> Worked:
         for job in page:
             if job.state.result is not None and job.spec.id not in seen:
                 seen.add(job.spec.id)
-                end = int((await jobs.events(job.spec.id))[-1].id.split("-")[0]) / 1000
+                end = int((await jobs.all_events(job.spec.id))[-1].id.split("-")[0]) / 1000
                 ended.append((end, job.state.result.seconds))
         await asyncio.sleep(0.5)
     ended.sort()

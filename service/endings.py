@@ -33,9 +33,7 @@ class Ending(NamedTuple):
 
 async def ending_of(jobs: JobStore, job: Job) -> Ending:
     """From the job's events where they are still kept, else from its record, in whole seconds."""
-    events: list[Event] = []
-    while more := await jobs.events(job.spec.id, after=events[-1].id if events else "0"):
-        events += more
+    events = await jobs.all_events(job.spec.id)
     started = [event for event in events if event.type == "started"]
     if not events or events[-1].type not in ("completed", "failed"):
         state = job.state

@@ -20,7 +20,7 @@ class Feed:
     _prefix: str
 
     async def events(self, video_id: str, *, after: str = "0", block_ms: int = 0) -> list[Event]:
-        """Events later than the id ``after``, waiting up to ``block_ms`` for a first one.
+        """The next events later than the id ``after``, waiting up to ``block_ms`` for a first one.
 
         Raises InvalidRequest for an ``after`` that is no event id.
         """
@@ -30,6 +30,13 @@ class Feed:
             {stream: check_event_id(after)}, count=_EVENTS_PER_READ, block=block
         )
         return [event_of(entry, fields) for _, entries in found for entry, fields in entries]
+
+    async def all_events(self, video_id: str) -> list[Event]:
+        """Those that are kept, to the last."""
+        events: list[Event] = []
+        while more := await self.events(video_id, after=events[-1].id if events else "0"):
+            events += more
+        return events
 
     async def newer(self, after: Mapping[str, str], *, block_ms: int) -> dict[str, str]:
         """Of the jobs in ``after`` (id: last event seen), those with a later event, and its id.

@@ -1,11 +1,27 @@
 """Fixtures shared by all tests; servers are in tests/servers.py."""
 
 import os
+from pathlib import Path
+
+import pytest
 
 # before torch is imported anywhere: two test processes must not fight over the cores
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # before triton is: its interpreter runs our kernels; with 0, a GPU does
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
 pytest_plugins = ["tests.servers"]
+
+TESTS = Path(__file__).parent
+CLUSTERS = ("bench/", "deploy/", "e2e/", "workers/serving/")  # where Ray is started
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of the two processes that run the suite, one has all tests that start a Ray, in their order;
+    elsewhere a file's tests stay together, for what they share."""
+    for item in items:
+        path = item.path.relative_to(TESTS).as_posix()
+        group = "clusters" if path.startswith(CLUSTERS) else path
+        item.add_marker(pytest.mark.xdist_group(group))

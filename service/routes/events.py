@@ -55,7 +55,7 @@ async def stream_events(
     call.parts.followers.check()
     began_ms = None
     if last_event_id:  # the steps' times count from the start, which this client has seen
-        starts = [e for e in await call.parts.jobs.events(video_id) if e.type == "started"]
+        starts = [e for e in await call.parts.jobs.all_events(video_id) if e.type == "started"]
         began_ms = _ms_of(starts[-1]) if starts else None
     keep_alive_s = call.parts.settings.sse_keep_alive_s
     events = follow(call.parts.jobs, call.parts.followers, job, after, keep_alive_s)

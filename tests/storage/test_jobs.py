@@ -271,6 +271,18 @@ async def test_events_resume_where_the_reader_was(store: JobStore) -> None:
     assert await store.events("a", after=last.id, block_ms=1) == []
 
 
+async def test_all_events_are_more_than_one_read(store: JobStore) -> None:
+    await store.submit([make_spec("a")])
+    claim = await store.claim("a", "w", 60)
+    assert claim is not None
+    for step in range(1, 301):
+        await store.progress(claim, step=step, total=300, data={}, lease_s=60)
+    await store.complete(claim, RESULT, None)
+    assert len(await store.events("a")) < 303
+    types = [event.type for event in await store.all_events("a")]
+    assert types == ["queued", "started", *["progress"] * 300, "completed"]
+
+
 @pytest.mark.parametrize("after", ["x", "", "1-2-3", "$", "1-", "²", "9" * 30])
 async def test_an_event_id_that_is_none_is_refused(store: JobStore, after: str) -> None:
     with pytest.raises(InvalidRequest, match="Last-Event-ID"):

@@ -85,7 +85,7 @@ async def stepped(jobs: JobStore, video_id: str) -> None:
 
 
 async def events_of(jobs: JobStore, video_id: str) -> list[Event]:
-    return list(await jobs.events(video_id))
+    return await jobs.all_events(video_id)
 
 
 def release(objects: ObjectStore, video_id: str) -> None:
