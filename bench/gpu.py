@@ -2,10 +2,10 @@
 
 ``python -m bench.gpu`` times the steps of the stock WanPipeline with CUDA events: plain, with
 capture of all layers, and as an edit from disk, from host memory, from the device tier, and from
-latents. Ratios are to the plain steps measured last before them. Each row is printed as soon as it
-is known; what does not fit ``--budget-seconds`` any more is skipped, the last first. ``--models``
-and ``--parts``: some of it. ``--tiny`` is the same on a CPU, to check the script. Ends with 1 if
-anything failed.
+latents, then with compiled blocks. Ratios are to the plain steps measured last before them, in
+which no hook does anything. Each row is printed as soon as it is known; what does not fit
+``--budget-seconds`` any more is skipped, the last first. ``--models`` and ``--parts``: some of it.
+``--tiny`` is the same on a CPU, to check the script. Ends with 1 if anything failed.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from bench.gpu_backends import measure_backends
+from bench.gpu_backends import COMPILED, measure_backends, measure_each
 from bench.gpu_ceilings import Ceilings
 from bench.gpu_model import TINY, WAN_1_3B, WAN_14B_PART, Bench, GiB, Shape
 from bench.gpu_profile import measure_profile
@@ -31,6 +31,7 @@ from schemas.attention import CodecName, Form
 
 MODELS = {"1.3B": WAN_1_3B, "14B": WAN_14B_PART}
 EDIT_COST, RERUN_COST, CAPTURE_COST = 1.2, 2.1, 1.5  # a step's expected time over a plain one's
+COMPILE_S = 60.0
 SIZES: dict[CodecName, float] = {"int8": 0.5, "zipnn": 0.8, "raw": 1.0}  # of raw bytes, at most
 
 
@@ -83,6 +84,19 @@ def measure_latents(sheet: Sheet, folder: Path) -> None:
     sheet.bench.drop(manifest)
 
 
+def measure_compiled(sheet: Sheet, folder: Path) -> None:
+    """Plain steps by backend, and form hidden, with the blocks compiled. Nothing may come behind
+    it: they stay so."""
+    if not sheet.fits("compiled", 1.5 * len(COMPILED) + 2, COMPILE_S):
+        return
+    sheet.bench.compile()
+    measure_each(
+        compiled := Sheet(f"{sheet.name}, compiled", sheet.bench, sheet.deadline), COMPILED
+    )
+    measure_hidden(compiled, folder)
+    sheet.figures["compiled"] = compiled.finish()
+
+
 # In the order of what the goals are about
 PARTS: dict[str, Callable[[Sheet, Path], None]] = {
     "hidden": measure_hidden,
@@ -90,6 +104,7 @@ PARTS: dict[str, Callable[[Sheet, Path], None]] = {
     "qk": measure_qk,
     "profile": measure_profile,
     "backends": measure_backends,
+    "compiled": measure_compiled,
 }
 
 

@@ -7,6 +7,7 @@ embeddings to latents (neither text encoder nor VAE take part in a denoising ste
 import itertools
 import statistics
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -136,44 +137,51 @@ class Bench:
             device_cache_bytes=device_cache_bytes,
         )
 
-    def run(
-        self,
-        capture: Capture | None = None,
-        transfer: Transfer | None = None,
-        *,
-        steps: int | None = None,
-    ) -> Timed:
-        """The stock pipeline from the same noise. ``steps``: None for all."""
-        cuda = self.device.type == "cuda"
-        total = self.steps if steps is None else steps
-        marks: list[Any] = []
-        if cuda:
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
+    def compile(self) -> None:
+        """Compile the blocks, our hooks in them; for good.
+
+        As ``Tap.compile`` does, but it raises where a block is not one graph.
+        """
+        self.pipeline.transformer.compile_repeated_blocks(fullgraph=True)
+
+    def stock(self, steps: int | None = None) -> Timed:
+        """A plain run of diffusers alone: no hook does anything. ``steps``: None for all."""
+        return self._timed(self.steps if steps is None else steps, lambda: None)
+
+    def run(self, capture: Capture | None = None, transfer: Transfer | None = None) -> Timed:
+        """A run as the product makes it, from the same noise."""
         with self.tap.run(
-            total_steps=total,
+            total_steps=self.steps,
             branches=BRANCHES,
             tokens=self.shape.tokens,
             capture=capture,
             rows=(transfer,),
         ) as run:
+            return self._timed(self.steps, run.end_step)
 
-            def after_step(_: Any, __: int, ___: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-                run.end_step()
-                marks.append(_mark(cuda))
-                return tensors
+    def _timed(self, steps: int, end_step: Callable[[], None]) -> Timed:
+        cuda = self.device.type == "cuda"
+        marks: list[Any] = []
+        if cuda:
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
 
-            latents = self.pipeline(
-                prompt_embeds=self.prompt,
-                negative_prompt_embeds=self.negative,
-                width=self.shape.width,
-                height=self.shape.height,
-                num_frames=self.shape.num_frames,
-                num_inference_steps=total,
-                generator=torch.Generator("cpu").manual_seed(1),
-                output_type="latent",
-                callback_on_step_end=after_step,
-            ).frames
+        def after_step(_: Any, __: int, ___: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            end_step()
+            marks.append(_mark(cuda))
+            return tensors
+
+        latents = self.pipeline(
+            prompt_embeds=self.prompt,
+            negative_prompt_embeds=self.negative,
+            width=self.shape.width,
+            height=self.shape.height,
+            num_frames=self.shape.num_frames,
+            num_inference_steps=steps,
+            generator=torch.Generator("cpu").manual_seed(1),
+            output_type="latent",
+            callback_on_step_end=after_step,
+        ).frames
         if cuda:
             torch.cuda.synchronize()
         peak = torch.cuda.max_memory_allocated() if cuda else 0

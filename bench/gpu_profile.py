@@ -36,7 +36,7 @@ def measure_profile(sheet: Sheet, folder: Path) -> None:
     bench = sheet.bench
     if not sheet.fits("profile", 3 * (1 + len(CODECS) * 2)):  # two thirds: reading the profile
         return
-    columns = {"plain": _profiled(bench, bench.run)[0]}
+    columns = {"plain": _profiled(bench, bench.stock)[0]}
     for codec in CODECS:
         capture, edit = f"capture {codec}", f"edit {codec}"
         columns[capture], (_, manifest) = _profiled(bench, partial(bench.capture, "hidden", codec))

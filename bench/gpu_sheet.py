@@ -26,19 +26,19 @@ class Sheet:
     """
 
     def __init__(self, name: str, bench: Bench, deadline: float) -> None:
-        self.bench = bench
+        self.name, self.bench, self.deadline = name, bench, deadline
         self.figures: dict[str, object] = {}
-        self._name, self._deadline = name, deadline
         self._differences: list[float] = []
         self._plain_ms: list[float] = []  # of every plain step
         self.plain: Timed
-        bench.run(steps=2)  # warm-up: kernels, allocator
-        bench.run()  # again: the first runs of a card are its coolest
+        bench.stock(steps=2)  # warm-up: kernels, allocator
+        self._hooked = bench.run()  # again: the first runs of a card are its coolest
         self.measure_plain()
+        self._show("plain, hooks on", self._hooked)
 
     def measure_plain(self) -> None:
         """The base of what follows: a card's clock drifts by a hundredth within minutes."""
-        self.plain = self.bench.run()
+        self.plain = self.bench.stock()
         self._plain_ms += self.plain.step_ms
         self._show("plain", self.plain)
 
@@ -51,11 +51,11 @@ class Sheet:
         return manifest
 
     def edit(self, label: str, manifest: Manifest, layers: frozenset[int] | None = None) -> None:
-        """A self-edit: but for int8 it must give the plain latents."""
+        """A self-edit: but for int8 it must give the latents of the run without it."""
         timed = self.bench.edit(manifest, layers)
         self._show(label, timed)
         if manifest.codec != "int8":
-            self._differences.append(float((timed.latents - self.plain.latents).abs().max()))
+            self._differences.append(_difference(timed, self._hooked))
 
     def attempt(self, label: str, measure: Callable[[], None]) -> None:
         """A lent machine's time is short: what fails here is shown, and the rest goes on."""
@@ -68,7 +68,7 @@ class Sheet:
     def fits(self, label: str, cost: float, more_s: float = 0.0) -> bool:
         """Whether a run of so many plain ones' time still fits the budget; else a row says so."""
         expected_s = cost * self.bench.steps * self.plain.median_ms / 1000 + more_s
-        fits = time.monotonic() + expected_s <= self._deadline
+        fits = time.monotonic() + expected_s <= self.deadline
         if not fits:
             self.say(label, f"skipped: {expected_s:.0f} s do not fit the budget")
         return fits
@@ -96,6 +96,7 @@ class Sheet:
         base, shape = statistics.median(self._plain_ms), self.bench.shape
         flops = 2 * step_flops(shape.layers, shape.dim, shape.ffn_dim, shape.tokens)
         return self.figures | {
+            "hooked_to_stock_max_diff": _difference(self._hooked, self.plain),
             "self_transfer_max_diff": max(self._differences, default=None),
             "plain_step_ms": round(base, 2),
             "plain_spread": round((max(self._plain_ms) - min(self._plain_ms)) / base, 4),
@@ -103,7 +104,7 @@ class Sheet:
         }
 
     def say(self, label: str, text: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')} {self._name:8} {label:36} {text}", flush=True)
+        print(f"{time.strftime('%H:%M:%S')} {self.name:14} {label:36} {text}", flush=True)
 
     def _show(self, label: str, timed: Timed, manifest: Manifest | None = None) -> None:
         """Print a run's row and keep its figures."""
@@ -122,3 +123,7 @@ class Sheet:
     def _note(self, label: str, what: str, value: float) -> None:
         words = [label.replace(",", "").replace(" ", "_"), *([what] if what else [])]
         self.figures["_".join(words)] = round(value, 4)
+
+
+def _difference(one: Timed, other: Timed) -> float:
+    return float((one.latents - other.latents).abs().max())

@@ -10,13 +10,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_every_part_runs_and_own_maps_give_the_run_back() -> None:
-    parts = ["profile", "qk", "hidden", "latents"]
+    parts = ["profile", "qk", "hidden", "latents", "backends"]
     command = [sys.executable, "-m", "bench.gpu", "--tiny", "--steps", "3", "--parts", *parts]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # at this size threads only cost
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads(done.stdout.splitlines()[-1])["tiny"]
     assert figures["self_transfer_max_diff"] == 0.0
+    assert figures["hooked_to_stock_max_diff"] == 0.0
     assert figures["released"] is True
     for form in ("hidden", "qk"):
         for codec in ("int8", "zipnn"):
@@ -25,4 +26,5 @@ def test_every_part_runs_and_own_maps_give_the_run_back() -> None:
                 f"edit_{form}_from_disk_{codec}",
                 f"edit_{form}_from_host_memory_{codec}",
             } <= set(figures)
-    assert {"edit_from_latents_all_layers", "profile_ms_a_step"} <= set(figures)
+    others = {"edit_from_latents_all_layers", "profile_ms_a_step", "backend_native_step_ms"}
+    assert others <= set(figures)
