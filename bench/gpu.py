@@ -90,9 +90,8 @@ def measure_compiled(sheet: Sheet, folder: Path) -> None:
     if not sheet.fits("compiled", 1.5 * len(COMPILED) + 2, COMPILE_S):
         return
     sheet.bench.compile()
-    measure_each(
-        compiled := Sheet(f"{sheet.name}, compiled", sheet.bench, sheet.deadline), COMPILED
-    )
+    compiled = Sheet(f"{sheet.name}, compiled", sheet.bench, sheet.deadline)
+    measure_each(compiled, COMPILED)
     measure_hidden(compiled, folder)
     sheet.figures["compiled"] = compiled.finish()
 

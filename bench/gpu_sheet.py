@@ -84,9 +84,10 @@ class Sheet:
 
     def device_holds(self, label: str, needed: int) -> bool:
         """Whether the device has room for so many bytes beside a run."""
-        cuda = self.bench.device.type == "cuda"
-        free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() if cuda else needed + 1
-        holds = needed + self.plain.peak_bytes < 0.9 * free if cuda else True
+        if self.bench.device.type != "cuda":
+            return True
+        free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
+        holds = needed + self.plain.peak_bytes < 0.9 * free
         if not holds:
             self.say(label, f"skipped: no room for {needed / GiB:.0f} GiB on the device")
         return holds

@@ -54,8 +54,7 @@ async def before_first_step_ms(jobs: JobStore, video_id: str) -> tuple[float, fl
     step began one step's time before; the second step tells how long that is.
     """
     at = {
-        (event.type, event.data.get("step")): int(event.id.split("-")[0])
-        for event in await jobs.events(video_id)
+        (event.type, event.data.get("step")): event.at_ms for event in await jobs.events(video_id)
     }
     queued, claimed = at["queued", None], at["started", None]
     first, second = at["progress", 1], at["progress", 2]

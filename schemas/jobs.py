@@ -108,3 +108,8 @@ class Event(Frozen):
     id: str
     type: Literal["queued", "started", "progress", "preview", "completed", "failed"]
     data: dict[str, object]
+
+    @property
+    def at_ms(self) -> int:
+        """When it was written, in ms since 1970 by Redis' clock: the first part of a stream id."""
+        return int(self.id.partition("-")[0])

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import NamedTuple
 
-from schemas.jobs import Event, Job
+from schemas.jobs import Job
 from storage.jobs import JobStore
 
 
@@ -44,17 +44,13 @@ async def ending_of(jobs: JobStore, job: Job) -> Ending:
             ended_ms=1000 * (state.completed_at or job.spec.created_at),
             step_ms=None,
         )
-    began = _ms(started[-1]) if started else None
-    steps = [_ms(e) for e in events if e.type == "progress" and began and _ms(e) >= began]
+    began = started[-1].at_ms if started else None
+    steps = [e.at_ms for e in events if e.type == "progress" and began and e.at_ms >= began]
     gaps = [after - before for before, after in pairwise(steps)]
     return Ending(
         job,
-        queued_ms=_ms(events[0]),
-        started_ms=_ms(started[0]) if started else None,
-        ended_ms=_ms(events[-1]),
+        queued_ms=events[0].at_ms,
+        started_ms=started[0].at_ms if started else None,
+        ended_ms=events[-1].at_ms,
         step_ms=sum(gaps) / len(gaps) if gaps else None,
     )
-
-
-def _ms(event: Event) -> int:
-    return int(event.id.partition("-")[0])

@@ -56,7 +56,7 @@ async def stream_events(
     began_ms = None
     if last_event_id:  # the steps' times count from the start, which this client has seen
         starts = [e for e in await call.parts.jobs.all_events(video_id) if e.type == "started"]
-        began_ms = _ms_of(starts[-1]) if starts else None
+        began_ms = starts[-1].at_ms if starts else None
     keep_alive_s = call.parts.settings.sse_keep_alive_s
     events = follow(call.parts.jobs, call.parts.followers, job, after, keep_alive_s)
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -67,7 +67,7 @@ async def _lines(events: AsyncIterator[Event | None], began_ms: int | None) -> A
     yield b": open\n\n"
     async for event in events:
         if event is not None and event.type == "started":
-            began_ms = _ms_of(event)
+            began_ms = event.at_ms
         yield b": still here\n\n" if event is None else line_of(event, began_ms)
 
 
@@ -78,11 +78,7 @@ def line_of(event: Event, began_ms: int | None) -> bytes:
     if isinstance(step, int) and isinstance(total, int) and total:
         data["progress"] = min(99, 100 * step // total)
         if began_ms is not None and step and "seconds" not in data:
-            seconds = max(0, _ms_of(event) - began_ms) / 1000
+            seconds = max(0, event.at_ms - began_ms) / 1000
             data["seconds"] = round(seconds, 3)
             data["eta"] = round(seconds / step * (total - step), 3)
     return f"id: {event.id}\nevent: {event.type}\ndata: {json.dumps(data)}\n\n".encode()
-
-
-def _ms_of(event: Event) -> int:
-    return int(event.id.partition("-")[0])

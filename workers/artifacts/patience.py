@@ -12,8 +12,11 @@ log = logging.getLogger("retake.artifacts")
 T = TypeVar("T")
 
 
-def patiently(call: Callable[[], T], patience_s: float, stopped: threading.Event) -> T:
+def patiently(
+    call: Callable[[], T], patience_s: float, stopped: threading.Event | None = None
+) -> T:
     """``call``'s result; after an ObjectStoreError again, for ``patience_s`` or until stopped."""
+    stopped = stopped or threading.Event()
     deadline = time.monotonic() + patience_s
     delay_s = 0.1
     while True:

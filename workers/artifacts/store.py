@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -108,9 +107,8 @@ class ArtifactStore:
         Raises ObjectStoreError once the store's patience is over: a replay costs the source's run,
         and its film differs from that of the stored maps in the last bits.
         """
-        patience_s = self.settings.store_patience_s
         return patiently(
-            lambda: self._find(project, source_key, needed), patience_s, threading.Event()
+            lambda: self._find(project, source_key, needed), self.settings.store_patience_s
         )
 
     def _find(self, project: str, source_key: str, needed: Needed) -> Manifest | None:

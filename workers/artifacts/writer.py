@@ -243,7 +243,7 @@ class ArtifactWriter:
                 self._packer.add(described, encoded, task.buffer)
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        return patiently(call, self._settings.store_patience_s, threading.Event())
+        return patiently(call, self._settings.store_patience_s)
 
     def _fail(self, error: Exception) -> None:
         if self._failure is None:
