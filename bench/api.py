@@ -25,11 +25,11 @@ from schemas.jobs import JobSpec
 from schemas.models import IntRange, LatentGrid, ModelCard
 from schemas.recipes import Generation, Recipe
 from storage.connect import open_redis
-from storage.jobs import JobStore
+from storage.embedded.valkey import EmbeddedValkey
+from storage.jobs.jobs import JobStore
 from storage.keys import KeyStore
 from storage.limits import Limits, ProjectLimits
 from storage.settings import StorageSettings
-from storage.valkey import EmbeddedValkey
 
 PORT, KEYED_PORT, BARE_PORT = 18431, 18432, 18433
 ROUNDS, ROUND_S, CONNECTIONS = 7, 2.0, 16

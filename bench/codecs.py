@@ -27,14 +27,14 @@ from schemas.artifacts import Frame
 from schemas.attention import CaptureSpec, CodecName, TransferSpec
 from schemas.recipes import Generation, Recipe
 from schemas.selection import resolve_capture
-from workers.artifacts.codec import CODECS, Encoded, decode, encode
-from workers.artifacts.tensors import as_array, as_rows, dtype_name
+from workers.artifacts.codecs.codec import CODECS, Encoded, decode, encode
+from workers.artifacts.codecs.tensors import as_array, as_rows, dtype_name
 from workers.attention.edit import capture_into
 from workers.attention.maps import Address, MapSource, MemoryMaps
 from workers.families.base import Frames
-from workers.generate import generate
+from workers.generation.generate import generate
 from workers.model_settings import ModelSettings
-from workers.pipelines import LoadedModel, load_model
+from workers.models.pipelines import LoadedModel, load_model
 from workers.settings import BUNDLED
 
 NAMES: tuple[CodecName, ...] = ("raw", "zstd", "zipnn", "int8")

@@ -27,7 +27,7 @@ from training.metrics import bootstrap
 from training.sampling import Settings, generate, load_pipeline
 from training.scenes import OBJECTS
 from training.stock import Pipeline
-from workers.pipelines import card_defaults
+from workers.models.pipelines import card_defaults
 
 # prompts that leave attributes open must show their object too
 TEXTS = {

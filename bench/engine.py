@@ -33,15 +33,15 @@ from schemas.artifacts import CapturePlan
 from schemas.attention import CaptureSpec, TransferSpec
 from schemas.recipes import Generation, Recipe
 from schemas.selection import resolve_capture, resolve_transfer
-from storage.folder import FolderStore
+from storage.objects.folder import FolderStore
 from workers.artifacts.settings import ArtifactSettings, MiB
 from workers.artifacts.store import ArtifactStore
 from workers.attention.edit import capture_into
 from workers.attention.maps import MemoryMaps
 from workers.families.registry import FAMILIES
-from workers.generate import StepInfo, generate
+from workers.generation.generate import StepInfo, generate
 from workers.model_settings import CardDefaults, ModelSettings
-from workers.pipelines import LoadedModel, prepare
+from workers.models.pipelines import LoadedModel, prepare
 
 SCENES = Path(__file__).parent.parent / "models" / "scenes"
 PEAK = {"width": 768, "layers": 16, "size": 128, "steps": 60}

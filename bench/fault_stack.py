@@ -20,8 +20,8 @@ import boto3
 import httpx
 
 from bench.processes import CONTROLLER, DISPATCHER, WORKER, processes
+from storage.embedded.valkey import EmbeddedValkey
 from storage.settings import StorageSettings
-from storage.valkey import EmbeddedValkey
 from tests import tiny
 from tests.faults import Fault, FaultyProxy
 from tests.servers import free_ports, run_seaweed

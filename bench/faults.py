@@ -27,8 +27,8 @@ from bench.processes import processes
 from bench.report import Cell, print_figures, print_table
 from schemas.jobs import Job
 from storage.connect import open_objects, open_redis
-from storage.jobs import JobStore
-from storage.video_files import collect_videos
+from storage.jobs.jobs import JobStore
+from storage.retention.video_files import collect_videos
 
 ENDED = ("completed", "failed")
 DEADLINE_S = 180.0

@@ -19,7 +19,7 @@ from torch import Tensor
 from schemas.artifacts import TENSOR_NAMES, CapturePlan, Manifest, Needed
 from schemas.attention import Branch, CodecName, Form
 from schemas.recipes import Generation, Recipe
-from storage.folder import FolderStore
+from storage.objects.folder import FolderStore
 from training.stock import (
     AutoencoderKLWan,
     UniPCMultistepScheduler,

@@ -17,9 +17,9 @@ from bench.report import Cell, median_ratio, print_figures, print_table
 from schemas.jobs import JobResult, JobSpec
 from schemas.recipes import Generation, Recipe
 from storage.connect import open_redis
-from storage.jobs import Claim, JobStore
+from storage.embedded.valkey import EmbeddedValkey
+from storage.jobs.jobs import Claim, JobStore
 from storage.settings import StorageSettings
-from storage.valkey import EmbeddedValkey
 
 ROUNDS, CALLS = 7, 300
 QUEUED = 10_000

@@ -16,8 +16,8 @@ from typing import Any
 
 from bench.engine import Bench, Timed, build
 from bench.report import Cell, median_ratio, print_figures, print_table
-from storage.folder import FolderStore
-from workers.journal import Journal
+from storage.objects.folder import FolderStore
+from workers.generation.journal import Journal
 
 LEFT = 2  # steps that the killed run did not make
 KINDS = ("plain", "written down", "resumed")

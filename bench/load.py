@@ -20,10 +20,10 @@ from redis.asyncio import Redis
 
 from bench.report import Cell, print_figures, print_table
 from storage.connect import open_redis
-from storage.jobs import JobStore
+from storage.embedded.valkey import EmbeddedValkey
+from storage.jobs.jobs import JobStore
 from storage.settings import StorageSettings
-from storage.valkey import EmbeddedValkey
-from tests.workers.serving.scripted import ScriptedEngine, spec_of
+from tests.workers.scripted import ScriptedEngine, spec_of
 from workers.local import LocalWorkers
 from workers.settings import WorkerSettings
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import boto3
 
 from storage.connect import open_objects
-from storage.objects import ObjectStore
+from storage.objects.objects import ObjectStore
 from storage.settings import StorageSettings
 from tests.servers import run_seaweed
 

@@ -17,11 +17,11 @@ import torch
 
 from bench import api
 from bench.report import Cell, median_ratio, print_figures, print_table
-from service.stack import Stack
+from retake.stack import Stack
 from storage.connect import open_redis
-from storage.jobs import JobStore
+from storage.embedded.valkey import EmbeddedValkey
+from storage.jobs.jobs import JobStore
 from storage.settings import StorageSettings
-from storage.valkey import EmbeddedValkey
 from training.stock import WanPipeline
 from workers.settings import BUNDLED
 

@@ -30,7 +30,7 @@ from schemas.artifacts import CapturePlan, Manifest, Needed
 from schemas.attention import CodecName, TransferSpec
 from schemas.recipes import Generation, Recipe
 from schemas.selection import form_bytes, resolve_transfer
-from storage.objects import ObjectStore
+from storage.objects.objects import ObjectStore
 from workers.artifacts.settings import ArtifactSettings, MiB
 from workers.artifacts.store import ArtifactStore
 from workers.attention.edit import capture_into

@@ -8,16 +8,17 @@ from functools import partial
 
 from fastapi import FastAPI
 
-from service import errors, openapi
-from service.boundary import Boundary
+from service.background.chores import Chore, Chores, tell_ended
+from service.background.courier import Courier
+from service.background.events import Followers
+from service.background.metrics import Metrics
+from service.background.outbound import Outbound, Targets
+from service.background.tracing import Tracing
 from service.catalogue import Catalogue
-from service.chores import Chore, Chores, tell_ended
-from service.courier import Courier
-from service.events import Followers
+from service.jobs.sweeper import sweep_for_ever
 from service.key_cache import KeyCache
-from service.metrics import Metrics
-from service.outbound import Outbound, Targets
-from service.parts import Parts
+from service.request.boundary import Boundary
+from service.request.parts import Parts
 from service.routes import (
     attention,
     content,
@@ -31,11 +32,10 @@ from service.routes import (
     webhooks,
 )
 from service.settings import ServiceSettings
-from service.sweeper import sweep_for_ever
-from service.tracing import Tracing
+from service.wire import errors, openapi
 from storage.artifact_index import ArtifactIndex
 from storage.connect import open_objects, open_redis
-from storage.jobs import JobStore
+from storage.jobs.jobs import JobStore
 from storage.keys import KeyStore
 from storage.limits import Limits, ProjectLimits
 from storage.outbox import Outbox

@@ -9,8 +9,8 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.app import create_app
-from service.errors import ErrorBody, ErrorDetail
 from service.settings import ServiceSettings
+from service.wire.errors import ErrorBody, ErrorDetail
 
 # How long a rollout waits for downloads in flight; long polls and event streams are ended at once
 GRACEFUL_STOP_S = 30

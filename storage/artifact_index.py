@@ -1,7 +1,7 @@
 """The artifacts of each project: listed, used, pinned, and captured by one worker at a time.
 
 The object store has the truth: what is listed here can be made again from its manifests
-(``storage.retention.rebuild``), and an edit whose artifact was deleted under it replays.
+(``storage.retention.retention.rebuild``), and an edit whose artifact was deleted under it replays.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 
 from schemas.artifacts import Artifact, Manifest, artifact_id, artifact_of
 from schemas.errors import NotFound
+from storage.jobs.records import no_attention
 from storage.lua import Scripts
-from storage.records import no_attention
 
 LEAVING_MS = 60_000  # how long deleting an artifact's objects may take
 

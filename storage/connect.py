@@ -8,7 +8,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import BusyLoadingError
 
-from storage.objects import ObjectStore
+from storage.objects.objects import ObjectStore
 from storage.settings import StorageSettings
 
 BLOCK_MS_MAX = 20_000  # the longest a command may block: below the socket's time-out
@@ -43,10 +43,10 @@ def open_objects(settings: StorageSettings) -> ObjectStore:
     """The folder or bucket that ``settings.object_url`` names."""
     parts = urlsplit(settings.object_url)
     if parts.scheme == "file":
-        from storage.folder import FolderStore
+        from storage.objects.folder import FolderStore
 
         return FolderStore(Path(unquote(parts.path)))
-    from storage.s3 import S3Store  # boto3 takes 0.3 s to import: only where it is used
+    from storage.objects.s3 import S3Store  # boto3 takes 0.3 s to import: only where it is used
 
     return S3Store(
         bucket=parts.netloc,

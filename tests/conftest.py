@@ -15,7 +15,6 @@ os.environ.setdefault("TRITON_INTERPRET", "1")
 pytest_plugins = ["tests.servers"]
 
 TESTS = Path(__file__).parent
-CLUSTERS = ("bench/", "deploy/", "e2e/", "workers/serving/")  # where Ray is started
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,5 +22,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     elsewhere a file's tests stay together, for what they share."""
     for item in items:
         path = item.path.relative_to(TESTS).as_posix()
-        group = "clusters" if path.startswith(CLUSTERS) else path
+        group = "ray" if item.get_closest_marker("ray") else path
         item.add_marker(pytest.mark.xdist_group(group))

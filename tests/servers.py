@@ -16,8 +16,8 @@ from typing import NamedTuple
 import boto3
 import pytest
 
-from storage import guard
-from storage.valkey import EmbeddedValkey
+from storage.embedded import guard
+from storage.embedded.valkey import EmbeddedValkey
 
 _START_S = 60.0
 _ACCESS_KEY, _SECRET_KEY = "test-access-key", "test-secret-key"

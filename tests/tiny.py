@@ -13,7 +13,7 @@ from transformers import T5Tokenizer, UMT5Config, UMT5EncoderModel
 
 from schemas.recipes import Generation, Recipe
 from workers.model_settings import CardDefaults, ModelSettings
-from workers.pipelines import LoadedModel, load_model
+from workers.models.pipelines import LoadedModel, load_model
 
 parts: Any = diffusers  # untyped
 TEXT_DIM = 32

@@ -19,13 +19,13 @@ from redis import RedisError
 
 from schemas.models import ModelCard
 from storage.connect import open_objects, open_redis
-from storage.jobs import JobStore
-from storage.objects import ObjectStore
-from workers.calls import Wanted, pool
-from workers.dispatcher import Dispatching
-from workers.lease import HandBack, Lease
-from workers.routing import ROUTER
-from workers.run_job import Desk, Engine, run_job
+from storage.jobs.jobs import JobStore
+from storage.objects.objects import ObjectStore
+from workers.control.calls import Wanted, pool
+from workers.control.dispatcher import Dispatching
+from workers.control.lease import HandBack, Lease
+from workers.control.routing import ROUTER
+from workers.control.run_job import Desk, Engine, run_job
 from workers.settings import WorkerSettings
 
 log = logging.getLogger("retake.worker")
@@ -47,11 +47,11 @@ OpenEngine = Callable[[WorkerSettings, ObjectStore], Engine]
 
 def open_pipelines(settings: WorkerSettings, objects: ObjectStore) -> Engine:
     """The engine that serves: diffusers pipelines. Imports torch."""
-    from workers.engine import PipelineEngine
+    from workers.engine.engine import PipelineEngine
 
     if settings.ranks == 1:
         return PipelineEngine(settings, objects)
-    from workers.ranks.actors import Ranks
+    from workers.engine.actors import Ranks
 
     return PipelineEngine(settings, objects, Ranks(settings))
 

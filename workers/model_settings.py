@@ -39,7 +39,7 @@ class ModelSettings(Frozen):
 
     ``path``: a folder in diffusers' format, or a hub id (``Wan-AI/Wan2.1-T2V-1.3B-Diffusers``).
     ``quantization``: fp8 keeps the transformers' weights in 8 bits and computes in ``dtype``; int8
-    does so with linears of its own, by the package torchao (``workers/quantization.py``).
+    does so with linears of its own, by the package torchao (``workers/models/quantization.py``).
     ``ranks``: processes, each with a GPU of its own, that make one video together, where the
     family can be spread; above 1 it is part of the fingerprint, for other numbers of tokens round
     otherwise.

@@ -13,16 +13,16 @@ from schemas.estimate import Estimate, estimate
 from schemas.maps import MapView
 from schemas.recipes import Recipe
 from schemas.requests import EstimateAttention
-from service.bodies import BodyOf
-from service.content import bytes_reply
-from service.dependencies import CallDep
-from service.errors import COMMON, documented
-from service.examples import ARTIFACT_ID
-from service.maps import picture_of
-from service.openapi import accepts
-from service.removal import remove_artifact
-from service.replies import reply
-from service.resolve import capture_spec, new_generation
+from service.jobs.maps import picture_of
+from service.jobs.removal import remove_artifact
+from service.jobs.resolve import capture_spec, new_generation
+from service.request.bodies import BodyOf
+from service.request.dependencies import CallDep
+from service.wire.content import bytes_reply
+from service.wire.errors import COMMON, documented
+from service.wire.examples import ARTIFACT_ID
+from service.wire.openapi import accepts
+from service.wire.replies import reply
 
 router = APIRouter(prefix="/v1/attention", tags=["attention"], responses=COMMON)
 

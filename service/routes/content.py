@@ -8,9 +8,9 @@ from starlette.responses import RedirectResponse
 
 from schemas.base import Frozen
 from schemas.errors import SourceNotReady
-from service.content import Variant, bytes_reply, content_of
-from service.dependencies import CallDep, VideoIdDep
-from service.errors import COMMON, documented
+from service.request.dependencies import CallDep, VideoIdDep
+from service.wire.content import Variant, bytes_reply, content_of
+from service.wire.errors import COMMON, documented
 
 router = APIRouter(prefix="/v1", tags=["videos"], responses=COMMON)
 

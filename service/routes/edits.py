@@ -8,9 +8,7 @@ from fastapi import APIRouter, Depends, Response
 from schemas.jobs import JobSpec
 from schemas.requests import BatchEdit, EditVideo, RemixVideo
 from schemas.videos import Video, VideoList
-from service.bodies import BodyOf
-from service.dependencies import CallDep, VideoIdDep
-from service.edits import (
+from service.jobs.edits import (
     completed_source,
     edit_of,
     edit_spec,
@@ -18,10 +16,12 @@ from service.edits import (
     source_recipe,
     with_defaults,
 )
-from service.errors import COMMON, documented
-from service.intake import accept
-from service.openapi import accepts
-from service.replies import list_reply, video_reply
+from service.jobs.intake import accept
+from service.request.bodies import BodyOf
+from service.request.dependencies import CallDep, VideoIdDep
+from service.wire.errors import COMMON, documented
+from service.wire.openapi import accepts
+from service.wire.replies import list_reply, video_reply
 
 router = APIRouter(prefix="/v1", tags=["edits"], responses=COMMON)
 

@@ -12,10 +12,10 @@ from fastapi import APIRouter, Header, Response
 from starlette.responses import StreamingResponse
 
 from schemas.jobs import Event
-from service.dependencies import CallDep, VideoIdDep
-from service.errors import COMMON, documented
-from service.events import ENDED, follow
-from storage.feed import check_event_id
+from service.background.events import ENDED, follow
+from service.request.dependencies import CallDep, VideoIdDep
+from service.wire.errors import COMMON, documented
+from storage.jobs.feed import check_event_id
 
 router = APIRouter(prefix="/v1", tags=["videos"], responses=COMMON)
 

@@ -7,9 +7,9 @@ from prometheus_client import CONTENT_TYPE_LATEST as TEXT_FORMAT
 
 from schemas.base import Frozen
 from schemas.errors import Unavailable
-from service.auth import Allowed, Call
-from service.errors import documented
-from service.parts import parts_of
+from service.request.auth import Allowed, Call
+from service.request.parts import parts_of
+from service.wire.errors import documented
 
 router = APIRouter(tags=["health"])
 EXPOSITION = {"description": "Prometheus' text format", "content": {"text/plain": {}}}

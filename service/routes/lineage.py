@@ -8,10 +8,10 @@ from schemas.attention import TransferSpec
 from schemas.base import Frozen
 from schemas.errors import NotFound
 from schemas.jobs import Job
-from service.auth import Call
-from service.dependencies import CallDep, VideoIdDep
-from service.errors import COMMON, documented
-from service.replies import reply
+from service.request.auth import Call
+from service.request.dependencies import CallDep, VideoIdDep
+from service.wire.errors import COMMON, documented
+from service.wire.replies import reply
 
 router = APIRouter(prefix="/v1", tags=["edits"], responses=COMMON)
 

@@ -9,9 +9,9 @@ from schemas.base import Frozen
 from schemas.errors import NotFound
 from schemas.models import IntRange, ModelCard
 from schemas.selection import presets_of
-from service.dependencies import CallDep
-from service.errors import COMMON, documented
-from service.replies import reply
+from service.request.dependencies import CallDep
+from service.wire.errors import COMMON, documented
+from service.wire.replies import reply
 
 router = APIRouter(prefix="/v1", tags=["models"], responses=COMMON)
 

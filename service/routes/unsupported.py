@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 
 from schemas.errors import Unsupported
-from service.dependencies import CallDep
-from service.errors import COMMON, ErrorBody
+from service.request.dependencies import CallDep
+from service.wire.errors import COMMON, ErrorBody
 
 router = APIRouter(prefix="/v1", tags=["unsupported"], responses=COMMON)
 

@@ -10,15 +10,15 @@ from schemas.jobs import JobSpec
 from schemas.recipes import Recipe
 from schemas.requests import CreateVideo
 from schemas.videos import Video, VideoDeleted, VideoList
-from service.bodies import BodyOf
-from service.dependencies import CallDep, VideoIdDep
-from service.errors import COMMON, documented
-from service.events import wait_for_end
-from service.intake import accept, job_spec
-from service.openapi import accepts
-from service.removal import remove_video
-from service.replies import list_reply, reply, video_reply
-from service.resolve import new_generation
+from service.background.events import wait_for_end
+from service.jobs.intake import accept, job_spec
+from service.jobs.removal import remove_video
+from service.jobs.resolve import new_generation
+from service.request.bodies import BodyOf
+from service.request.dependencies import CallDep, VideoIdDep
+from service.wire.errors import COMMON, documented
+from service.wire.openapi import accepts
+from service.wire.replies import list_reply, reply, video_reply
 
 router = APIRouter(prefix="/v1", tags=["videos"], responses=COMMON)
 

@@ -26,13 +26,13 @@ from schemas.webhooks import (
     WebhookEventTypeList,
     WebhookTestResult,
 )
-from service.auth import Allowed, Call
-from service.bodies import BodyOf
-from service.errors import COMMON, documented
-from service.examples import DELIVERY_ID, ENDPOINT_ID
-from service.openapi import accepts
-from service.outbound import TargetRefused
-from service.replies import page_of, reply
+from service.background.outbound import TargetRefused
+from service.request.auth import Allowed, Call
+from service.request.bodies import BodyOf
+from service.wire.errors import COMMON, documented
+from service.wire.examples import DELIVERY_ID, ENDPOINT_ID
+from service.wire.openapi import accepts
+from service.wire.replies import page_of, reply
 from storage.webhooks import Endpoint
 
 router = APIRouter(prefix="/v1", tags=["webhooks"], responses=COMMON)

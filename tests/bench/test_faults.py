@@ -11,6 +11,8 @@ from bench.faults import measure
 from bench.processes import processes
 from workers.local import prepare_environment
 
+pytestmark = pytest.mark.ray
+
 RUNS = 20
 
 prepare_environment()  # before a test imports Ray

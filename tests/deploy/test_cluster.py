@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from storage.connect import open_redis
-from storage.jobs import JobStore
+from storage.jobs.jobs import JobStore
 from storage.settings import StorageSettings
 from tests.deploy.test_manifests import COMPOSE, ROOT
 from tests.servers import free_ports
+
+pytestmark = pytest.mark.ray
 
 BIN = Path(sys.executable).parent
 PATIENCE_S = 120.0

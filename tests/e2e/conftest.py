@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from service.client import Client
-from service.stack import Stack
+from retake.client import Client
+from retake.stack import Stack
 
 
 @pytest.fixture(scope="module")

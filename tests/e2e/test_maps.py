@@ -8,7 +8,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.client import ApiError, Client
+from retake.client import ApiError, Client
+
+pytestmark = pytest.mark.ray
 
 
 def pixels(client: Client, artifact_id: str, layer: int) -> NDArray[np.uint8]:

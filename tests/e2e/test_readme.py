@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from service.client import Client
-from service.films import read_film
-from service.stack import Stack
+from retake.client import Client
+from retake.films import read_film
+from retake.stack import Stack
+
+pytestmark = pytest.mark.ray
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)

@@ -5,7 +5,9 @@ from pathlib import Path
 import openai
 import pytest
 
-from service.films import Frames, read_film, structure_similarity
+from retake.films import Frames, read_film, structure_similarity
+
+pytestmark = pytest.mark.ray
 
 CAR = "A car is driving on the highway."
 WINTER = "A car is driving on the highway in the winter."

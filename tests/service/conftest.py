@@ -13,11 +13,11 @@ import httpx
 import openai
 import pytest
 
-from service.parts import Parts
+from service.request.parts import Parts
 from service.server import Server
 from service.settings import ServiceSettings
 from storage.connect import open_redis
-from storage.jobs import JobStore
+from storage.jobs.jobs import JobStore
 from storage.keys import PROJECT_SCOPES, KeyStore, Scope
 from storage.settings import StorageSettings
 from tests.service.worker import CARD, Worker

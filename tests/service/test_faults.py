@@ -8,8 +8,8 @@ import httpx
 import redis
 
 from service.settings import ServiceSettings
+from storage.embedded.valkey import EmbeddedValkey
 from storage.settings import StorageSettings
-from storage.valkey import EmbeddedValkey
 from tests.service.conftest import Api, Serve, running, storage_settings
 from tests.service.worker import Worker
 

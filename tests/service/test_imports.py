@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-HEAVY = ("torch", "ray", "diffusers", "transformers", "numpy", "workers", "service.cli")
+HEAVY = ("torch", "ray", "diffusers", "transformers", "numpy", "workers", "retake.cli")
 
 
 def test_the_api_imports_nothing_of_the_workers() -> None:

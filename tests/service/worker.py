@@ -19,7 +19,7 @@ from schemas.jobs import JobError, JobResult, MapResult
 from schemas.maps import MapView
 from schemas.models import IntRange, LatentGrid, ModelCard
 from storage.connect import open_objects, open_redis
-from storage.jobs import Claim, JobStore, LeaseLost
+from storage.jobs.jobs import Claim, JobStore, LeaseLost
 from storage.settings import StorageSettings
 
 STEPS = 4
@@ -58,7 +58,7 @@ def film(frames: int = 5, width: int = 96, height: int = 64) -> bytes:
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(8))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        # every worker's film is the same to the byte, as in workers/media.py
+        # every worker's film is the same to the byte, as in workers/control/media.py
         stream.options = {"flags": "+bitexact", "x264-params": "mbtree=0"}
         stream.codec_context.thread_count = 1
         for index in range(frames):

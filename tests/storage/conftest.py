@@ -9,10 +9,10 @@ import pytest
 from redis.asyncio import Redis
 
 from storage.connect import open_redis
-from storage.folder import FolderStore
-from storage.jobs import JobStore
-from storage.objects import ObjectStore
-from storage.s3 import S3Store
+from storage.jobs.jobs import JobStore
+from storage.objects.folder import FolderStore
+from storage.objects.objects import ObjectStore
+from storage.objects.s3 import S3Store
 from storage.settings import StorageSettings
 from tests.servers import Seaweed
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from schemas.artifacts import CapturePlan, Frame, Manifest, Pack, artifact_id
-from storage.objects import ObjectStore
+from storage.objects.objects import ObjectStore
 from tests.storage.specs import make_spec
 
 PLAN = CapturePlan(form="hidden", codec="raw", layers=(0,), steps=(0,), branches=("cond",))

@@ -6,8 +6,8 @@ import sys
 FOREIGN = ("torch", "ray", "fastapi", "diffusers", "service", "workers", "numpy")
 IMPORT_ALL = f"""
 import pkgutil, sys, storage
-for module in pkgutil.iter_modules(storage.__path__):
-    __import__(f"storage.{{module.name}}")
+for module in pkgutil.walk_packages(storage.__path__, "storage."):
+    __import__(module.name)
 print([name for name in {FOREIGN} if name in sys.modules])
 """
 

@@ -9,11 +9,11 @@ from redis.asyncio import Redis
 from schemas.errors import NotFound, RateLimited
 from schemas.jobs import Job, JobError, JobSpec, MapResult
 from schemas.maps import Look, MapView, map_id
-from storage.artifact_files import delete_artifact
 from storage.artifact_index import ArtifactIndex
-from storage.jobs import Claim, JobStore, LeaseLost
-from storage.objects import ObjectStore
-from storage.video_files import collect_videos
+from storage.jobs.jobs import Claim, JobStore, LeaseLost
+from storage.objects.objects import ObjectStore
+from storage.retention.artifact_files import delete_artifact
+from storage.retention.video_files import collect_videos
 from tests.storage.manifests import artifact, id_of
 from tests.storage.specs import make_spec
 

@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from storage.connect import open_objects
-from storage.folder import FolderStore
-from storage.s3 import S3Store
+from storage.objects.folder import FolderStore
+from storage.objects.s3 import S3Store
 from storage.settings import StorageSettings
 
 GOOD: dict[str, Any] = {"redis_url": "redis://localhost", "object_url": "file:///data"}

@@ -15,9 +15,9 @@ from training.sampling import Settings, generate
 from training.stock import Pipeline
 from workers.attention.edit import capture_into
 from workers.attention.maps import MemoryMaps
-from workers.generate import generate as engine_generate
+from workers.generation.generate import generate as engine_generate
 from workers.model_settings import ModelSettings
-from workers.pipelines import LoadedModel, load_model
+from workers.models.pipelines import LoadedModel, load_model
 
 FEW = Settings(num_inference_steps=3)
 

@@ -9,12 +9,12 @@ from schemas.jobs import JobSpec
 from schemas.maps import STORED_FORMS, Look
 from workers.analysis.heatmap import picture
 from workers.analysis.look import look_at, needed_for
-from workers.artifacts.reader import ArtifactReader
+from workers.artifacts.read.reader import ArtifactReader
 from workers.artifacts.store import UNREADABLE, ArtifactStore
 from workers.attention.maps import MapSource
-from workers.denoise import StepInfo
-from workers.pipelines import LoadedModel
-from workers.run_job import OnStep
+from workers.control.run_job import OnStep
+from workers.generation.denoise import StepInfo
+from workers.models.pipelines import LoadedModel
 
 log = logging.getLogger("retake.worker")
 

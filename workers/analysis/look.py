@@ -21,9 +21,9 @@ from schemas.recipes import Recipe
 from workers.analysis.heatmap import pooled_map
 from workers.attention.maps import Address, MapSource
 from workers.attention.tap import Tap
-from workers.denoise import OnStep, StepInfo
-from workers.generate import generate
-from workers.pipelines import LoadedModel
+from workers.generation.denoise import OnStep, StepInfo
+from workers.generation.generate import generate
+from workers.models.pipelines import LoadedModel
 
 
 class Seen(Exception):

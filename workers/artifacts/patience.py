@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from storage.objects import ObjectStoreError, ObjectTruncated
+from storage.objects.objects import ObjectStoreError, ObjectTruncated
 
 log = logging.getLogger("retake.artifacts")
 T = TypeVar("T")

@@ -19,17 +19,17 @@ from schemas.artifacts import (
 )
 from schemas.errors import ArtifactCorrupt, ArtifactMissing, ArtifactTooNew
 from schemas.recipes import Recipe
-from storage.objects import ObjectMissing, ObjectStore, ObjectStoreError
-from workers.artifacts.choice import Measured, StepClock, soonest
-from workers.artifacts.device import DeviceTensors
+from storage.objects.objects import ObjectMissing, ObjectStore, ObjectStoreError
 from workers.artifacts.patience import patiently
-from workers.artifacts.publish import Target, published
-from workers.artifacts.reader import ArtifactReader
+from workers.artifacts.read.choice import Measured, StepClock, soonest
+from workers.artifacts.read.device import DeviceTensors
+from workers.artifacts.read.reader import ArtifactReader
+from workers.artifacts.read.tiers import Blocks, DiskBlocks, HostBlocks, ObjectBlocks
 from workers.artifacts.recycle import Recycler
 from workers.artifacts.register import CaptureLease, Pin, Register
 from workers.artifacts.settings import ArtifactSettings
-from workers.artifacts.tiers import Blocks, DiskBlocks, HostBlocks, ObjectBlocks
-from workers.artifacts.writer import ArtifactWriter
+from workers.artifacts.write.publish import Target, published
+from workers.artifacts.write.writer import ArtifactWriter
 
 log = logging.getLogger("retake.artifacts")
 

@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from schemas.jobs import JobSpec
-from workers.denoise import StepInfo
-from workers.pipelines import LoadedModel
+from workers.generation.denoise import StepInfo
+from workers.models.pipelines import LoadedModel
 from workers.previews.colours import Colours, fit_colours
 from workers.previews.estimate import AS_THEY_ARE, held_estimate, weights_of
 from workers.previews.latents import film_latents, vae_latents, vae_shape

@@ -19,8 +19,8 @@ from workers.analysis.heatmap import picture, pooled_map
 from workers.analysis.look import look_at
 from workers.attention.edit import capture_into
 from workers.attention.maps import Address, MemoryMaps
-from workers.generate import generate
-from workers.pipelines import LoadedModel
+from workers.generation.generate import generate
+from workers.models.pipelines import LoadedModel
 
 ALL = slice(None)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from storage.connect import open_objects
-from storage.objects import ObjectStore
+from storage.objects.objects import ObjectStore
 from storage.settings import StorageSettings
 from tests.servers import Seaweed
 from tests.workers.artifacts.captures import SMALL

@@ -14,8 +14,8 @@ import torch
 
 from schemas.artifacts import Manifest, artifact_id
 from schemas.errors import ArtifactCorrupt, ArtifactWriteFailed
-from storage.folder import FolderStore
-from storage.objects import Data, ObjectStore, ObjectStoreError
+from storage.objects.folder import FolderStore
+from storage.objects.objects import Data, ObjectStore, ObjectStoreError
 from tests.faults import Fault, FaultyProxy
 from tests.servers import Seaweed
 from tests.workers.artifacts.captures import (

@@ -13,19 +13,19 @@ from schemas.artifacts import INPUTS, MANIFEST_VERSION, Manifest, Needed
 from schemas.attention import CaptureSpec, TransferSpec
 from schemas.jobs import Job, JobSpec, JobState
 from schemas.recipes import Recipe
-from storage.artifact_files import list_manifests
-from storage.objects import ObjectStore
+from storage.objects.objects import ObjectStore
+from storage.retention.artifact_files import list_manifests
 from storage.settings import StorageSettings
 from tests import tiny
 from tests.faults import Fault, FaultyProxy
 from tests.servers import Seaweed
 from tests.workers.artifacts.captures import PROJECT
 from tests.workers.artifacts.test_faults import cut, files_of_at_most, flip, lose
-from workers.artifacts.plan import is_wanted
+from workers.artifacts.read.plan import is_wanted
 from workers.artifacts.settings import ArtifactSettings
-from workers.engine import PipelineEngine
+from workers.control.run_job import Film
+from workers.engine.engine import PipelineEngine
 from workers.model_settings import ModelSettings
-from workers.run_job import Film
 from workers.settings import WorkerSettings
 
 ARTIFACTS = ArtifactSettings(

@@ -9,7 +9,7 @@ import torch
 
 from schemas.artifacts import MANIFEST_VERSION, Manifest, parse_manifest
 from schemas.errors import ArtifactCorrupt, ArtifactTooNew
-from storage.objects import ObjectStore
+from storage.objects.objects import ObjectStore
 from tests.workers.artifacts.captures import PROJECT, everything, plan, recipe, write
 from workers.artifacts.store import ArtifactStore
 

@@ -9,7 +9,7 @@ import torch
 from schemas.artifacts import INPUTS, Needed
 from schemas.attention import CodecName, Form
 from schemas.errors import ArtifactMissing, ArtifactWriteFailed
-from storage.objects import ObjectStore
+from storage.objects.objects import ObjectStore
 from tests.servers import Seaweed
 from tests.workers.artifacts.captures import (
     GRID,

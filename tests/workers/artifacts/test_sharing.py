@@ -12,7 +12,7 @@ from schemas.artifacts import Manifest, artifact_id
 from schemas.errors import ArtifactCorrupt, ArtifactMissing, ArtifactWriteFailed
 from storage.artifact_index import ArtifactIndex
 from storage.connect import open_redis
-from storage.objects import ObjectStore
+from storage.objects.objects import ObjectStore
 from storage.settings import StorageSettings
 from tests.workers.artifacts.captures import (
     GRID,
@@ -26,7 +26,7 @@ from tests.workers.artifacts.captures import (
 )
 from workers.artifacts.register import Register
 from workers.artifacts.store import ArtifactStore
-from workers.artifacts.writer import ArtifactWriter
+from workers.artifacts.write.writer import ArtifactWriter
 from workers.attention.maps import Address
 
 T = TypeVar("T")

@@ -8,8 +8,8 @@ import torch
 from schemas.attention import TransferSpec
 from schemas.errors import SourceMismatch, Unsupported
 from schemas.recipes import Recipe
-from tests.workers.attention.conftest import Bench, same_to_rounding
-from workers.generate import StepInfo, generate
+from tests.workers.bench import Bench, same_to_rounding
+from workers.generation.generate import StepInfo, generate
 
 
 @pytest.mark.parametrize(

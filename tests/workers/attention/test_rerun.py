@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tests import tiny
-from tests.workers.attention.conftest import Bench
+from tests.workers.bench import Bench
 from workers.attention.maps import Address, MemoryMaps
 from workers.attention.rerun import RerunSource
 

@@ -13,12 +13,12 @@ from torch.overrides import TorchFunctionMode
 from schemas.attention import CaptureSpec
 from schemas.errors import ArtifactCorrupt
 from schemas.selection import resolve_capture
-from tests.workers.attention.conftest import Bench
+from tests.workers.bench import Bench
 from tests.workers.families.cases import CASES, Case, Runs
 from workers.attention.edit import capture_into
 from workers.attention.maps import Address, MemoryMaps
 from workers.attention.sites import Site
-from workers.generate import StepInfo, generate
+from workers.generation.generate import StepInfo, generate
 
 
 class Computed(TorchFunctionMode):

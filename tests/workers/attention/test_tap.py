@@ -5,12 +5,12 @@ import torch
 
 from schemas.errors import ArtifactCorrupt, JobCancelled
 from tests import tiny
-from tests.workers.attention.conftest import Bench
+from tests.workers.bench import Bench
 from workers.attention.maps import Address, MemoryMaps
 from workers.attention.position import AttentionMissed
 from workers.attention.run import Capture
-from workers.generate import StepInfo, generate
-from workers.pipelines import LoadedModel
+from workers.generation.generate import StepInfo, generate
+from workers.models.pipelines import LoadedModel
 
 
 def test_layers_are_found_in_order(model: LoadedModel) -> None:

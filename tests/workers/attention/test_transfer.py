@@ -5,7 +5,7 @@ import torch
 
 from schemas.attention import Form
 from schemas.errors import ArtifactMissing, SourceMismatch
-from tests.workers.attention.conftest import Bench, same_to_rounding
+from tests.workers.bench import Bench, same_to_rounding
 
 FORMS: tuple[Form, ...] = ("hidden", "qk", "latents")
 

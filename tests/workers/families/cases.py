@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from schemas.recipes import Recipe
-from tests.workers.attention.conftest import Bench
+from tests.workers.bench import Bench
 from tests.workers.families import builders_cross, builders_joint, builders_wan
 from workers.families.registry import FAMILIES
 from workers.model_settings import CardDefaults, ModelSettings
-from workers.pipelines import LoadedModel, prepare
+from workers.models.pipelines import LoadedModel, prepare
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ import torch
 from schemas.attention import CaptureSpec, Form
 from schemas.errors import InvalidRequest, SourceMismatch, Unsupported
 from schemas.selection import resolve_capture, resolve_transfer
-from storage.folder import FolderStore
-from tests.workers.attention.conftest import same_to_rounding
+from storage.objects.folder import FolderStore
+from tests.workers.bench import same_to_rounding
 from tests.workers.families.cases import CASES, Case, Runs
 from workers.artifacts.settings import ArtifactSettings
 from workers.artifacts.store import ArtifactStore
 from workers.attention.edit import capture_into
 from workers.attention.maps import MemoryMaps
 from workers.families.registry import FAMILIES
-from workers.generate import generate
+from workers.generation.generate import generate
 
 FORMS: tuple[Form, ...] = ("hidden", "qk", "latents")
 TOLERANCE = 1e-3  # of what the edit changes: fp32 through other kernels, two steps

@@ -8,7 +8,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from schemas.attention import Form
-from tests.workers.attention.conftest import same_to_rounding
+from tests.workers.bench import same_to_rounding
 from tests.workers.families.cases import CASES, Case, Runs
 from workers.attention.maps import MemoryMaps
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from schemas.recipes import Recipe
 from tests.workers.families.cases import Case, Runs
 from tests.workers.previews.watched import spec_of
-from workers.denoise import StepInfo
 from workers.families.base import Frames
-from workers.generate import generate
+from workers.generation.denoise import StepInfo
+from workers.generation.generate import generate
 from workers.previews.latents import film_latents, vae_latents, vae_shape
 from workers.previews.previewer import Previews
 

@@ -10,10 +10,10 @@ import pytest
 from schemas.attention import TransferSpec
 from schemas.recipes import Recipe
 from tests import tiny
-from tests.workers.attention.conftest import Bench
+from tests.workers.bench import Bench
 from tests.workers.previews.watched import pixels, spec_of, watched
-from workers.generate import generate
-from workers.pipelines import LoadedModel
+from workers.generation.generate import generate
+from workers.models.pipelines import LoadedModel
 from workers.previews import previewer
 from workers.previews.previewer import LONG_SIDE, Previews, encode_jpeg
 

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from tests import tiny
 from tests.workers.previews.watched import pixels, spec_of, watched
-from workers.generate import generate
-from workers.pipelines import LoadedModel, load_model
+from workers.generation.generate import generate
+from workers.models.pipelines import LoadedModel, load_model
 from workers.previews.colours import fit_colours
 from workers.previews.previewer import Previews
 from workers.settings import BUNDLED

@@ -9,10 +9,10 @@ from PIL import Image
 
 from schemas.jobs import JobSpec
 from schemas.recipes import Recipe
-from workers.denoise import StepInfo
 from workers.families.base import Frames
-from workers.generate import generate
-from workers.pipelines import LoadedModel
+from workers.generation.denoise import StepInfo
+from workers.generation.generate import generate
+from workers.models.pipelines import LoadedModel
 from workers.previews.previewer import Previews
 
 

@@ -1,0 +1,1 @@
+"""What a person types: the command line, its client, the demo, and the embedded stack."""

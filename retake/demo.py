@@ -1,0 +1,120 @@
+"""`retake demo`: a film, the same seed with another prompt, and the edit that keeps the shot."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from retake.client import ApiError, Client, Json
+from retake.films import contact_sheet, read_film, structure_similarity
+from retake.stack import Stack
+
+SOURCE = "A car is driving on the highway."
+EDITS = {  # prompt and kind of edit
+    "red": ("A red car is driving on the highway.", "recolour"),
+    "winter": ("A car is driving on the highway in the winter.", "restyle"),
+    "truck": ("A truck is driving on the highway.", "object"),
+}
+
+
+def run_demo(folder: Path, seed: int, console: Console) -> None:
+    """Generate, re-generate and edit on an embedded stack of its own; write films into ``folder``.
+
+    Raises StackError where the stack does not start, ApiError where a job fails.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    data = Path(tempfile.mkdtemp(prefix="retake-"))
+    began = time.monotonic()
+    try:
+        with Stack(data) as stack, Client(stack.base_url) as client:
+            with console.status("Starting Valkey, the API and a worker with the bundled model"):
+                stack.wait_ready()
+            console.print(f"The service is up on {stack.base_url} (in {_since(began)}).")
+            films = _make_films(client, folder, seed, console)
+            console.print("Shutting down.")
+    except BaseException:
+        logs = folder / "logs"
+        shutil.copytree(data / "logs", logs, dirs_exist_ok=True)
+        console.print(f"The logs of the parts are in {logs}", style="red")
+        raise
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
+    _report(films, folder, console)
+    console.print(f"Done in {_since(began)}. The films are in {folder}")
+
+
+def _make_films(client: Client, folder: Path, seed: int, console: Console) -> dict[str, Path]:
+    films: dict[str, Path] = {}
+    with job_progress(console) as progress:
+        source = client.create(prompt=SOURCE, seed=seed, capture=True)
+        films["source"] = _finish(client, source, progress, folder / "source.mp4")
+        for name, (prompt, kind) in EDITS.items():
+            # the same seed, the new prompt: once as it is, once with the source's attention
+            plain = client.create(prompt=prompt, seed=seed)
+            edit = client.remix(source["id"], prompt=prompt, transfer={"preset": kind})
+            films[f"{name}-plain"] = _finish(client, plain, progress, folder / f"{name}-plain.mp4")
+            films[f"{name}-edit"] = _finish(client, edit, progress, folder / f"{name}-edit.mp4")
+    return films
+
+
+@contextmanager
+def job_progress(console: Console) -> Iterator[Progress]:
+    columns = (
+        TextColumn("{task.description:14}"),
+        BarColumn(),
+        TextColumn("step {task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield progress
+
+
+def _finish(client: Client, video: Json, progress: Progress, path: Path) -> Path:
+    follow(client, video, progress, path.stem)
+    return client.download(video["id"], path)
+
+
+def follow(client: Client, video: Json, progress: Progress, name: str) -> Json:
+    """Show a job's steps until it ends; the completed video. Raises ApiError if it failed."""
+    task = progress.add_task(name, total=video["num_inference_steps"])
+    for kind, data in client.events(video["id"]):
+        if kind == "progress":
+            progress.update(task, completed=data["step"], total=data["total"])
+    video = client.get(video["id"])
+    if video["status"] != "completed":
+        error = video["error"] or {}
+        raise ApiError(f"{name}: {error.get('message', 'failed')}", error.get("code"))
+    progress.update(task, completed=progress.tasks[task].total)
+    return video
+
+
+def _report(films: dict[str, Path], folder: Path, console: Console) -> None:
+    frames = {name: read_film(path) for name, path in films.items()}
+    source = frames["source"]
+    table = Table("edit", "same seed, new prompt", "with the source's attention")
+    sources, plains, edits = [], [], []
+    for name, (prompt, _) in EDITS.items():
+        plain, edit = frames[f"{name}-plain"], frames[f"{name}-edit"]
+        likeness = [f"{structure_similarity(film, source):.2f}" for film in (plain, edit)]
+        table.add_row(prompt, *likeness)
+        sources.append((SOURCE, source))
+        plains.append((f"{prompt} ({likeness[0]})", plain))
+        edits.append((f"{prompt} ({likeness[1]})", edit))
+    rows = (
+        ("source", sources),
+        ("plain re-generation: same seed, new prompt", plains),
+        ("edit: with the source's attention", edits),
+    )
+    contact_sheet(rows).save(folder / "contact_sheet.png", optimize=True)
+    console.print("Similarity of structure to the source (1 is the same shot):")
+    console.print(table)
+
+
+def _since(began: float) -> str:
+    return f"{time.monotonic() - began:.0f} s"

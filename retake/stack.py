@@ -1,0 +1,140 @@
+"""The embedded stack: Valkey, workers and API as child processes of one command.
+
+The same parts as in production with other settings: Valkey from its wheel in place of a Redis,
+a folder in place of S3, a local Ray. The parts meet only in Redis and the object store; here we
+start them, watch them, and stop them in the order that loses nothing.
+"""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from storage.embedded import guard
+from storage.embedded.valkey import EmbeddedValkey
+
+log = logging.getLogger("retake.stack")
+
+
+class StackError(Exception):
+    """A part did not start or ended by itself; the message names it and its log."""
+
+
+class Stack:
+    """Valkey, API and workers on this machine, with all state under ``data``.
+
+    ``env`` adds RETAKE_* settings for the parts. Use as a context manager: leaving it drains the
+    workers (a running job is finished or handed back), then stops the API, then Valkey.
+    """
+
+    def __init__(
+        self, data: Path, *, host: str = "127.0.0.1", port: int = 0, env: Mapping[str, str] = {}
+    ) -> None:
+        self.data = data.resolve()
+        self.host = host
+        self.port = port or free_port()
+        self._extra_env = dict(env)
+        self._valkey = EmbeddedValkey()
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def base_url(self) -> str:
+        return f"http://{self.host}:{self.port}/v1"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start every part; returns before they are ready, see ``wait_ready``."""
+        (self.data / "objects").mkdir(parents=True, exist_ok=True)
+        (self.data / "logs").mkdir(exist_ok=True)
+        env = {
+            **os.environ,
+            "RETAKE_OBJECT_URL": (self.data / "objects").as_uri(),
+            "RETAKE_REDIS_URL": self._valkey.start(self.data / "valkey"),
+            "RETAKE_HOST": self.host,
+            "RETAKE_PORT": str(self.port),
+            **self._extra_env,
+        }
+        try:
+            for part in ("service", "workers"):
+                self._children[part] = self._spawn(part, env)
+        except OSError:
+            self.stop()
+            raise
+
+    def _spawn(self, part: str, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        # guarded: it ends with us, however we end, and one folder has one stack
+        guarded = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid())]
+        with (self.data / "logs" / f"{part}.log").open("ab") as output:
+            return subprocess.Popen(
+                [*guarded, str(self.data / f"{part}.lock"), sys.executable, "-m", part],
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches us alone: we stop the parts in order
+            )
+
+    def wait_ready(self, timeout_s: float = 120.0) -> None:
+        """Until the API answers and a worker has published a model; raises StackError."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            self.check()
+            try:
+                if httpx.get(f"http://{self.host}:{self.port}/readyz", timeout=2).is_success:
+                    return
+            except httpx.TransportError:
+                pass  # not listening yet
+            time.sleep(0.1)
+        raise StackError(f"not ready after {timeout_s:g} s; see {self.data / 'logs'}")
+
+    def check(self) -> None:
+        """Raise StackError if a part has ended by itself."""
+        for part, child in self._children.items():
+            if child.poll() is not None:
+                raise StackError(
+                    f"{part} ended with status {child.returncode}; "
+                    f"see {self.data / 'logs' / part}.log"
+                )
+
+    def stop(self, timeout_s: float = 60.0) -> None:
+        """Workers first (they drain), then the API, then Valkey."""
+        for part in ("workers", "service"):
+            child = self._children.pop(part, None)
+            if child is None:
+                continue
+            child.send_signal(signal.SIGTERM)
+            try:
+                child.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                log.warning("%s did not stop in %g s: killed", part, timeout_s)
+                child.kill()
+                child.wait()
+        self._valkey.stop()
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

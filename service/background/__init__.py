@@ -1,0 +1,1 @@
+"""What runs beside the requests: chores, webhooks, events, metrics, tracing."""

@@ -1,0 +1,99 @@
+"""OpenTelemetry: one trace from the request that asked for a video to the end of its job.
+
+FastAPI makes the request's span; its W3C ``traceparent`` goes into the job's record. When the job
+has ended its time in the queue and on a worker are added to the same trace, from its events.
+"""
+
+from fastapi import Request
+from fastapi.telemetry import TelemetryConfig
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from service.background.endings import Ending
+
+PROPAGATOR = TraceContextTextMapPropagator()
+
+
+class Tracing:
+    """``endpoint``: where spans are sent by OTLP over HTTP; None: nothing is traced, and a
+    ``traceparent`` of the client's is passed on as it came."""
+
+    def __init__(self, endpoint: str | None) -> None:
+        self.provider: TracerProvider | None = None
+        if endpoint is None:
+            return
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        self.provider = TracerProvider(resource=Resource.create({"service.name": "retake-api"}))
+        self.provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint)))
+
+    @property
+    def config(self) -> TelemetryConfig:
+        """What FastAPI is told: spans of requests only, metrics and logs are ours."""
+        return {
+            "tracing": self.provider is not None,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "tracer_provider": self.provider,
+        }
+
+    def traceparent(self, request: Request) -> str | None:
+        """The request's place in its trace, for the job's record."""
+        carrier: dict[str, str] = {}
+        if self.provider is not None:
+            PROPAGATOR.inject(carrier)
+        else:
+            # read and written again: only a valid one is passed on
+            PROPAGATOR.inject(carrier, PROPAGATOR.extract(dict(request.headers)))
+        return carrier.get("traceparent")
+
+    def trace_id(self) -> str | None:
+        """Of the span that is current."""
+        context = trace.get_current_span().get_span_context()
+        return f"{context.trace_id:032x}" if context.is_valid else None
+
+    async def ended(self, ending: Ending) -> None:
+        """Add a job's time in the queue and on a worker to the trace of its request."""
+        spec, state = ending.job.spec, ending.job.state
+        if self.provider is None or spec.traceparent is None:
+            return
+        parent = PROPAGATOR.extract({"traceparent": spec.traceparent})
+        tracer = self.provider.get_tracer("retake")
+        taken_ms = ending.started_ms or ending.ended_ms
+        attributes = {"retake.video_id": spec.id, "retake.priority": spec.priority}
+        queued = tracer.start_span(
+            "job queued", parent, attributes=attributes, start_time=_ns(ending.queued_ms)
+        )
+        queued.end(_ns(taken_ms))
+        if ending.started_ms is None:
+            return
+        run = tracer.start_span(
+            f"job {ending.kind}",
+            parent,
+            start_time=_ns(taken_ms),
+            attributes={
+                **attributes,
+                "retake.model": spec.recipe.generation.model,
+                "retake.steps": state.total_steps,
+                "retake.attempts": state.attempts,
+                "retake.outcome": ending.outcome,
+                "retake.attention": state.result.attention if state.result else "none",
+            },
+        )
+        if state.error is not None:
+            run.set_status(StatusCode.ERROR, state.error.code)
+        run.end(_ns(ending.ended_ms))
+
+    def close(self) -> None:
+        """Send what is left."""
+        if self.provider is not None:
+            self.provider.shutdown()
+
+
+def _ns(ms: int) -> int:
+    return ms * 1_000_000

@@ -1,0 +1,75 @@
+"""An edit's record: its source found, its recipe made, checked against source and model."""
+
+from typing import Any
+
+from schemas.attention import TransferSpec
+from schemas.errors import InvalidRequest, SourceNotReady
+from schemas.jobs import Job, JobSpec
+from schemas.recipes import Recipe
+from schemas.requests import JobOptions, RemixVideo, Settings, SourceByPrompt
+from service.jobs.intake import job_spec
+from service.jobs.resolve import edit_generation, edit_recipe, new_generation
+from service.request.auth import Call
+
+
+async def completed_source(call: Call, video_id: str, param: str) -> Job:
+    """The caller's completed video; raises NotFound, SourceNotReady."""
+    job = await call.parts.jobs.get(call.project, video_id)
+    if job.state.status != "completed":
+        raise SourceNotReady(
+            f"{param}: {video_id!r} is {job.state.status}; a source must be completed",
+            param=param,
+        )
+    return job
+
+
+async def remix_of(call: Call, source: Job, body: RemixVideo, **more: str) -> JobSpec:
+    asked = Settings(negative_prompt=body.negative_prompt, guidance_scale=body.guidance_scale)
+    return await edit_of(call, source, body.prompt, asked, body, body.transfer, **more)
+
+
+async def edit_of(
+    call: Call,
+    source: Job,
+    prompt: str,
+    asked: Settings,
+    options: JobOptions,
+    transfer: TransferSpec | None,
+    **more: str,
+) -> JobSpec:
+    """An edit of a video of the caller's, which is then what it was remixed from."""
+    recipe, source_id = source.spec.recipe, source.spec.id
+    return await edit_spec(
+        call, recipe, prompt, asked, options, transfer, source_video_id=source_id, **more
+    )
+
+
+async def edit_spec(
+    call: Call,
+    source: Recipe,
+    prompt: str,
+    asked: Settings,
+    options: JobOptions,
+    transfer: TransferSpec | None,
+    **more: str,
+) -> JobSpec:
+    card = await call.parts.catalogue.pick(asked.model or source.generation.model, None)
+    edit = edit_generation(asked, prompt, source.generation, card)
+    recipe = edit_recipe(edit, source, transfer, card, call.parts.settings.max_edit_chain)
+    return job_spec(call, recipe, card, options, **more)
+
+
+async def source_recipe(call: Call, source: SourceByPrompt, model: str | None) -> Recipe:
+    """The recipe of a source that no video of ours need have been made by."""
+    if model and source.model and model != source.model:
+        raise InvalidRequest(
+            f"source.model: {source.model!r} differs from model {model!r}", param="source.model"
+        )
+    wanted, param = source.model or model, "source.model" if source.model else "model"
+    card = await call.parts.catalogue.pick(wanted, call.parts.settings.default_model, param)
+    return Recipe(generation=new_generation(source, source.prompt, card, "source."))
+
+
+def with_defaults(edit: RemixVideo, shared: dict[str, Any]) -> RemixVideo:
+    """``edit`` with the batch's options where it has none of its own."""
+    return RemixVideo.model_validate({**shared, **edit.model_dump(exclude_unset=True)})

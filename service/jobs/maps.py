@@ -1,0 +1,124 @@
+"""Pictures of attention maps: a map job queued or joined, waited for, and its end made an answer.
+
+A picture is made once: the job's id says what it shows, and its record says where it lies.
+"""
+
+import contextlib
+import logging
+import time
+from math import prod
+
+from schemas.artifacts import Artifact
+from schemas.errors import (
+    Forbidden,
+    InvalidRequest,
+    JobFailed,
+    NotFound,
+    SourceMismatch,
+    Unavailable,
+    Unsupported,
+)
+from schemas.jobs import Job, JobError, JobSpec
+from schemas.maps import STORED_FORMS, Look, MapView, check_place, map_id
+from service.background.events import ENDED, wait_for_end
+from service.jobs.intake import room
+from service.request.auth import Call
+from service.wire.content import Content
+from storage.jobs.records import no_attention
+
+log = logging.getLogger("retake.service")
+REFUSALS = (InvalidRequest.code, Unsupported.code, SourceMismatch.code)
+
+
+async def picture_of(call: Call, artifact: Artifact, view: MapView, wait_s: float) -> Content:
+    """The picture of ``view``; its job has ``wait_s`` seconds to end.
+
+    Raises Unavailable where that was too short (the next call joins the same job), what the job
+    failed with, Forbidden where it is to be made for a key that may only read, and what
+    ``check_view`` and the project's limits refuse.
+    """
+    tokens = prod(artifact.grid)
+    view = view.model_copy(update={"bins": min(view.bins, tokens)})
+    look = Look(artifact_id=artifact.id, view=view)
+    id = map_id(call.project, look)
+    job: Job | None = None
+    with contextlib.suppress(NotFound):
+        job = await call.parts.jobs.get(call.project, id)
+    if job is None or job.state.status == "failed":
+        job = await _submit(call, artifact, look, id)
+    if job.state.status not in ENDED and wait_s:
+        call.parts.followers.check()
+        try:
+            job = await wait_for_end(call.parts.jobs, call.parts.followers, job, wait_s)
+        except NotFound:  # the artifact was deleted, and its jobs with it
+            raise no_attention(artifact.id) from None
+    if job.state.error is not None:
+        raise _as_answer(job.state.error)
+    if job.state.map is None:
+        raise Unavailable(
+            f"the map is {job.state.status.replace('_', ' ')}; the same request again joins it",
+            code="map_not_ready",
+        )
+    return Content(job.state.map.map_key, "image/png", f"{id}.png")
+
+
+async def _submit(call: Call, artifact: Artifact, look: Look, id: str) -> Job:
+    """Queue the job, unless another request just did, or saw it fail a moment ago."""
+    if "write" not in call.scopes:
+        raise Forbidden(
+            f"this key's scopes are {', '.join(call.scopes)}; to have a map made needs write"
+        )
+    await check_view(call, artifact, look.view)
+    parts = call.parts
+    spec = JobSpec(
+        id=id,
+        project=call.project,
+        recipe=artifact.recipe,
+        source_key=artifact.source_key,
+        priority="high",  # somebody waits for it, and it takes a step or a few
+        created_at=int(time.time()),
+        retention_s=parts.settings.map_retention_s or None,
+        traceparent=parts.tracing.traceparent(call.request),
+        look=look,
+    )
+    job = await parts.jobs.submit_map(
+        spec, retry_s=parts.settings.map_retry_s, max_open=await room(call)
+    )
+    log.info("%s %s map", job.state.status, id, extra={"project": call.project})
+    return job
+
+
+async def check_view(call: Call, artifact: Artifact, view: MapView) -> None:
+    """Raise what keeps the map from being shown: InvalidRequest, Unsupported, SourceMismatch."""
+    generation = artifact.recipe.generation
+    card = await call.parts.catalogue.pick(generation.model, None)
+    if card.fingerprint != generation.fingerprint:
+        raise SourceMismatch(
+            f"artifact_id: it was made by another revision of model {card.id!r} than is served; "
+            "its maps cannot be shown",
+            param="artifact_id",
+        )
+    check_place(view.place, card, generation)
+    if artifact.recipe.source is None:
+        return  # what is not stored is made again
+    if artifact.form not in STORED_FORMS:
+        raise Unsupported(
+            f"artifact_id: of an edit, maps are shown from form {' or '.join(STORED_FORMS)}; this "
+            f"is {artifact.form}",
+            param="artifact_id",
+        )
+    kept = {"layer": artifact.layers, "step": artifact.steps, "branch": artifact.branches}
+    for name, values in kept.items():
+        value = getattr(view, name)
+        if value not in values:
+            raise InvalidRequest(
+                f"{name}: {value!r} is not kept, and an edit's maps are only shown from what is; "
+                f"allowed is {', '.join(map(str, values))}",
+                param=name,
+            )
+
+
+def _as_answer(error: JobError) -> InvalidRequest | JobFailed:
+    if error.code in REFUSALS:
+        return InvalidRequest(error.message, code=error.code)
+    return JobFailed(error.message, code=error.code)

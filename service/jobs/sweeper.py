@@ -1,0 +1,57 @@
+"""Retention: videos and attention past their time, and what crashed uploads left behind.
+
+Any number of processes may run it; each round is one process's, by a lock that runs out.
+"""
+
+import asyncio
+import logging
+
+from schemas.errors import NotFound
+from service.jobs.removal import remove_map, remove_video
+from service.request.parts import Parts
+from storage.retention.retention import Retention, RetentionSettings
+from storage.retention.video_files import collect_videos
+
+log = logging.getLogger("retake.service")
+BATCH = 100
+ORPHAN_ROUNDS = 60  # listing every object is for one round in so many
+
+
+async def sweep_for_ever(parts: Parts) -> None:
+    """A round every ``sweep_s`` seconds. Raises RedisError, ObjectStoreError: run it again."""
+    settings = parts.settings
+    lock = f"{settings.storage.redis_prefix}:sweeping"
+    retention = Retention(
+        parts.objects,
+        parts.artifacts,
+        RetentionSettings(
+            quota_bytes=settings.attention_quota_bytes or None, orphan_age_s=settings.orphan_age_s
+        ),
+    )
+    while True:
+        # a little less than a round, so that this process's own last lock is gone
+        mine = await parts.redis.set(lock, "1", nx=True, px=round(900 * settings.sweep_s))
+        if mine:
+            await expire_jobs(parts)
+            await retention.expire()
+            rounds = await parts.redis.incr(f"{lock}:rounds")
+            if rounds % ORPHAN_ROUNDS == 1:
+                await collect_videos(parts.objects, parts.jobs, settings.orphan_age_s)
+                await retention.sweep()
+        await asyncio.sleep(settings.sweep_s)
+
+
+async def expire_jobs(parts: Parts) -> int:
+    """Delete the videos, and the pictures of maps, whose time is over; how many."""
+    removed = 0
+    while jobs := await parts.jobs.expired(BATCH):
+        for job in jobs:
+            try:
+                if job.spec.look is None:
+                    await remove_video(parts, job.spec.project, job.spec.id)
+                else:
+                    await remove_map(parts, job)
+                removed += 1
+            except NotFound:
+                continue  # another process, or its owner, was faster
+    return removed

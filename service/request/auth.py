@@ -1,0 +1,87 @@
+"""Who is asking: the project that a request acts for, and what its key allows.
+
+Without keys (loopback only) every request is the ``default`` project's; pages of other sites, which
+a browser on the same machine may have open, are kept out by Host and Origin.
+"""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from fastapi import Request
+
+from schemas.errors import Forbidden, RateLimited, Unauthorized
+from service.request.parts import Parts, parts_of
+from storage.keys import SCOPES, Scope
+
+DEFAULT_PROJECT = "default"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request that may be answered: who asks, what it says, and what answers it."""
+
+    request: Request
+    parts: Parts
+    project: str
+    scopes: tuple[Scope, ...]
+
+
+class Allowed:
+    """A dependency that yields the call; ``scope`` None: read for GET and HEAD, else write.
+
+    Counts the request against the project's rate and leaves the headers that tell of it.
+    """
+
+    def __init__(self, scope: Scope | None = None) -> None:
+        self.scope = scope
+
+    async def __call__(self, request: Request) -> Call:
+        parts = parts_of(request)
+        scope = self.scope or ("read" if request.method in ("GET", "HEAD") else "write")
+        if not parts.settings.needs_keys:
+            _refuse_other_sites(request)
+            return Call(request, parts, DEFAULT_PROJECT, SCOPES)
+        call = await _by_key(request, parts)
+        if scope not in call.scopes:
+            raise Forbidden(
+                f"this key's scopes are {', '.join(call.scopes)}; this call needs {scope}"
+            )
+        await _count(call)
+        return call
+
+
+async def _by_key(request: Request, parts: Parts) -> Call:
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret.strip():
+        raise Unauthorized("no API key: send it as Authorization: Bearer", code="missing_api_key")
+    key = await parts.keys.find(secret.strip())
+    if key is None:
+        raise Unauthorized("this API key is unknown, revoked or expired")
+    return Call(request, parts, key.project, key.scopes)
+
+
+async def _count(call: Call) -> None:
+    admission = await call.parts.limits.admit(call.project)
+    if not admission.limit:
+        return
+    call.request.state.headers = {
+        "x-ratelimit-limit-requests": str(admission.limit),
+        "x-ratelimit-remaining-requests": str(admission.remaining),
+        "x-ratelimit-reset-requests": f"{admission.reset_s:.3f}s",
+    }
+    if admission.wait_s > 0:
+        raise RateLimited(
+            f"{admission.limit} requests a minute are allowed to this project",
+            retry_after_s=admission.wait_s,
+        )
+
+
+def _refuse_other_sites(request: Request) -> None:
+    host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+    origin = request.headers.get("origin")
+    if host not in LOOPBACK or (origin and urlsplit(origin).hostname not in LOOPBACK):
+        raise Forbidden(
+            "a server without keys answers this machine only, by a loopback name",
+            code="not_loopback",
+        )

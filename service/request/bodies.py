@@ -1,0 +1,116 @@
+"""Request bodies: read within limits, JSON or multipart, and checked against their schema."""
+
+import asyncio
+import json
+from typing import Any, Generic, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
+
+from schemas.errors import InvalidRequest, RequestTimeout, TooLarge, UnsupportedMediaType
+from service.request.parts import parts_of
+from service.wire.forms import parse_multipart
+from service.wire.validation import invalid
+
+# An upload over the limit is read on and thrown away up to here, so that its sender gets to read
+# our answer rather than a broken connection.
+MAX_DISCARDED_BYTES = 64 << 20
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class BodyOf(Generic[Model]):
+    """A dependency that yields the body as ``model``.
+
+    JSON is strict (``"7"`` is no integer); a form's strings are turned into the schema's types.
+    ``optional``: no body at all stands for ``{}``.
+    """
+
+    def __init__(self, model: type[Model], *, optional: bool = False) -> None:
+        self.model = model
+        self.optional = optional
+
+    async def __call__(self, request: Request) -> Model:
+        content_type = request.headers.get("content-type", "")
+        kind = content_type.partition(";")[0].strip().lower()
+        body = await read_body(request)
+        if not body and self.optional:
+            return self.validate({}, b"{}", strict=True)
+        if kind == "application/json":
+            return self.validate(parse_json(body), body, strict=True)
+        if kind == "multipart/form-data":
+            data = parse_multipart(body, content_type)
+            return self.validate(data, json.dumps(data).encode(), strict=False)
+        raise UnsupportedMediaType(
+            f"content-type: {kind[:80]!r} is not allowed; allowed are application/json and "
+            "multipart/form-data"
+        )
+
+    def validate(self, data: Any, raw: bytes, *, strict: bool) -> Model:
+        try:
+            return self.model.model_validate_json(raw, strict=strict)
+        except ValidationError as error:
+            raise invalid(self.model, error.errors(include_url=False), data) from None
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body; raises TooLarge, RequestTimeout, or InvalidRequest if it breaks off."""
+    settings = parts_of(request).settings
+    limit = settings.max_body_bytes
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > MAX_DISCARDED_BYTES:
+        raise _too_large(limit)
+    body, size = bytearray(), 0
+    try:
+        async with asyncio.timeout(settings.body_timeout_s):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size <= limit:
+                    body += chunk
+                elif size > MAX_DISCARDED_BYTES:
+                    break
+    except TimeoutError:
+        raise RequestTimeout(
+            f"the body did not arrive within {settings.body_timeout_s:g} seconds"
+        ) from None
+    except ClientDisconnect:
+        raise InvalidRequest("the body broke off") from None
+    if size > limit:
+        raise _too_large(limit)
+    return bytes(body)
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body is larger than the {limit} bytes allowed")
+
+
+def parse_json(body: bytes) -> Any:
+    """The JSON value; refuses repeated keys, NaN, and nesting beyond the parser's depth."""
+    try:
+        return json.loads(
+            body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+        )
+    except UnicodeDecodeError:
+        raise InvalidRequest("the body is not valid UTF-8") from None
+    except RecursionError:
+        raise InvalidRequest("the body nests too deep") from None
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(
+            f"the body is not valid JSON: {error.msg} at line {error.lineno} column {error.colno}"
+        ) from None
+    except ValueError:  # an integer of thousands of digits
+        raise InvalidRequest("the body has a number that is too long") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidRequest(f"{twice[:80]}: was given twice", param=twice[:80])
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise InvalidRequest(f"the body is not valid JSON: {name} is no JSON number")

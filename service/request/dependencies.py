@@ -1,0 +1,22 @@
+"""What routes ask for, as ``Annotated`` aliases. Each costs a request some 10 microseconds."""
+
+from typing import Annotated
+
+from fastapi import Depends, Path
+from starlette.convertors import StringConvertor, register_url_convertor
+
+from service.request.auth import Allowed, Call
+from service.wire.examples import VIDEO_ID
+
+
+class VideoIdConvertor(StringConvertor):
+    """``{video_id:video}`` in a path. Ids are part of keys: what has not an id's form was never
+    given out, and no route takes it."""
+
+    regex = "video_[0-9a-zA-Z]{8,64}"
+
+
+register_url_convertor("video", VideoIdConvertor())
+
+CallDep = Annotated[Call, Depends(Allowed())]
+VideoIdDep = Annotated[str, Path(description="A video's id", examples=[VIDEO_ID])]

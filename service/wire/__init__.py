@@ -1,0 +1,1 @@
+"""What goes over the wire: forms, validation, errors, replies, and OpenAPI."""

@@ -1,0 +1,105 @@
+"""The OpenAPI file: what FastAPI sees of the routes, and the bodies that we parse ourselves."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.routing import compile_path
+
+from schemas.requests import BatchEdit, CreateVideo, EditVideo, EstimateAttention, RemixVideo
+from schemas.webhooks import CreateEndpoint, RotateSecret, SendTest, UpdateEndpoint
+from service.wire.examples import EXAMPLES
+
+REF = "#/components/schemas/{model}"
+BODIES: tuple[type[BaseModel], ...] = (
+    CreateVideo, EditVideo, RemixVideo, BatchEdit, EstimateAttention,
+    CreateEndpoint, UpdateEndpoint, RotateSecret, SendTest,
+)  # fmt: skip
+JSON = "application/json"
+
+
+def accepts(
+    model: type[BaseModel],
+    examples: Mapping[str, Any],
+    *,
+    form: bool = True,
+    required: bool = True,
+) -> dict[str, Any]:
+    """``openapi_extra`` of a route that takes ``model`` as JSON, and as a form too."""
+    content = {
+        "schema": {"$ref": REF.format(model=model.__name__)},
+        "examples": {name: {"value": value} for name, value in examples.items()},
+    }
+    kinds = [JSON, "multipart/form-data"] if form else [JSON]
+    return {"requestBody": {"required": required, "content": dict.fromkeys(kinds, content)}}
+
+
+class Methods:
+    """Which methods a path has, for the Allow header: Starlette tells only one route's."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._patterns: list[tuple[re.Pattern[str], list[str]]] = []
+
+    def of(self, path: str) -> list[str]:
+        """Of the pattern with the fewest parameters: ``/videos/edits`` is no video's."""
+        if not self._patterns:
+            paths = self._app.openapi()["paths"]
+            for template in sorted(paths, key=lambda template: template.count("{")):
+                methods = sorted(method.upper() for method in paths[template])
+                self._patterns.append((compile_path(template)[0], methods))
+        return next((found for pattern, found in self._patterns if pattern.match(path)), [])
+
+
+def install(app: FastAPI) -> None:
+    """Let ``/openapi.json`` say all of it; built when first asked for."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = document(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    found = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        routes=app.routes,
+        separate_input_output_schemas=False,
+    )
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in BODIES], ref_template=REF
+    )
+    schemas: dict[str, Any] = found["components"]["schemas"]
+    schemas.update(definitions["$defs"])
+    for path in found["paths"].values():
+        for operation in path.values():
+            _drop_fastapi_422(operation)
+            for answer in operation["responses"].values():
+                _add_example(answer)
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    found["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    found["security"] = [{"bearer": []}, {}]  # a server on loopback may ask for no key
+    return found
+
+
+def _add_example(answer: dict[str, Any]) -> None:
+    content = answer.get("content", {}).get(JSON, {})
+    name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+    if name in EXAMPLES:
+        content["example"] = EXAMPLES[name]
+
+
+def _drop_fastapi_422(operation: dict[str, Any]) -> None:
+    """Bad parameters are a 400 here; FastAPI documents its own 422 for them."""
+    schema = operation["responses"].get("422", {}).get("content", {}).get(JSON, {}).get("schema")
+    if schema == {"$ref": REF.format(model="HTTPValidationError")}:
+        del operation["responses"]["422"]

@@ -1,0 +1,1 @@
+"""A Valkey of our own, for a stack without a Redis."""

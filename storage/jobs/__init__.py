@@ -1,0 +1,1 @@
+"""Jobs in Redis: their records, queue, claims, events and upkeep."""

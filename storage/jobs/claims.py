@@ -1,0 +1,126 @@
+"""The workers' side of the job store: a job claimed, kept, and ended by its one owner.
+
+A claim has a lease, which says how long nobody else may take the job, and a fence, which every
+write shows: it only grows, and only the newest may write. So a worker that hung past its lease can
+change nothing once another has the job.
+"""
+
+import json
+import uuid
+from typing import Any, Literal
+
+from schemas.jobs import JobError, JobResult, MapResult
+from storage.jobs.records import CANCELLED, WORKER_LOST, Claim, LeaseLost, job_of
+from storage.lua import Scripts
+
+
+class Claims:
+    """Part of ``JobStore``. ``lease_s``: seconds by Redis' clock."""
+
+    _scripts: Scripts
+    _max_attempts: int
+    _event_ttl_s: int
+
+    async def claim(self, video_id: str, worker: str, lease_s: float) -> Claim | None:
+        """Take a job; counts as an attempt. None: it is deleted, ended, held by a live lease.
+
+        A job that was to be cancelled, or whose attempts are used up, is failed here (the second
+        with its last error, as a dead letter): None too.
+        """
+        reply = await self._scripts.run(
+            "claim",
+            video_id,
+            worker,
+            uuid.uuid4().hex,
+            _ms(lease_s),
+            self._max_attempts,
+            CANCELLED.model_dump_json(),
+            WORKER_LOST.model_dump_json(),
+            self._event_ttl_s,
+        )
+        return Claim(job_of(reply[1]), int(reply[0]), worker) if reply else None
+
+    async def heartbeat(self, claim: Claim, lease_s: float) -> bool:
+        """Renew the lease. True: the job is to be cancelled. Raises LeaseLost."""
+        return await self._renew(claim, lease_s, "", "", 0, 0)
+
+    async def progress(
+        self,
+        claim: Claim,
+        *,
+        step: int,
+        total: int,
+        data: dict[str, Any],
+        lease_s: float,
+        event: Literal["progress", "preview"] = "progress",
+    ) -> bool:
+        """Renew the lease, note ``step`` of ``total``, publish an event with ``data`` and both.
+
+        True: the job is to be cancelled. Raises LeaseLost.
+        """
+        body = json.dumps({**data, "step": step, "total": total}, allow_nan=False)
+        return await self._renew(claim, lease_s, event, body, step, total)
+
+    async def complete(
+        self, claim: Claim, result: JobResult | MapResult, retention_s: int | None = None
+    ) -> None:
+        """End the job with ``result``, kept for ``retention_s`` (None: as submitted). Raises
+        LeaseLost; the objects just written are then orphans that nobody reads."""
+        field = "map" if isinstance(result, MapResult) else "result"
+        await self._finish(claim, "completed", field, result.model_dump_json(), retention_s)
+
+    async def fail(self, claim: Claim, error: JobError) -> None:
+        """End the job with ``error``, attempts left or not. Raises LeaseLost."""
+        await self._finish(claim, "failed", "error", error.model_dump_json(), None)
+
+    async def release(self, claim: Claim, error: JobError | None = None) -> None:
+        """Hand the job back: in the queue at once, as new.
+
+        Without ``error`` (a drain) the attempt does not count; with one, and none left, the job
+        fails with it, as a dead letter. Raises LeaseLost.
+        """
+        done = await self._scripts.run(
+            "release",
+            claim.job.spec.id,
+            claim.fence,
+            error.model_dump_json() if error else "",
+            self._max_attempts,
+            CANCELLED.model_dump_json(),
+            self._event_ttl_s,
+        )
+        if not done:
+            raise _lost(claim)
+
+    async def _renew(
+        self, claim: Claim, lease_s: float, kind: str, data: str, step: int, total: int
+    ) -> bool:
+        state = await self._scripts.run(
+            "renew", claim.job.spec.id, claim.fence, _ms(lease_s), kind, data, step, total
+        )
+        if state < 0:
+            raise _lost(claim)
+        return bool(state)
+
+    async def _finish(
+        self, claim: Claim, status: str, field: str, value: str, retention_s: int | None
+    ) -> None:
+        done = await self._scripts.run(
+            "finish",
+            claim.job.spec.id,
+            claim.fence,
+            status,
+            field,
+            value,
+            "" if retention_s is None else retention_s,
+            self._event_ttl_s,
+        )
+        if not done:
+            raise _lost(claim)
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _lost(claim: Claim) -> LeaseLost:
+    return LeaseLost(f"claim {claim.fence} of {claim.worker} lost {claim.job.spec.id}")

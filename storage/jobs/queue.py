@@ -1,0 +1,98 @@
+"""The dispatchers' side of the job store: entries read, kept, taken over and acknowledged.
+
+One stream per priority, one consumer group over them. An entry stays until its job has ended or
+was queued anew, so a dispatcher may die at any point.
+"""
+
+from collections.abc import Sequence
+
+from redis.asyncio import Redis
+
+from schemas.jobs import PRIORITIES, JobError
+from storage.connect import BLOCK_MS_MAX
+from storage.jobs.records import Delivery, delivery_of
+from storage.lua import Scripts
+
+
+class Queue:
+    """Part of ``JobStore``. A consumer is a dispatcher's own unique name."""
+
+    _redis: Redis
+    _prefix: str
+    _scripts: Scripts
+    _turns: str
+
+    def _set_weights(self, weights: Sequence[int]) -> None:
+        self._turns = turns_of(weights)
+
+    async def read(self, consumer: str, capacity: int, *, block_ms: int = 0) -> Sequence[Delivery]:
+        """Up to ``capacity`` jobs nobody has, by the weights; waits up to ``block_ms`` for a first.
+
+        Entries of deleted and ended jobs are acknowledged on the way.
+        """
+        if capacity < 1:
+            return []
+        marks, *found = await self._scripts.run("read", consumer, capacity, self._turns)
+        if not found and block_ms:
+            streams = [f"{self._prefix}:queue:{priority}" for priority in PRIORITIES]
+            # returns at once if an entry came after the script looked
+            newer = await self._redis.xread(
+                dict(zip(streams, marks, strict=True)), count=1, block=min(block_ms, BLOCK_MS_MAX)
+            )
+            if newer:
+                _, *found = await self._scripts.run("read", consumer, capacity, self._turns)
+        return [delivery_of(entry) for entry in found]
+
+    async def keep_alive(self, consumer: str, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Say that these are still worked on; those that are no longer the consumer's own:
+        another dispatcher took them over, or their job has ended."""
+        if not deliveries:
+            return []
+        pairs = [text for held in deliveries for text in held.place]
+        own = await self._scripts.run("keep_alive", consumer, *pairs)
+        return [held for held, is_own in zip(deliveries, own, strict=True) if not is_own]
+
+    async def reclaim(self, consumer: str, idle_ms: int, *, limit: int = 64) -> Sequence[Delivery]:
+        """Take over entries that nobody kept alive for ``idle_ms``.
+
+        Stops at the scan step that reaches ``limit``, so there may be some more.
+        """
+        found = await self._scripts.run("reclaim", consumer, idle_ms, limit)
+        return [delivery_of(entry) for entry in found]
+
+    async def ack(self, delivery: Delivery) -> bool:
+        """Drop an entry whose job has ended, was deleted or queued anew; all others stay: False.
+
+        False after a worker's call returned means that another holds the lease, or that the
+        worker died: keep the entry, try again later.
+        """
+        return bool(await self._scripts.run("ack", *delivery.place, delivery.video_id))
+
+    async def lapsed(self, limit: int = 1000) -> Sequence[str]:
+        """Ids of running jobs whose lease is over: their worker hangs, or is cut off."""
+        return [video_id.decode() for video_id in await self._scripts.run("lapsed", limit)]
+
+    async def forfeit(self, video_id: str, worker: str, error: JobError) -> bool:
+        """End the lease of a worker known to be dead, so that the next claim need not wait for it.
+
+        ``error`` is what the job fails with if no attempt is left. False: the lease is not that
+        worker's.
+        """
+        return bool(await self._scripts.run("forfeit", video_id, worker, error.model_dump_json()))
+
+
+def turns_of(weights: Sequence[int]) -> str:
+    """Who goes first, turn by turn: weights 6, 3, 1 give 1 six times of ten, spread evenly.
+
+    Smooth weighted round robin as nginx does it: each turn adds every weight to its owner's
+    credit, the largest credit goes and pays the sum.
+    """
+    if len(weights) != len(PRIORITIES) or min(weights) < 1:
+        raise ValueError(f"weights: {weights!r} is not allowed; allowed are three numbers from 1")
+    credit, total, turns = [0] * len(weights), sum(weights), ""
+    for _ in range(total):
+        credit = [have + more for have, more in zip(credit, weights, strict=True)]
+        first = credit.index(max(credit))
+        credit[first] -= total
+        turns += str(first + 1)
+    return turns

@@ -1,0 +1,1 @@
+"""Bytes under keys: the protocol, a folder, S3."""

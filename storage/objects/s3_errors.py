@@ -1,0 +1,32 @@
+"""boto3's errors as the object store's own; codes only, never a foreign message."""
+
+import contextlib
+from collections.abc import Iterator
+
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
+
+from storage.objects.objects import ObjectMissing, ObjectStoreError
+
+# What a body raises while it is read: urllib3's own, botocore's wrappers, the socket's
+BODY_ERRORS = (BotoCoreError, HTTPError, OSError)
+_MISSING = ("NoSuchKey", "NotFound", "404")
+
+
+def code_of(error: ClientError) -> str:
+    """The S3 error code, such as ``NoSuchKey``; for a bare HEAD the status."""
+    return str(error.response.get("Error", {}).get("Code", "unknown"))
+
+
+@contextlib.contextmanager
+def mapped(verb: str, key: str) -> Iterator[None]:
+    """Raise ObjectMissing or ObjectStoreError in place of what boto3 raises."""
+    try:
+        yield
+    except ClientError as error:
+        code = code_of(error)
+        if code in _MISSING:
+            raise ObjectMissing(key) from None
+        raise ObjectStoreError(f"cannot {verb} object {key}: {code}") from error
+    except BODY_ERRORS as error:
+        raise ObjectStoreError(f"cannot {verb} object {key}: {type(error).__name__}") from error

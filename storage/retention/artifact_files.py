@@ -1,0 +1,47 @@
+"""Artifacts as objects: reading, listing and deleting them. Manifest first when one is deleted,
+so that a reader that finds an artifact finds all of it."""
+
+import logging
+from collections.abc import Iterator
+
+from schemas.artifacts import Manifest, artifact_folder, manifest_key, parse_manifest
+from schemas.errors import ArtifactCorrupt, ArtifactTooNew, NotFound
+from schemas.maps import maps_folder
+from storage.objects.objects import ObjectMissing, ObjectStore
+
+log = logging.getLogger("retake.artifacts")
+
+
+def read_manifest(objects: ObjectStore, project: str, artifact_id: str) -> Manifest:
+    """Raises NotFound, ArtifactCorrupt, ArtifactTooNew."""
+    key = manifest_key(project, artifact_id)
+    try:
+        if key is not None:
+            return parse_manifest(objects.get(key))
+    except ObjectMissing:
+        pass
+    raise NotFound(f"attention {artifact_id!r} does not exist")
+
+
+def list_manifests(objects: ObjectStore, prefix: str = "manifests") -> Iterator[Manifest]:
+    """Every manifest that can be read; the others are left to who reads them."""
+    for info in objects.list(prefix):
+        try:
+            manifest = parse_manifest(objects.get(info.key))
+        except (ObjectMissing, ArtifactCorrupt, ArtifactTooNew) as error:
+            log.warning("manifest=%s not listed: %s", info.key, type(error).__name__)
+            continue
+        if manifest.key == info.key:
+            yield manifest
+
+
+def delete_artifact(objects: ObjectStore, project: str, artifact_id: str) -> None:
+    """With the pictures of its maps. Missing objects are no error; raises NotFound for what is no
+    artifact's id."""
+    key = manifest_key(project, artifact_id)
+    if key is None:
+        raise NotFound(f"attention {artifact_id!r} does not exist")
+    _, source_key, capture_key = artifact_id.split("_")
+    objects.delete(key)
+    objects.delete_prefix(artifact_folder(project, source_key, capture_key))
+    objects.delete_prefix(maps_folder(project, artifact_id))

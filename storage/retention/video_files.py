@@ -1,0 +1,57 @@
+"""What dead workers left behind: files that no video has, journals of jobs that have ended."""
+
+import asyncio
+import time
+from collections import defaultdict
+
+from schemas.errors import NotFound
+from schemas.jobs import Job
+from storage.jobs.jobs import JobStore
+from storage.objects.objects import ObjectInfo, ObjectStore
+
+FOLDERS = ("videos", "journal", "maps")  # all: folder/project/…/job id/…
+
+
+async def collect_videos(objects: ObjectStore, jobs: JobStore, older_than_s: float) -> int:
+    """Delete what no video has and no job may still use; how many objects.
+
+    ``older_than_s``: only files of that age, longer than an upload takes. Raises ObjectStoreError
+    and RedisError: run it again later.
+    """
+    before = time.time() - older_than_s
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for info in await asyncio.to_thread(_list, objects):
+        if info.modified_at <= before:
+            found[_owner(info.key)].append(info.key)
+    orphans: list[str] = []
+    for (project, video_id), keys in found.items():
+        job = await _job(jobs, project, video_id)
+        orphans += [key for key in keys if not _in_use(key, job)]
+    await asyncio.to_thread(objects.delete, *orphans)
+    return len(orphans)
+
+
+def _list(objects: ObjectStore) -> list[ObjectInfo]:
+    return [info for folder in FOLDERS for info in objects.list(folder)]
+
+
+def _owner(key: str) -> tuple[str, str]:
+    """Project and job id: of a map's picture behind its artifact."""
+    folder, project, first, second, *_ = key.split("/")
+    return project, second if folder == "maps" else first
+
+
+async def _job(jobs: JobStore, project: str, video_id: str) -> Job | None:
+    try:
+        return await jobs.get(project, video_id)
+    except NotFound:
+        return None
+
+
+def _in_use(key: str, job: Job | None) -> bool:
+    """A video's files are those of its newest claim; a journal lives as long as its job runs."""
+    if job is None or job.state.status == "failed":
+        return False
+    if key.startswith("journal/"):
+        return job.state.status != "completed"
+    return f"/{job.spec.id}/{job.state.fence}/" in key

@@ -1,0 +1,171 @@
+"""Requests against a card: defaults, limits, and what an edit shares with its source."""
+
+import pytest
+
+from schemas.attention import CaptureSpec, StepRange, TransferSpec
+from schemas.errors import InvalidRequest, SourceMismatch, Unsupported
+from schemas.recipes import Recipe
+from schemas.requests import Settings
+from service.jobs.resolve import (
+    capture_spec,
+    edit_generation,
+    edit_recipe,
+    new_generation,
+    plain_transfer,
+)
+from service.settings import ServiceSettings
+from storage.settings import StorageSettings
+from tests.service.worker import CARD
+
+STORES = StorageSettings(redis_url="unix:///unused", object_url="file:///unused")
+SETTINGS = ServiceSettings(storage=STORES)
+SOURCE = new_generation(Settings(seed=7, negative_prompt="blurry"), "A car.", CARD)
+
+
+def test_what_is_left_open_is_the_models() -> None:
+    run = new_generation(Settings(), "A car.", CARD)
+    assert (run.size, run.num_frames, run.fps) == ("96x64", 17, 8)
+    assert (run.num_inference_steps, run.guidance_scale) == (4, 4.0)
+    assert run.fingerprint == CARD.fingerprint
+    assert run.seed != new_generation(Settings(), "A car.", CARD).seed
+
+
+@pytest.mark.parametrize(("seconds", "frames"), [("2", 17), ("1", 9), ("4.1", 33), ("0", 1)])
+def test_seconds_become_the_nearest_frames(seconds: str, frames: int) -> None:
+    assert new_generation(Settings(seconds=seconds), "A car.", CARD).num_frames == frames
+
+
+@pytest.mark.parametrize(
+    ("asked", "param", "says"),
+    [
+        (Settings(size="4096x64"), "size", "4096 is not allowed; allowed is 32 to 128"),
+        (Settings(size="100x64"), "size", "nearest is 96"),
+        (Settings(size="128x128"), "size", "16384 pixels; allowed are 9216"),
+        (Settings(seconds="60"), "seconds", "'60' is not allowed at 8 frames a second"),
+        (Settings(num_frames=16), "num_frames", "of the form 4k+1"),
+        (Settings(fps=60), "fps", "allowed is 1 to 30"),
+        (Settings(num_inference_steps=51), "num_inference_steps", "allowed is 1 to 50"),
+        (Settings(guidance_scale=50), "guidance_scale", "allowed is 0 to 20"),
+        (Settings(negative_prompt="x" * 201), "negative_prompt", "201 characters"),
+        (Settings(loras=(("../../etc/passwd", 1.0),)), "loras", "offers none"),
+    ],
+)
+def test_beyond_the_models_limits_is_refused(asked: Settings, param: str, says: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        new_generation(asked, "A car.", CARD)
+    assert caught.value.param == param
+    assert says in caught.value.message
+
+
+def test_loras_are_named_never_located() -> None:
+    card = CARD.model_copy(update={"loras": ("anime", "noir")})
+    one = new_generation(Settings(loras=(("noir", 0.5), ("anime", 1.0))), "A car.", card)
+    assert one.loras == (("anime", 1.0), ("noir", 0.5))
+    for loras, says in (
+        ((("/etc/passwd", 1.0),), "allowed are anime, noir"),
+        ((("noir", 1.0), ("noir", 0.5)), "has a name twice"),
+    ):
+        with pytest.raises(InvalidRequest, match=says):
+            new_generation(Settings(loras=loras), "A car.", card)
+
+
+def test_an_edit_takes_what_it_leaves_open_from_its_source() -> None:
+    edit = edit_generation(Settings(guidance_scale=6), "A red car.", SOURCE, CARD)
+    assert edit == SOURCE.model_copy(update={"prompt": "A red car.", "guidance_scale": 6})
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Settings(seed=8),
+        Settings(size="64x64"),
+        Settings(num_frames=9),
+        Settings(seconds="1"),
+        Settings(num_inference_steps=5),
+    ],
+)
+def test_an_edit_that_cannot_share_the_shot_is_refused(asked: Settings) -> None:
+    with pytest.raises(SourceMismatch, match="differs from the source's"):
+        edit_generation(asked, "A red car.", SOURCE, CARD)
+
+
+def test_a_source_of_another_revision_of_the_model_is_refused() -> None:
+    newer = CARD.model_copy(update={"fingerprint": "e" * 64})
+    with pytest.raises(SourceMismatch, match=r"^fingerprint"):
+        edit_generation(Settings(), "A red car.", SOURCE, newer)
+
+
+def test_an_edit_of_an_edit_carries_the_whole_chain() -> None:
+    recipe = Recipe(generation=SOURCE)
+    for prompt in ("A red car.", "A red car in the winter."):
+        edit = edit_generation(Settings(), prompt, recipe.generation, CARD)
+        recipe = edit_recipe(edit, recipe, None, CARD, max_chain=3)
+    assert [link.generation.prompt for link in recipe.chain()] == [
+        "A red car in the winter.", "A red car.", "A car.",
+    ]  # fmt: skip
+    with pytest.raises(InvalidRequest, match="3 edits; allowed are 2"):
+        edit_recipe(recipe.generation, recipe, None, CARD, max_chain=3)
+
+
+def test_equal_transfers_give_equal_keys() -> None:
+    specs = (
+        TransferSpec(),
+        TransferSpec(preset="auto"),
+        TransferSpec(layers=(3, 2, 1, 0, 0), steps=StepRange(stop=4), heads=(1, 0)),
+    )
+    assert len({plain_transfer(spec, CARD, SOURCE) for spec in specs}) == 1
+    part = plain_transfer(TransferSpec(steps=StepRange(start=1, stop=3)), CARD, SOURCE)
+    assert part.steps == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        (TransferSpec(layers=(4,)), "transfer.layers: 4 is not one of 0 to 3"),
+        (TransferSpec(steps=(9,)), "transfer.steps: 9 is not one of 0 to 3"),
+        (TransferSpec(steps=StepRange(start=2, stop=9)), "transfer.steps: 4 is not one of 0 to 3"),
+        (TransferSpec(heads=(2,)), "transfer.heads: 2 is not one of 0 to 1"),
+    ],
+)
+def test_unknown_layers_steps_and_heads_are_refused(spec: TransferSpec, says: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        plain_transfer(spec, CARD, SOURCE)
+    assert caught.value.message == says
+
+
+def test_a_model_without_maps_to_transfer_is_refused() -> None:
+    linear = CARD.model_copy(update={"supports_transfer": False})
+    with pytest.raises(Unsupported):
+        plain_transfer(TransferSpec(), linear, SOURCE)
+    assert capture_spec(None, SETTINGS, linear, Recipe(generation=SOURCE)) is None
+
+
+def test_capture_by_default_is_hidden_where_that_fits_else_latents() -> None:
+    recipe = Recipe(generation=SOURCE)
+    fits = capture_spec(None, SETTINGS, CARD, recipe)
+    assert fits is not None
+    assert (fits.form, fits.ttl_s) == ("hidden", SETTINGS.attention_retention_s)
+    tight = SETTINGS.model_copy(update={"capture_max_bytes": 200_000})
+    small = capture_spec(True, tight, CARD, recipe)
+    assert small is not None
+    assert small.form == "latents"
+    none = SETTINGS.model_copy(update={"capture_max_bytes": 1})
+    assert capture_spec(None, none, CARD, recipe) is None
+
+
+def test_capture_is_the_callers_to_say() -> None:
+    recipe, off = Recipe(generation=SOURCE), SETTINGS.model_copy(update={"default_capture": "off"})
+    assert capture_spec(False, SETTINGS, CARD, recipe) is None
+    assert capture_spec(None, off, CARD, recipe) is None
+    assert capture_spec(True, off, CARD, recipe) is not None
+    own = capture_spec(CaptureSpec(form="qk", layers=(3,), ttl_s=60), off, CARD, recipe)
+    assert own == CaptureSpec(form="qk", layers=(3,), ttl_s=60)
+    with pytest.raises(InvalidRequest, match="max_bytes: 9 is too small"):
+        capture_spec(CaptureSpec(form=None, max_bytes=9), off, CARD, recipe)
+
+
+def test_a_form_chosen_by_budget_keeps_the_spec_valid() -> None:
+    asked = CaptureSpec(form=None, max_bytes=200_000, codec="int8")
+    chosen = capture_spec(asked, SETTINGS, CARD, Recipe(generation=SOURCE))
+    assert chosen is not None
+    assert CaptureSpec.model_validate(chosen.model_dump()).codec == "zipnn"

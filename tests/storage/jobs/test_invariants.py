@@ -1,0 +1,135 @@
+"""Whatever happens in whatever order, no accepted job is lost, none is in two places."""
+
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from schemas.errors import InvalidRequest, NotFound
+from schemas.jobs import PRIORITIES, JobError
+from storage.jobs.jobs import Claim, Delivery, JobStore, LeaseLost
+from tests.storage.specs import RESULT, make_spec
+
+CRASH = JobError(code="worker_lost", message="the worker stopped")
+STEPS = 600
+
+
+class Chaos:
+    """Clients, dispatchers and workers that do anything at any time, zombies among them."""
+
+    def __init__(self, store: JobStore, redis: Redis, prefix: str, seed: int) -> None:
+        self.store, self.redis, self.prefix = store, redis, prefix
+        self.random = random.Random(seed)
+        self.ids: list[str] = []
+        self.claims: list[Claim] = []
+        self.deliveries: list[Delivery] = []
+
+    async def step(self) -> None:
+        acts: list[Callable[[], Awaitable[object]]] = [
+            *[self.submit, self.read, self.claim, self.claim, self.write, self.write],
+            *[self.expire, self.cancel, self.delete, self.retry, self.reclaim, self.ack],
+        ]
+        with contextlib.suppress(NotFound, InvalidRequest, LeaseLost):  # what a caller may meet
+            await self.random.choice(acts)()
+
+    async def submit(self) -> None:
+        new = [
+            make_spec(f"v{len(self.ids) + i}", priority=self.random.choice(PRIORITIES))
+            for i in range(self.random.randint(1, 3))
+        ]
+        self.ids += [spec.id for spec in new]
+        await self.store.submit(new)
+
+    def any_id(self) -> str:
+        return self.random.choice(self.ids or ["none"])
+
+    async def read(self) -> None:
+        self.deliveries += await self.store.read(self.random.choice("ab"), 3)
+
+    async def reclaim(self) -> None:
+        self.deliveries += await self.store.reclaim(self.random.choice("ab"), 0)
+
+    async def ack(self) -> None:
+        if self.deliveries:
+            await self.store.ack(self.random.choice(self.deliveries))
+
+    async def claim(self) -> None:
+        claim = await self.store.claim(self.any_id(), "w", 60)
+        self.claims += [claim] if claim else []
+
+    async def write(self) -> None:
+        if not self.claims:
+            return
+        claim = self.random.choice(self.claims)  # it may have lost its job long ago
+        writes: list[Callable[[], Awaitable[object]]] = [
+            lambda: self.store.heartbeat(claim, 60),
+            lambda: self.store.progress(claim, step=1, total=2, data={}, lease_s=60),
+            lambda: self.store.complete(claim, RESULT, 60),
+            lambda: self.store.fail(claim, CRASH),
+            lambda: self.store.release(claim),
+            lambda: self.store.release(claim, CRASH),
+        ]
+        await self.random.choice(writes)()
+
+    async def expire(self) -> None:
+        await self.store.forfeit(self.any_id(), "w", CRASH)
+
+    async def cancel(self) -> None:
+        await self.store.request_cancel("p", self.any_id())
+
+    async def delete(self) -> None:
+        if self.random.random() < 0.3:
+            await self.store.delete("p", self.any_id())
+
+    async def retry(self) -> None:
+        await self.store.retry(self.any_id())
+
+    async def check(self) -> None:
+        jobs, more = await self.store.list("p", after=None, limit=1000, order="asc")
+        assert not more
+        is_open = [job for job in jobs if job.state.status in ("queued", "in_progress")]
+        running = {job.spec.id for job in jobs if job.state.status == "in_progress"}
+        assert await self.members("open:p") == {job.spec.id for job in is_open}
+        leased: Any = await self.redis.zrange(f"{self.prefix}:running", 0, -1)
+        assert {video_id.decode() for video_id in leased} == running
+        for priority in PRIORITIES:
+            mine = [job for job in is_open if job.spec.priority == priority]
+            waiting = {job.spec.id for job in mine} - running
+            assert await self.members(f"waiting:{priority}") == waiting
+            entries: Any = await self.redis.xrange(f"{self.prefix}:queue:{priority}")
+            assert sorted(fields[b"id"].decode() for _, fields in entries) == sorted(
+                job.spec.id for job in mine
+            )
+        for job in jobs:
+            ended = job.state.result is not None or job.state.error is not None
+            assert ended == (job.state.status in ("completed", "failed"))
+
+    async def members(self, key: str) -> set[str]:
+        found: Any = await self.redis.smembers(f"{self.prefix}:{key}")
+        return {video_id.decode() for video_id in found}
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_no_job_is_lost(store: JobStore, redis: Redis, prefix: str, seed: int) -> None:
+    chaos = Chaos(store, redis, prefix, seed)
+    for step in range(STEPS):
+        await chaos.step()
+        if step % 20 == 0:
+            await chaos.check()
+
+    # then all processes die but one of each kind, which must see every job to its end
+    for video_id in chaos.ids:
+        await store.forfeit(video_id, "w", CRASH)
+    while held := [*await store.reclaim("last", 0), *await store.read("last", 50)]:
+        for delivery in held:
+            if claim := await store.claim(delivery.video_id, "last", 60):
+                await store.complete(claim, RESULT, 60)
+            assert await store.ack(delivery)
+    await chaos.check()
+    jobs, _ = await store.list("p", after=None, limit=1000, order="asc")
+    assert {job.state.status for job in jobs} == {"completed", "failed"}
+    for priority in PRIORITIES:
+        assert (await redis.xpending(f"{prefix}:queue:{priority}", "dispatchers"))["pending"] == 0

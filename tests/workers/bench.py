@@ -1,0 +1,59 @@
+"""How tests run a model: its latents step by step, captures and edits."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from schemas.attention import CaptureSpec, Form, TransferSpec
+from schemas.recipes import Recipe
+from schemas.selection import resolve_capture
+from tests import tiny
+from workers.attention.edit import capture_into
+from workers.attention.maps import MapSink, MemoryMaps
+from workers.generation.generate import StepInfo, generate
+from workers.models.pipelines import LoadedModel
+
+
+@dataclass
+class Bench:
+    """A model, and how tests run it: by the latents after each step, which tell more than bytes."""
+
+    model: LoadedModel
+    latents: list[Tensor] = field(default_factory=list)
+
+    def recipe(self, prompt: str = "a car", **changes: Any) -> Recipe:
+        return tiny.recipe(self.model, prompt, **changes)
+
+    def edit(self, source: Recipe, prompt: str, **transfer: Any) -> Recipe:
+        generation = source.generation.model_copy(update={"prompt": prompt})
+        return Recipe(generation=generation, source=source, transfer=TransferSpec(**transfer))
+
+    def latents_of(self, recipe: Recipe, **options: Any) -> Tensor:
+        """Run it; (steps, C, F, H, W): the last row's latents after every step."""
+        kept: list[Tensor] = []
+
+        def keep(info: StepInfo) -> None:
+            kept.append(info.latents[-1].clone())
+
+        generate(self.model, recipe, on_step=keep, **options)
+        return torch.stack(kept)
+
+    def captured(
+        self, recipe: Recipe, form: Form, sink: MapSink | None = None, **spec: Any
+    ) -> tuple[MemoryMaps, Tensor]:
+        """Run ``recipe`` and keep its attention; its maps and its latents."""
+        maps = MemoryMaps()
+        plan = resolve_capture(CaptureSpec(form=form, **spec), self.model.card, recipe)
+        return maps, self.latents_of(recipe, capture=capture_into(sink or maps, plan))
+
+
+def same_to_rounding(one: Tensor, other: Tensor, plain: Tensor, tolerance: float = 1e-3) -> bool:
+    """Whether two ways to the same edit differ by less than ``tolerance`` of what it changes.
+
+    Root mean square over all steps; ``plain`` is the run without transfer.
+    """
+    effect = (other - plain).square().mean().sqrt()
+    assert effect > 0.02, "the edit changes nothing: this comparison would always pass"
+    return bool((one - other).square().mean().sqrt() < tolerance * effect)

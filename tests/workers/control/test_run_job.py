@@ -1,0 +1,241 @@
+"""One worker's side of a job, on a real Valkey and a real folder; no Ray."""
+
+import asyncio
+import io
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from schemas.jobs import Job, JobError
+from storage.jobs.jobs import JobStore
+from storage.objects.folder import FolderStore
+from storage.objects.objects import Data, ObjectMissing, ObjectStore, ObjectStoreError
+from tests.workers.scripted import ScriptedEngine, spec_of
+from tests.workers.waiting import ended, events_of, release, stepped, until
+from workers.control.lease import HandBack, Lease
+from workers.control.run_job import Desk, run_job
+from workers.settings import WorkerSettings
+
+
+def unheard(lease: Lease | None) -> None:
+    pass
+
+
+async def run(desk: Desk, jobs: JobStore, number: int, prompt: str = "") -> Job:
+    await jobs.submit([spec_of(number, prompt)])
+    await run_job(desk, f"video_{number:08d}", unheard)
+    return await jobs.get("tests", f"video_{number:08d}")
+
+
+def files(objects: ObjectStore, video_id: str) -> list[str]:
+    return sorted(info.key for info in objects.list(f"videos/tests/{video_id}"))
+
+
+async def test_a_job_ends_with_its_files_and_its_steps(
+    desk: Desk, jobs: JobStore, objects: ObjectStore
+) -> None:
+    job = await run(desk, jobs, 1)
+    assert job.state.status == "completed"
+    result = job.state.result
+    assert result is not None
+    with av.open(io.BytesIO(objects.get(result.video_key)), "r") as container:
+        assert sum(1 for _ in container.decode(video=0)) == 5
+    assert result.size_bytes == objects.size(result.video_key)
+    assert files(objects, job.spec.id) == sorted(
+        [result.video_key, result.thumbnail_key, result.spritesheet_key]
+    )
+    assert all(f"/{job.state.fence}/" in key for key in files(objects, job.spec.id))
+    events = await events_of(jobs, job.spec.id)
+    assert [event.type for event in events] == [
+        "queued", "started", *["progress"] * 4, "completed",
+    ]  # fmt: skip
+    assert [event.data["step"] for event in events[2:-1]] == [1, 2, 3, 4]
+    assert events[-2].data["eta"] == 0
+
+
+async def test_the_same_recipe_gives_the_same_bytes(
+    desk: Desk, jobs: JobStore, objects: ObjectStore
+) -> None:
+    videos = []
+    for number, seed in ((1, 1), (2, 1), (3, 3)):
+        spec = spec_of(seed).model_copy(update={"id": f"video_{number:08d}"})
+        await jobs.submit([spec])
+        await run_job(desk, spec.id, unheard)
+        result = (await jobs.get("tests", spec.id)).state.result
+        assert result is not None
+        videos.append(objects.get(result.video_key))
+    assert videos[0] == videos[1] != videos[2]
+
+
+@pytest.mark.parametrize(("prompt", "code"), [("oom", "out_of_memory"), ("refused", "unsupported")])
+async def test_what_would_fail_again_fails_at_once(
+    desk: Desk, jobs: JobStore, objects: ObjectStore, prompt: str, code: str
+) -> None:
+    job = await run(desk, jobs, 1, prompt)
+    assert (job.state.status, job.state.attempts) == ("failed", 1)
+    assert job.state.error is not None
+    assert job.state.error.code == code
+    assert files(objects, job.spec.id) == []
+    assert (await run(desk, jobs, 2)).state.status == "completed"
+
+
+async def test_a_bug_is_tried_again_then_dead_lettered_without_its_text(
+    desk: Desk, jobs: JobStore
+) -> None:
+    await jobs.submit([spec_of(1, "bug")])
+    for attempt in (1, 2, 3):
+        await run_job(desk, "video_00000001", unheard)
+        state = (await jobs.get("tests", "video_00000001")).state
+        assert (state.attempts, state.status) == (attempt, "queued" if attempt < 3 else "failed")
+    assert state.error is not None
+    assert "/a/path" not in state.error.message
+    assert [letter.video_id for letter in await jobs.dead()] == ["video_00000001"]
+
+
+async def test_a_cancelled_job_stops_at_its_next_step(
+    desk: Desk, jobs: JobStore, objects: ObjectStore
+) -> None:
+    await jobs.submit([spec_of(1, "hold")])
+    running = asyncio.create_task(run_job(desk, "video_00000001", unheard))
+    await stepped(jobs, "video_00000001")
+    await jobs.request_cancel("tests", "video_00000001")
+    job = await ended(jobs, "video_00000001")
+    assert job.state.error is not None
+    assert job.state.error.code == "cancelled"
+    await running
+    assert files(objects, "video_00000001") == []
+
+
+async def test_a_job_that_is_handed_back_keeps_its_attempts(desk: Desk, jobs: JobStore) -> None:
+    leases: list[Lease | None] = []
+    await jobs.submit([spec_of(1, "hold")])
+    running = asyncio.create_task(run_job(desk, "video_00000001", leases.append))
+    await stepped(jobs, "video_00000001")
+    assert leases[0] is not None
+    leases[0].interrupt(HandBack())
+    await running
+    state = (await jobs.get("tests", "video_00000001")).state
+    assert (state.status, state.attempts) == ("queued", 0)
+    assert leases[-1] is None
+
+
+async def test_a_zombie_changes_nothing(
+    desk: Desk, jobs: JobStore, objects: ObjectStore, settings: WorkerSettings
+) -> None:
+    """Its lease is ended under it, another worker finishes, then it goes on to its own commit."""
+    await jobs.submit([spec_of(1, "late")])
+    zombie = asyncio.create_task(run_job(desk, "video_00000001", unheard))
+    await stepped(jobs, "video_00000001")
+    # no progress is heard any more: as if the process was stopped
+    assert await jobs.forfeit("video_00000001", "worker-a", _error())
+    other = Desk("worker-b", jobs, objects, ScriptedEngine(settings, objects), settings)
+    release(objects, "video_00000001")
+    await run_job(other, "video_00000001", unheard)
+    done = await jobs.get("tests", "video_00000001")
+    before = {key: objects.get(key) for key in files(objects, "video_00000001")}
+    await zombie
+    assert await jobs.get("tests", "video_00000001") == done
+    assert {key: objects.get(key) for key in files(objects, "video_00000001")} == before
+    assert [event.type for event in await events_of(jobs, "video_00000001")].count("completed") == 1
+
+
+async def test_a_deleted_job_leaves_nothing(
+    desk: Desk, jobs: JobStore, objects: ObjectStore
+) -> None:
+    await jobs.submit([spec_of(1, "hold")])
+    running = asyncio.create_task(run_job(desk, "video_00000001", unheard))
+    await stepped(jobs, "video_00000001")
+    await jobs.delete("tests", "video_00000001")
+    await running
+    assert files(objects, "video_00000001") == []
+
+
+async def test_a_job_that_hangs_loses_its_lease(jobs: JobStore, settings: WorkerSettings) -> None:
+    await jobs.submit([spec_of(1)])
+    claim = await jobs.claim("video_00000001", "worker-a", 0.2)
+    assert claim is not None
+    async with Lease(jobs, claim, lease_s=0.2, stall_s=0.1) as lease:
+
+        async def claimable() -> bool:
+            return await jobs.claim("video_00000001", "worker-b", 60) is not None
+
+        await until(claimable, "the lease ends")
+        assert lease.stalled
+
+
+class Failing(FolderStore):
+    """A folder whose writes fail, from the one numbered ``first`` on, ``failures`` times."""
+
+    def __init__(self, folder: Path, failures: int, first: int = 0) -> None:
+        super().__init__(folder)
+        self.failures, self.first = failures, first
+
+    def put(self, key: str, data: Data, **options: Any) -> bool:
+        self.first -= key.startswith("videos/")
+        if self.first < 0 and self.failures:
+            self.failures -= 1
+            raise ObjectStoreError("disk")
+        return super().put(key, data, **options)
+
+
+async def test_a_finished_film_waits_for_the_store(
+    desk: Desk, jobs: JobStore, tmp_path: Path
+) -> None:
+    store = Failing(tmp_path / "objects", failures=2)
+    tired = Desk("worker-a", jobs, store, desk.engine, desk.settings)
+    assert (await run(tired, jobs, 1)).state.status == "completed"
+
+
+async def test_a_store_that_stays_away_gives_the_job_back(
+    desk: Desk, jobs: JobStore, tmp_path: Path
+) -> None:
+    store = Failing(tmp_path / "objects", failures=10**6, first=2)
+    tired = Desk("worker-a", jobs, store, desk.engine, desk.settings)
+    job = await run(tired, jobs, 1)
+    assert (job.state.status, job.state.attempts) == ("queued", 1)
+    assert files(store, job.spec.id) == [], "what was written before is deleted"
+
+
+async def test_a_job_lost_while_its_files_are_written_leaves_none(
+    desk: Desk, jobs: JobStore, tmp_path: Path
+) -> None:
+    store = Failing(tmp_path / "objects", failures=1, first=2)
+    patient = desk.settings.model_copy(update={"storage_patience_s": 5.0, "lease_s": 60.0})
+    slow = Desk("worker-a", jobs, store, desk.engine, patient)
+    await jobs.submit([spec_of(1)])
+    losing = asyncio.create_task(run_job(slow, "video_00000001", unheard))
+
+    async def written() -> bool:
+        return len(files(store, "video_00000001")) == 2
+
+    await until(written, "two of three files are written")
+    assert await jobs.forfeit("video_00000001", "worker-a", _error())
+    claim = await jobs.claim("video_00000001", "worker-b", 60)
+    assert claim is not None
+    await losing
+    assert files(store, "video_00000001") == []
+    assert (await jobs.get("tests", "video_00000001")).state.fence == claim.fence
+
+
+async def test_every_step_is_told_before_the_end(desk: Desk, jobs: JobStore) -> None:
+    await jobs.submit([spec_of(1, steps=200)])
+    await run_job(desk, "video_00000001", unheard)
+    told = [event.data["step"] for event in (await events_of(jobs, "video_00000001"))[2:-1]]
+    assert told == list(range(1, 201))
+
+
+async def test_a_claim_that_is_refused_runs_nothing(
+    desk: Desk, jobs: JobStore, objects: ObjectStore
+) -> None:
+    await jobs.submit([spec_of(1)])
+    assert await jobs.claim("video_00000001", "worker-b", 60)
+    await run_job(desk, "video_00000001", unheard)
+    with pytest.raises(ObjectMissing):
+        objects.get("videos/tests/video_00000001/0/video.mp4")
+    assert files(objects, "video_00000001") == []
+
+
+def _error() -> JobError:
+    return JobError(code="generation_failed", message="the worker died")

@@ -1,0 +1,251 @@
+"""The engine that serves, on a tiny random Wan: stored, replayed, resumed, all the same bytes."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from schemas.attention import CaptureSpec, TransferSpec
+from schemas.errors import JobCancelled
+from schemas.jobs import Job, JobSpec, JobState
+from schemas.recipes import Recipe
+from storage.objects.objects import ObjectStore, ObjectStoreError
+from tests import tiny
+from workers.artifacts.settings import ArtifactSettings
+from workers.control.run_job import Film
+from workers.engine.engine import PipelineEngine
+from workers.model_settings import ModelSettings
+from workers.models.shelf import stored_bytes
+from workers.settings import WorkerSettings
+
+STEPS = 6
+
+
+def unheard_step(step: int, total: int) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wan")
+    tiny.wan().save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def open_engine(
+    folder: Path,
+    settings: WorkerSettings,
+    objects: ObjectStore,
+    *,
+    journal_after_s: float = 3600.0,
+    ids: tuple[str, ...] = ("tiny",),
+    **more: Any,
+) -> PipelineEngine:
+    """``more``: settings of the artifacts."""
+    changes = {
+        "models": tuple(
+            ModelSettings(id=id, path=str(folder), dtype="float32", defaults=tiny.DEFAULTS)
+            for id in ids
+        ),
+        "model_memory_bytes": None if len(ids) == 1 else stored_bytes(folder) * 3 // 2,
+        "journal_after_s": journal_after_s,
+        "artifacts": ArtifactSettings(store_patience_s=0.2, **more),
+    }
+    return PipelineEngine(settings.model_copy(update=changes), objects)
+
+
+@pytest.fixture
+def engine(
+    model_folder: Path, settings: WorkerSettings, objects: ObjectStore
+) -> Iterator[PipelineEngine]:
+    engine = open_engine(model_folder, settings, objects)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def journaling(
+    model_folder: Path, settings: WorkerSettings, objects: ObjectStore
+) -> Iterator[PipelineEngine]:
+    """One that writes its journal from the first call on."""
+    engine = open_engine(model_folder, settings, objects, journal_after_s=0.0)
+    yield engine
+    engine.close()
+
+
+def job_of(
+    engine: PipelineEngine, prompt: str, source: Recipe | None = None, **more: object
+) -> Job:
+    generation = tiny.recipe(engine.model("tiny"), prompt, num_inference_steps=STEPS).generation
+    transfer = None if source is None else TransferSpec()
+    recipe = Recipe(generation=generation, source=source, transfer=transfer)
+    spec = JobSpec(
+        id=f"video_{prompt.replace(' ', ''):0>8}",
+        project="tests",
+        recipe=recipe,
+        source_key=recipe.key("tests"),
+        edit_source_key=source.key("tests") if source else None,
+        created_at=0,
+        **more,
+    )
+    return Job(spec=spec, state=JobState())
+
+
+def keep(film: Film) -> str:
+    assert film.kept is not None
+    key = film.kept.publish()
+    assert key is not None
+    return key
+
+
+def test_an_edit_is_the_same_from_stored_attention_and_replayed(engine: PipelineEngine) -> None:
+    source = job_of(engine, "a car", capture=CaptureSpec())
+    edit = job_of(engine, "a red car", source.spec.recipe)
+    replayed = engine.render(edit, unheard_step)
+    keep(engine.render(source, unheard_step))
+    stored = engine.render(edit, unheard_step)
+    assert (replayed.attention, stored.attention) == ("replayed", "stored")
+    # a batch of two rounds otherwise than one of one
+    assert np.abs(replayed.frames.astype(int) - stored.frames).max() <= 1
+    assert engine.held_sources() == [source.spec.source_key]
+
+
+def test_damaged_attention_is_replayed(engine: PipelineEngine, objects: ObjectStore) -> None:
+    source = job_of(engine, "a car", capture=CaptureSpec())
+    keep(engine.render(source, unheard_step))
+    for info in list(objects.list("artifacts")):
+        data = bytearray(objects.get(info.key))
+        data[len(data) // 2] ^= 1
+        objects.put(info.key, data)
+    edit = job_of(engine, "a red car", source.spec.recipe)
+    assert engine.render(edit, unheard_step).attention == "replayed"
+
+
+class OutOfMemory:
+    """An ``on_step`` that finds the device full, so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def __call__(self, step: int, total: int) -> None:
+        if step == 2 and self.times:
+            self.times -= 1
+            raise torch.OutOfMemoryError("no room")
+
+
+def test_out_of_memory_empties_the_device_cache_and_the_job_runs_again(
+    model_folder: Path, settings: WorkerSettings, objects: ObjectStore
+) -> None:
+    engine = open_engine(model_folder, settings, objects, device_cache_bytes=64 << 20)
+    source = job_of(engine, "a car", capture=CaptureSpec())
+    keep(engine.render(source, unheard_step))
+    edit = job_of(engine, "a red car", source.spec.recipe)
+    whole = engine.render(edit, unheard_step)
+    again = engine.render(edit, OutOfMemory(times=1))
+    assert again.attention == "stored"
+    assert (again.frames == whole.frames).all()
+    engine.free_memory()
+    with pytest.raises(torch.OutOfMemoryError):  # twice: it was not the cache that took the room
+        engine.render(edit, OutOfMemory(times=2))
+    engine.close()
+
+
+def test_out_of_memory_without_a_device_cache_ends_the_job(engine: PipelineEngine) -> None:
+    full = OutOfMemory(times=2)
+    with pytest.raises(torch.OutOfMemoryError):
+        engine.render(job_of(engine, "a car"), full)
+    assert full.times == 1, "it was not tried again"
+
+
+def test_a_model_that_is_loaded_gets_the_device_cache_s_memory(
+    model_folder: Path, settings: WorkerSettings, objects: ObjectStore
+) -> None:
+    engine = open_engine(
+        model_folder, settings, objects, ids=("other", "tiny"), device_cache_bytes=64 << 20
+    )
+    source = job_of(engine, "a car", capture=CaptureSpec())
+    keep(engine.render(source, unheard_step))
+    engine.render(job_of(engine, "a red car", source.spec.recipe), unheard_step)
+    assert engine.loaded_models() == ["tiny"]
+    engine.model("tiny")
+    assert engine._artifacts._tensors.held_bytes > 0
+    engine.model("other")
+    assert engine._artifacts._tensors.held_bytes == 0
+    engine.close()
+
+
+def test_a_video_is_made_though_its_attention_cannot_be_kept(
+    engine: PipelineEngine, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> bool:
+        raise ObjectStoreError("disk")
+
+    plain = engine.render(job_of(engine, "a car"), unheard_step)
+    monkeypatch.setattr(type(objects), "put", full)
+    monkeypatch.setattr(type(objects), "put_parts", full)
+    film = engine.render(job_of(engine, "a car", capture=CaptureSpec()), unheard_step)
+    assert (film.frames == plain.frames).all()
+    assert film.kept is not None
+    assert film.kept.publish() is None
+
+
+class Stopped(threading.Event):
+    """An ``on_step`` that ends the job after a step, as a lost worker would."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def __call__(self, step: int, total: int) -> None:
+        if step == self.after:
+            raise JobCancelled("stopped")
+
+
+def computed(engine: PipelineEngine, job: Job) -> tuple[Film, int]:
+    """The film, and how many transformer calls were computed for it."""
+    transformer = engine.model("tiny").tap.transformers[0]
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    (block, *_) = transformer.get_submodule("blocks").children()
+    with block.register_forward_hook(count):
+        film = engine.render(job, unheard_step)
+    return film, calls
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_a_stopped_job_goes_on_where_it_was(journaling: PipelineEngine, edited: bool) -> None:
+    source = job_of(journaling, "a car").spec.recipe if edited else None
+    job = job_of(journaling, "a red car", source)
+    whole, calls = computed(journaling, job)
+    journaling.forget(job.spec)
+    with pytest.raises(JobCancelled):
+        journaling.render(job, Stopped(after=4))
+    resumed, later_calls = computed(journaling, job)
+    assert (resumed.frames == whole.frames).all()
+    assert later_calls == calls * 2 // STEPS
+    journaling.forget(job.spec)
+    assert computed(journaling, job)[1] == calls, "nothing is left of it"
+
+
+def test_a_damaged_journal_is_computed_from_there(
+    journaling: PipelineEngine, objects: ObjectStore
+) -> None:
+    job = job_of(journaling, "a car")
+    whole, calls = computed(journaling, job)
+    journaling.forget(job.spec)
+    with pytest.raises(JobCancelled):
+        journaling.render(job, Stopped(after=4))
+    written = sorted(info.key for info in objects.list("journal"))
+    assert len(written) == calls * 4 // STEPS
+    objects.put(written[3], b"damaged")
+    resumed, later_calls = computed(journaling, job)
+    assert later_calls == calls - 3
+    assert np.array_equal(resumed.frames, whole.frames)

@@ -1,0 +1,1 @@
+"""Stored attention on its way into an edit."""

@@ -1,0 +1,1 @@
+"""A capture on its way into the object store."""

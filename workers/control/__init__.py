@@ -1,0 +1,1 @@
+"""Runs jobs: takes them from the queue, holds their lease, writes how they ended. No torch."""

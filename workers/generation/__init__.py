@@ -1,0 +1,1 @@
+"""One recipe to one video: the stock pipeline, its steps, its journal, one rank or several."""

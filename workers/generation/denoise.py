@@ -1,0 +1,113 @@
+"""The stock pipeline over one batch, with its steps counted and its attention tapped."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from schemas.recipes import Generation, Recipe
+from workers.attention.run import Capture, Transfer
+from workers.families.base import Frames
+from workers.models.pipelines import LoadedModel
+
+
+class StepInfo(NamedTuple):
+    """After step ``step`` (from 0) of ``total``; ``latents`` of all rows, not to be written to.
+
+    ``own`` is False while a source runs before its edit.
+    """
+
+    step: int
+    total: int
+    latents: Tensor
+    own: bool = True
+
+
+OnStep = Callable[[StepInfo], None]
+
+
+def denoise(
+    model: LoadedModel,
+    chain: list[Recipe],
+    rows: tuple[Transfer | None, ...],
+    capture: Capture | None,
+    on_step: OnStep | None,
+) -> Frames:
+    """The stock pipeline over ``chain`` in one batch; only the last row is decoded."""
+    generation = chain[-1].generation
+    frames, height, width = model.card.grid.tokens(
+        generation.width, generation.height, generation.num_frames
+    )
+    total = generation.num_inference_steps
+    arguments = model.family.call_arguments([each.generation for each in chain])
+    model.family.before(model.pipeline, generation)
+    wear_loras(model, generation)
+    tokens = frames * height * width
+    if model.group is not None:
+        model.group.begin(tokens)
+    with model.tap.run(
+        total_steps=total,
+        branches=model.family.branches(generation.guidance_scale),
+        tokens=tokens,
+        capture=capture,
+        rows=rows,
+    ) as run:
+
+        def after_step(latents: Tensor) -> Tensor | None:
+            run.end_step()
+            if on_step is not None:
+                on_step(StepInfo(run.step - 1, total, latents))
+            drop = run.step == total and len(chain) > 1 and model.family.drops_rows
+            return latents[-1:] if drop else None
+
+        try:
+            with every_step(model, after_step) as callback:
+                output = model.pipeline(**arguments, **callback)
+        finally:
+            model.pipeline.maybe_free_model_hooks()
+    if run.step != total:
+        raise RuntimeError(f"the pipeline made {run.step} of {total} steps")
+    return model.family.frames(output)
+
+
+def wear_loras(model: LoadedModel, generation: Generation) -> None:
+    """Switch on the LoRAs that the request names, at its scales, and no others."""
+    if generation.loras:
+        names, scales = zip(*generation.loras, strict=True)
+        model.pipeline.enable_lora()
+        model.pipeline.set_adapters(list(names), list(scales))
+    elif model.settings.loras:
+        model.pipeline.disable_lora()
+
+
+@contextmanager
+def every_step(
+    model: LoadedModel, after_step: Callable[[Tensor], Tensor | None]
+) -> Iterator[dict[str, Any]]:
+    """Call ``after_step`` with the latents behind each step, by the pipeline's own callback (the
+    arguments for it are yielded), or behind the scheduler's step where it has none.
+
+    What ``after_step`` returns takes the latents' place.
+    """
+    if model.family.takes_callback(model.pipeline):
+
+        def callback(_: Any, __: int, ___: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            latents = after_step(tensors["latents"])
+            return {} if latents is None else {"latents": latents}
+
+        yield {"callback_on_step_end": callback}
+        return
+    scheduler = model.pipeline.scheduler
+    stock = scheduler.step
+
+    def step(*args: Any, **kwargs: Any) -> Any:
+        out = stock(*args, **kwargs)
+        latents = after_step(out[0])
+        return out if latents is None else (latents, *out[1:])
+
+    scheduler.step = step
+    try:
+        yield {}
+    finally:
+        del scheduler.step

@@ -1,0 +1,207 @@
+"""Loading: a diffusers pipeline from a folder or a hub id, tapped, with the card that it earns.
+
+Weights are read from safetensors only, and no code is ever taken from a model's folder.
+"""
+
+import json
+import logging
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline, attention_backend
+
+from schemas.models import ModelCard
+from workers.attention.tap import Tap
+from workers.families.base import Family, Pipeline
+from workers.families.registry import FAMILIES
+from workers.model_settings import CardDefaults, ModelSettings
+from workers.models.group import RankGroup
+from workers.models.model_card import describe
+from workers.models.quantization import cast_layerwise, quantized
+
+log = logging.getLogger("retake.pipelines")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+CARD_FILE = "retake.json"
+# what diffusers, transformers, peft and torch raise over a folder that is not as it should be
+_FAULTS = (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError)
+
+
+class ModelLoadError(Exception):
+    """A model cannot be served. For the operator's log: it may name folders and versions."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    card: ModelCard
+    pipeline: Pipeline
+    family: Family
+    tap: Tap
+    settings: ModelSettings
+    group: RankGroup | None = None
+
+
+def load_model(settings: ModelSettings, group: RankGroup | None = None) -> LoadedModel:
+    """Load, tap and describe one model. Raises ModelLoadError.
+
+    ``group``: this process's, where the model is spread over several.
+    """
+    started = time.monotonic()
+    folder = folder_of(settings)
+    family = _family(folder, settings)
+    try:
+        pipeline: Pipeline = DiffusionPipeline.from_pretrained(  # type: ignore[no-untyped-call] # diffusers is untyped
+            folder,
+            dtype=DTYPES[settings.dtype],
+            use_safetensors=True,
+            local_files_only=True,
+            **quantized(settings, family),
+        )
+        model = prepare(pipeline, family, settings, folder, group)
+    except _FAULTS as error:
+        raise ModelLoadError(f"model {settings.id!r}: {folder} does not load: {error}") from error
+    log.info(
+        "model %s loaded: %s, %d layers, %.1f s",
+        settings.id, family.name, model.card.layers, time.monotonic() - started,
+    )  # fmt: skip
+    return model
+
+
+def prepare(
+    pipeline: Pipeline,
+    family: Family,
+    settings: ModelSettings,
+    folder: Path,
+    group: RankGroup | None = None,
+) -> LoadedModel:
+    """Tap and describe ``pipeline``; the order matters.
+
+    LoRA layers replace the linears that are hooked, fusion replaces them too, and compiled code
+    does not see hooks that come later.
+    """
+    device = _device(settings)
+    for name, lora in settings.loras.items():
+        pipeline.load_lora_weights(
+            lora.path, weight_name=lora.weight_name, adapter_name=name, use_safetensors=True
+        )
+    transformers: list[Any] = list(family.transformers_of(pipeline))
+    if settings.fuse_projections:
+        if not family.fuses:
+            raise ModelLoadError(f"model {settings.id!r}: {family.name} has no fused projections")
+        for transformer in transformers:
+            transformer.fuse_qkv_projections()
+    if settings.attention_backend is not None:
+        # diffusers also makes it the default of every other model in the process: put that back
+        with attention_backend(settings.attention_backend):  # type: ignore[no-untyped-call]  # its
+            for transformer in transformers:
+                transformer.set_attention_backend(settings.attention_backend)
+    cast_layerwise(settings, transformers, DTYPES[settings.dtype])
+    if settings.vae_tiling:
+        pipeline.vae.enable_tiling()
+    _spread(transformers, family, settings, group)
+    tap = Tap(pipeline, family)
+    _place(pipeline, settings, device)
+    if settings.compile != "none":
+        backend = "inductor" if settings.compile == "default" else settings.compile
+        tap.compile(backend)
+    pipeline.set_progress_bar_config(disable=True)
+    card = describe(pipeline, family, tap, settings, folder, card_defaults(folder))
+    return LoadedModel(
+        card=card, pipeline=pipeline, family=family, tap=tap, settings=settings, group=group
+    )
+
+
+def _spread(
+    transformers: list[Any], family: Family, settings: ModelSettings, group: RankGroup | None
+) -> None:
+    """Share the tokens of each transformer among the ranks, where the model has several."""
+    if settings.ranks == 1:
+        return
+    if not family.spreads:
+        raise ModelLoadError(
+            f"model {settings.id!r}: ranks: {settings.ranks} is not possible, {family.name} cannot "
+            "be spread; allowed is 1"
+        )
+    if group is None or group.size != settings.ranks:
+        raise ModelLoadError(
+            f"model {settings.id!r}: ranks: {settings.ranks}, but this process is one of "
+            f"{1 if group is None else group.size}"
+        )
+    for transformer in transformers:
+        group.spread(transformer)
+
+
+def folder_of(settings: ModelSettings) -> Path:
+    """The folder of the model, fetched from the hub where ``path`` is a hub id."""
+    local = Path(settings.path)
+    if local.is_dir():
+        return local
+    if settings.path.startswith(("/", ".")) or settings.path.count("/") != 1:
+        raise ModelLoadError(f"model {settings.id!r}: there is no folder {settings.path}")
+    try:
+        return Path(DiffusionPipeline.download(
+            settings.path, revision=settings.revision, use_safetensors=True
+        ))  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(
+            f"model {settings.id!r}: {settings.path} is neither a folder nor a model that the "
+            f"hub has: {error}"
+        ) from error
+
+
+def _family(folder: Path, settings: ModelSettings) -> Family:
+    try:
+        index: dict[str, Any] = json.loads((folder / "model_index.json").read_text())
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(
+            f"model {settings.id!r}: {folder} has no readable model_index.json"
+        ) from error
+    name = index.get("_class_name")
+    if not isinstance(name, str) or name not in FAMILIES:
+        raise ModelLoadError(
+            f"model {settings.id!r}: pipeline {name!r} is not served; "
+            f"served are {', '.join(sorted(FAMILIES))}"
+        )
+    for component, source in index.items():
+        library = source[0] if isinstance(source, list) and source else None
+        if library is not None and not _is_known(library):
+            raise ModelLoadError(
+                f"model {settings.id!r}: component {component!r} comes from {library!r}; "
+                "code is taken from diffusers and transformers only"
+            )
+    return FAMILIES[name]
+
+
+def _is_known(library: str) -> bool:
+    """Whether a component's code is that of an installed package: its own or a pipeline's parts."""
+    return library in ("diffusers", "transformers") or (
+        library.isidentifier() and find_spec(f"diffusers.pipelines.{library}") is not None
+    )
+
+
+def card_defaults(folder: Path) -> CardDefaults:
+    """What the folder's retake.json says of the model's own defaults, if it has one."""
+    path = folder / CARD_FILE
+    return CardDefaults.model_validate_json(path.read_text()) if path.is_file() else CardDefaults()
+
+
+def _device(settings: ModelSettings) -> str:
+    if settings.device != "auto":
+        return settings.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _place(pipeline: Pipeline, settings: ModelSettings, device: str) -> None:
+    if settings.offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    elif settings.offload == "group":
+        pipeline.enable_group_offload(
+            onload_device=torch.device(device),
+            offload_device=torch.device("cpu"),
+            offload_type="leaf_level",
+        )
+    else:
+        pipeline.to(device)
