@@ -26,7 +26,7 @@ from schemas.models import IntRange, LatentGrid, ModelCard
 from schemas.recipes import Generation, Recipe
 from storage.connect import open_redis
 from storage.embedded.valkey import EmbeddedValkey
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.keys import KeyStore
 from storage.limits import Limits, ProjectLimits
 from storage.settings import StorageSettings

@@ -27,7 +27,7 @@ from bench.processes import processes
 from bench.report import Cell, print_figures, print_table
 from schemas.jobs import Job
 from storage.connect import open_objects, open_redis
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.retention.video_files import collect_videos
 
 ENDED = ("completed", "failed")

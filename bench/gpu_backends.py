@@ -26,8 +26,8 @@ def measure_each(sheet: Sheet, backends: Iterable[str]) -> None:
 def _measure(sheet: Sheet, name: str) -> None:
     label, bench = f"backend {name}", sheet.bench
     try:
-        for site in bench.tap.sites:
-            module: Any = site.module
+        for attn in bench.hooks.attention_modules:
+            module: Any = attn.module
             module.set_attention_backend(name)
         step_ms = bench.stock(STEPS).step_ms
     except Exception as error:  # kernels, packages and compilers fail in ways of their own

@@ -28,10 +28,10 @@ from training.stock import (
 )
 from workers.artifacts.settings import ArtifactSettings
 from workers.artifacts.store import ArtifactStore
+from workers.attention.attention_hooks import AttentionHooks
 from workers.attention.maps import MapSource
-from workers.attention.rerun import RerunSource
+from workers.attention.recomputed_source import RecomputedSource
 from workers.attention.run import Capture, Transfer
-from workers.attention.tap import Tap
 from workers.families.wan import WAN
 
 BRANCHES: tuple[Branch, ...] = ("cond", "uncond")
@@ -113,7 +113,7 @@ class Bench:
             transformer=transformer.eval(),
         )
         self.pipeline.set_progress_bar_config(disable=True)
-        self.tap = Tap(self.pipeline, WAN)
+        self.hooks = AttentionHooks(self.pipeline, WAN)
         self.objects = FolderStore(folder)
         self.store = ArtifactStore(self.objects, self._settings())
         self.layers, self.all_steps = frozenset(range(shape.layers)), frozenset(range(steps))
@@ -140,7 +140,7 @@ class Bench:
     def compile(self) -> None:
         """Compile the blocks, our hooks in them; for good.
 
-        As ``Tap.compile`` does, but it raises where a block is not one graph.
+        As ``AttentionHooks.compile`` does, but it raises where a block is not one graph.
         """
         self.pipeline.transformer.compile_repeated_blocks(fullgraph=True)
 
@@ -150,12 +150,12 @@ class Bench:
 
     def run(self, capture: Capture | None = None, transfer: Transfer | None = None) -> Timed:
         """A run as the product makes it, from the same noise."""
-        with self.tap.run(
+        with self.hooks.run(
             total_steps=self.steps,
             branches=BRANCHES,
             tokens=self.shape.tokens,
             capture=capture,
-            rows=(transfer,),
+            transfers=(transfer,),
         ) as run:
             return self._timed(self.steps, run.end_step)
 
@@ -214,7 +214,7 @@ class Bench:
                 self.store.open_reader(manifest, needed, self.device)
             )
             if manifest.form == "latents":
-                source = stack.enter_context(RerunSource(self.tap, source, layers=wanted))
+                source = stack.enter_context(RecomputedSource(self.hooks, source, layers=wanted))
             form: Form = "qk" if manifest.form == "qk" else "hidden"
             transfer = Transfer(
                 form, wanted, self.all_steps, frozenset(BRANCHES), lambda _: 1.0, source

@@ -18,7 +18,7 @@ from schemas.jobs import JobResult, JobSpec
 from schemas.recipes import Generation, Recipe
 from storage.connect import open_redis
 from storage.embedded.valkey import EmbeddedValkey
-from storage.jobs.jobs import Claim, JobStore
+from storage.jobs.job_store import Claim, JobStore
 from storage.settings import StorageSettings
 
 ROUNDS, CALLS = 7, 300

@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from bench.report import Cell, print_figures, print_table
 from storage.connect import open_redis
 from storage.embedded.valkey import EmbeddedValkey
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.settings import StorageSettings
 from tests.workers.scripted import ScriptedEngine, spec_of
 from workers.local import LocalWorkers
@@ -89,15 +89,15 @@ async def forget(jobs: JobStore, count: int) -> None:
             await jobs.delete("tests", job.spec.id)
 
 
-Measured = TypeVar("Measured")
+CostModel = TypeVar("CostModel")
 
 
 def with_jobs(
-    storage: StorageSettings, use: Callable[[JobStore, Redis], Awaitable[Measured]]
-) -> Measured:
+    storage: StorageSettings, use: Callable[[JobStore, Redis], Awaitable[CostModel]]
+) -> CostModel:
     """What ``use`` gives, on a connection of its own."""
 
-    async def run() -> Measured:
+    async def run() -> CostModel:
         redis = open_redis(storage)
         try:
             return await use(JobStore(redis), redis)

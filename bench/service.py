@@ -20,7 +20,7 @@ from bench.report import Cell, median_ratio, print_figures, print_table
 from retake.stack import Stack
 from storage.connect import open_redis
 from storage.embedded.valkey import EmbeddedValkey
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.settings import StorageSettings
 from training.stock import WanPipeline
 from workers.settings import BUNDLED

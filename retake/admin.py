@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from storage.connect import open_redis
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.keys import PROJECT_SCOPES, SCOPES, KeyStore
 from storage.settings import StorageSettings
 

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from retake.client import ApiError, Client, Json
-from retake.films import contact_sheet, read_film, structure_similarity
 from retake.stack import Stack
+from retake.videos import contact_sheet, read_video, structure_similarity
 
 SOURCE = "A car is driving on the highway."
 EDITS = {  # prompt and kind of edit
@@ -95,7 +95,7 @@ def follow(client: Client, video: Json, progress: Progress, name: str) -> Json:
 
 
 def _report(films: dict[str, Path], folder: Path, console: Console) -> None:
-    frames = {name: read_film(path) for name, path in films.items()}
+    frames = {name: read_video(path) for name, path in films.items()}
     source = frames["source"]
     table = Table("edit", "same seed, new prompt", "with the source's attention")
     sources, plains, edits = [], [], []

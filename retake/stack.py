@@ -19,7 +19,7 @@ from typing import Self
 
 import httpx
 
-from storage.embedded import guard
+from storage.embedded import watchdog
 from storage.embedded.valkey import EmbeddedValkey
 
 log = logging.getLogger("retake.stack")
@@ -83,7 +83,7 @@ class Stack:
 
     def _spawn(self, part: str, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
         # guarded: it ends with us, however we end, and one folder has one stack
-        guarded = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid())]
+        guarded = [sys.executable, "-I", "-S", watchdog.__file__, str(os.getpid())]
         with (self.data / "logs" / f"{part}.log").open("ab") as output:
             return subprocess.Popen(
                 [*guarded, str(self.data / f"{part}.lock"), sys.executable, "-m", part],

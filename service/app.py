@@ -8,17 +8,17 @@ from functools import partial
 
 from fastapi import FastAPI
 
-from service.background.chores import Chore, Chores, tell_ended
-from service.background.courier import Courier
-from service.background.events import Followers
+from service.background.egress import EgressClient, EgressPolicy
+from service.background.event_streams import EventStreams
 from service.background.metrics import Metrics
-from service.background.outbound import Outbound, Targets
+from service.background.periodic_tasks import PeriodicTask, PeriodicTasks, tell_ended
 from service.background.tracing import Tracing
+from service.background.webhook_dispatcher import WebhookDispatcher
 from service.catalogue import Catalogue
 from service.jobs.sweeper import sweep_for_ever
 from service.key_cache import KeyCache
-from service.request.boundary import Boundary
-from service.request.parts import Parts
+from service.request.app_state import AppState
+from service.request.middleware import RequestMiddleware
 from service.routes import (
     attention,
     content,
@@ -35,7 +35,7 @@ from service.settings import ServiceSettings
 from service.wire import errors, openapi
 from storage.artifact_index import ArtifactIndex
 from storage.connect import open_objects, open_redis
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.keys import KeyStore
 from storage.limits import Limits, ProjectLimits
 from storage.outbox import Outbox
@@ -56,19 +56,19 @@ def create_app(settings: ServiceSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        parts = open_parts(settings, tracing)
-        chores = Chores(chores_of(parts))
+        state = open_state(settings, tracing)
+        chores = PeriodicTasks(tasks_of(state))
         try:
-            await check_keys(parts)
-            app.state.parts = parts
+            await check_keys(state)
+            app.state.retake = state
             chores.start()
             yield
         finally:
-            await parts.followers.close()
+            await state.streams.close()
             await chores.stop()
-            await parts.outbound.close()
-            await parts.redis.aclose()
-            parts.objects.close()
+            await state.egress.close()
+            await state.redis.aclose()
+            state.objects.close()
             await asyncio.to_thread(tracing.close)
 
     app = FastAPI(
@@ -83,59 +83,59 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         routes=ROUTES,
         telemetry=tracing.config,
     )
-    app.add_middleware(Boundary, tracing=tracing)
+    app.add_middleware(RequestMiddleware, tracing=tracing)
     errors.install(app)
     openapi.install(app)
     app.state.methods = openapi.Methods(app)
     return app
 
 
-def open_parts(settings: ServiceSettings, tracing: Tracing) -> Parts:
+def open_state(settings: ServiceSettings, tracing: Tracing) -> AppState:
     """Everything that one process holds; nothing connects before its first use."""
     redis, prefix = open_redis(settings.storage), settings.storage.redis_prefix
     jobs = JobStore(redis, prefix=prefix)
     artifacts = ArtifactIndex(redis, prefix=prefix)
-    followers = Followers(jobs, settings.max_followers)
-    metrics = Metrics(jobs, artifacts, followers)
+    streams = EventStreams(jobs, settings.max_followers)
+    metrics = Metrics(jobs, artifacts, streams)
     webhooks = WebhookStore(redis, prefix=prefix)
-    targets = Targets(settings.webhook_allow)
-    outbound = Outbound(targets, settings.webhook_timeout_s)
+    targets = EgressPolicy(settings.webhook_allow)
+    egress = EgressClient(targets, settings.webhook_timeout_s)
     limits = ProjectLimits(
         requests_per_minute=settings.requests_per_minute,
         max_open_jobs=settings.max_open_jobs,
         max_stored_bytes=settings.max_stored_bytes,
     )
-    return Parts(
+    return AppState(
         settings=settings,
         redis=redis,
         jobs=jobs,
         objects=open_objects(settings.storage),
         artifacts=artifacts,
         catalogue=Catalogue(jobs.models, settings.models_ttl_s),
-        followers=followers,
+        streams=streams,
         keys=KeyCache(KeyStore(redis, prefix=prefix), settings.key_cache_s),
         limits=Limits(redis, limits, prefix=prefix),
         targets=targets,
-        outbound=outbound,
-        courier=Courier(webhooks, outbound, metrics, settings.webhook_backoff_s),
+        egress=egress,
+        webhook_dispatcher=WebhookDispatcher(webhooks, egress, metrics, settings.webhook_backoff_s),
         metrics=metrics,
         tracing=tracing,
     )
 
 
-def chores_of(parts: Parts) -> list[Chore]:
+def tasks_of(state: AppState) -> list[PeriodicTask]:
     """What this process does beside answering."""
     consumer = f"api-{uuid.uuid4().hex[:12]}"
-    outbox = Outbox(parts.redis, consumer, prefix=parts.settings.storage.redis_prefix)
-    listeners = [parts.courier.ended, parts.metrics.ended, parts.tracing.ended]
+    outbox = Outbox(state.redis, consumer, prefix=state.settings.storage.redis_prefix)
+    listeners = [state.webhook_dispatcher.ended, state.metrics.ended, state.tracing.ended]
     return [
-        parts.courier.run,
-        partial(tell_ended, parts.jobs, outbox, listeners),
-        partial(sweep_for_ever, parts),
+        state.webhook_dispatcher.run,
+        partial(tell_ended, state.jobs, outbox, listeners),
+        partial(sweep_for_ever, state),
     ]
 
 
-async def check_keys(parts: Parts) -> None:
+async def check_keys(state: AppState) -> None:
     """Refuse to start where keys are asked for and none exists: nobody could get in."""
-    if parts.settings.needs_keys and not await parts.keys.store.list():
+    if state.settings.needs_keys and not await state.keys.store.list():
         raise RuntimeError("no API key exists yet; make one with `retake keys create`")

@@ -117,7 +117,7 @@ class Server(uvicorn.Server):
         super().__init__(uvicorn_config(self.app, settings))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self.app.state.parts.followers.close()
+        await self.app.state.retake.streams.close()
         await super().shutdown(sockets)
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import boto3
 import pytest
 
-from storage.embedded import guard
+from storage.embedded import watchdog
 from storage.embedded.valkey import EmbeddedValkey
 
 _START_S = 60.0
@@ -79,7 +79,7 @@ def run_seaweed(folder: Path) -> Iterator[str]:
     options += ["-volume.preStopSeconds=0", "-master.telemetry=false"]
     command = [binary, "-logtostderr=true", "server", "-filer", "-s3", f"-dir={folder}"]
     command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", *options]
-    guarded = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), f"{folder}/lock"]
+    guarded = [sys.executable, "-I", "-S", watchdog.__file__, str(os.getpid()), f"{folder}/lock"]
     with (folder / "weed.log").open("wb") as log:
         server = subprocess.Popen([*guarded, *command], stdout=log, stderr=log, cwd=folder)
     try:

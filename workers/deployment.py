@@ -19,13 +19,13 @@ from redis import RedisError
 
 from schemas.models import ModelCard
 from storage.connect import open_objects, open_redis
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.objects.objects import ObjectStore
-from workers.control.calls import Wanted, pool
 from workers.control.dispatcher import Dispatching
 from workers.control.lease import HandBack, Lease
 from workers.control.routing import ROUTER
-from workers.control.run_job import Desk, Engine, run_job
+from workers.control.routing_request import RoutingRequest, replica_count
+from workers.control.run_job import Engine, JobContext, run_job
 from workers.settings import WorkerSettings
 
 log = logging.getLogger("retake.worker")
@@ -69,8 +69,8 @@ class Dispatcher:
         self._dispatching = Dispatching(jobs, self._call, self._capacity, settings.lease_s)
         self._dispatching.start()
 
-    async def _call(self, wanted: Wanted) -> None:
-        response = self._worker.remote(wanted)
+    async def _call(self, request: RoutingRequest) -> None:
+        response = self._worker.remote(request)
         try:
             await response
         except asyncio.CancelledError:
@@ -78,7 +78,7 @@ class Dispatcher:
             raise
 
     def _capacity(self) -> int:
-        return math.ceil(pool.replicas / self._settings.dispatchers) + _MARGIN
+        return math.ceil(replica_count.replicas / self._settings.dispatchers) + _MARGIN
 
     async def drain(self, timeout_s: float) -> None:
         """Hand out nothing more; jobs that run for longer than ``timeout_s`` are handed back."""
@@ -100,7 +100,7 @@ class VideoWorker:
         start_logging(settings)
         objects = open_objects(settings.storage)
         self._engine = open_engine(settings, objects)
-        self._desk = Desk(
+        self._context = JobContext(
             worker=ray.get_runtime_context().get_actor_id() or "local",
             jobs=JobStore(
                 open_redis(settings.storage),
@@ -116,9 +116,9 @@ class VideoWorker:
         self._running: set[asyncio.Task[None]] = set()
         self._offering = asyncio.create_task(self._offer())
 
-    async def __call__(self, wanted: Wanted) -> None:
+    async def __call__(self, request: RoutingRequest) -> None:
         """Run a job; returns when this worker is done with it. Raises RedisError."""
-        job = asyncio.create_task(self._run(wanted.video_id))
+        job = asyncio.create_task(self._run(request.video_id))
         self._running.add(job)
         job.add_done_callback(self._running.discard)
         try:
@@ -132,7 +132,7 @@ class VideoWorker:
     async def _run(self, video_id: str) -> None:
         async with self._one_at_a_time:
             self.check_health()  # a broken process would use up the attempts of every job
-            await run_job(self._desk, video_id, self._on_lease)
+            await run_job(self._context, video_id, self._on_lease)
 
     def _on_lease(self, lease: Lease | None) -> None:
         self._lease = lease
@@ -161,7 +161,7 @@ class VideoWorker:
             await asyncio.sleep(_CARD_TTL_S / 3)
 
     async def _publish(self, card: ModelCard) -> None:
-        await self._desk.jobs.publish_model(card, _CARD_TTL_S)
+        await self._context.jobs.publish_model(card, _CARD_TTL_S)
 
 
 def build(settings: WorkerSettings, open_engine: OpenEngine = open_pipelines) -> Application:

@@ -13,10 +13,10 @@ from redis.asyncio import Redis
 
 from schemas.artifacts import artifact_id
 from schemas.errors import NotFound
-from service.background.endings import Ending
-from service.background.events import Followers
+from service.background.event_streams import EventStreams
+from service.background.job_outcome import JobOutcome
 from storage.artifact_index import ArtifactIndex
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 
 REQUEST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 WAIT_S = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
@@ -28,8 +28,8 @@ class Metrics:
     """One registry per application. Gauges are read from Redis when they are asked for, and are the
     same from every process; counters of jobs count in the one process that handled the end."""
 
-    def __init__(self, jobs: JobStore, artifacts: ArtifactIndex, followers: Followers) -> None:
-        self._jobs, self._artifacts, self._followers = jobs, artifacts, followers
+    def __init__(self, jobs: JobStore, artifacts: ArtifactIndex, streams: EventStreams) -> None:
+        self._jobs, self._artifacts, self._streams = jobs, artifacts, streams
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -66,27 +66,27 @@ class Metrics:
     def webhook(self, outcome: str) -> None:
         self._webhooks.labels(outcome).inc()
 
-    async def ended(self, ending: Ending) -> None:
+    async def ended(self, outcome: JobOutcome) -> None:
         """Count a job that has ended."""
-        spec, result = ending.job.spec, ending.job.state.result
+        spec, result = outcome.job.spec, outcome.job.state.result
         model = spec.recipe.generation.model
-        self._ended.labels(ending.kind, ending.outcome).inc()
-        if ending.started_ms is not None:
-            wait_ms = max(0, ending.started_ms - ending.queued_ms)
+        self._ended.labels(outcome.kind, outcome.outcome).inc()
+        if outcome.started_ms is not None:
+            wait_ms = max(0, outcome.started_ms - outcome.queued_ms)
             self._wait.labels(spec.priority).observe(wait_ms / 1000)
-            run_ms = max(0, ending.ended_ms - ending.started_ms)
-            self._job.labels(model, ending.kind).observe(run_ms / 1000)
-        if ending.step_ms is not None:
-            self._step.labels(model, ending.kind).observe(ending.step_ms / 1000)
+            run_ms = max(0, outcome.ended_ms - outcome.started_ms)
+            self._job.labels(model, outcome.kind).observe(run_ms / 1000)
+        if outcome.step_ms is not None:
+            self._step.labels(model, outcome.kind).observe(outcome.step_ms / 1000)
         if result is None:
             return
         if spec.recipe.source is not None:
             self._attention.labels(result.attention).inc()
         if result.artifact_key is not None:
-            await self._count_artifact(ending, result.artifact_key)
+            await self._count_artifact(outcome, result.artifact_key)
 
-    async def _count_artifact(self, ending: Ending, key: str) -> None:
-        spec = ending.job.spec
+    async def _count_artifact(self, outcome: JobOutcome, key: str) -> None:
+        spec = outcome.job.spec
         id = artifact_id(spec.source_key, key.rpartition("/")[2].removesuffix(".json"))
         try:
             artifact = await self._artifacts.get(spec.project, id)
@@ -97,7 +97,7 @@ class Metrics:
 
     async def exposition(self, redis: Redis, prefix: str) -> bytes:
         """Everything in Prometheus' text format."""
-        self._followed.set(len(self._followers))
+        self._followed.set(len(self._streams))
         for priority, depth in (await self._jobs.depths()).items():
             self._waiting.labels(priority).set(depth)
         self._running.set(await self._jobs.running())

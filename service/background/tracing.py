@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from service.background.endings import Ending
+from service.background.job_outcome import JobOutcome
 
 PROPAGATOR = TraceContextTextMapPropagator()
 
@@ -57,23 +57,23 @@ class Tracing:
         context = trace.get_current_span().get_span_context()
         return f"{context.trace_id:032x}" if context.is_valid else None
 
-    async def ended(self, ending: Ending) -> None:
+    async def ended(self, outcome: JobOutcome) -> None:
         """Add a job's time in the queue and on a worker to the trace of its request."""
-        spec, state = ending.job.spec, ending.job.state
+        spec, state = outcome.job.spec, outcome.job.state
         if self.provider is None or spec.traceparent is None:
             return
         parent = PROPAGATOR.extract({"traceparent": spec.traceparent})
         tracer = self.provider.get_tracer("retake")
-        taken_ms = ending.started_ms or ending.ended_ms
+        taken_ms = outcome.started_ms or outcome.ended_ms
         attributes = {"retake.video_id": spec.id, "retake.priority": spec.priority}
         queued = tracer.start_span(
-            "job queued", parent, attributes=attributes, start_time=_ns(ending.queued_ms)
+            "job queued", parent, attributes=attributes, start_time=_ns(outcome.queued_ms)
         )
         queued.end(_ns(taken_ms))
-        if ending.started_ms is None:
+        if outcome.started_ms is None:
             return
         run = tracer.start_span(
-            f"job {ending.kind}",
+            f"job {outcome.kind}",
             parent,
             start_time=_ns(taken_ms),
             attributes={
@@ -81,13 +81,13 @@ class Tracing:
                 "retake.model": spec.recipe.generation.model,
                 "retake.steps": state.total_steps,
                 "retake.attempts": state.attempts,
-                "retake.outcome": ending.outcome,
+                "retake.outcome": outcome.outcome,
                 "retake.attention": state.result.attention if state.result else "none",
             },
         )
         if state.error is not None:
             run.set_status(StatusCode.ERROR, state.error.code)
-        run.end(_ns(ending.ended_ms))
+        run.end(_ns(outcome.ended_ms))
 
     def close(self) -> None:
         """Send what is left."""

@@ -7,14 +7,14 @@ from schemas.errors import InvalidRequest, SourceNotReady
 from schemas.jobs import Job, JobSpec
 from schemas.recipes import Recipe
 from schemas.requests import JobOptions, RemixVideo, Settings, SourceByPrompt
-from service.jobs.intake import job_spec
 from service.jobs.resolve import edit_generation, edit_recipe, new_generation
+from service.jobs.submission import job_spec
 from service.request.auth import Call
 
 
 async def completed_source(call: Call, video_id: str, param: str) -> Job:
     """The caller's completed video; raises NotFound, SourceNotReady."""
-    job = await call.parts.jobs.get(call.project, video_id)
+    job = await call.state.jobs.get(call.project, video_id)
     if job.state.status != "completed":
         raise SourceNotReady(
             f"{param}: {video_id!r} is {job.state.status}; a source must be completed",
@@ -53,9 +53,9 @@ async def edit_spec(
     transfer: TransferSpec | None,
     **more: str,
 ) -> JobSpec:
-    card = await call.parts.catalogue.pick(asked.model or source.generation.model, None)
+    card = await call.state.catalogue.pick(asked.model or source.generation.model, None)
     edit = edit_generation(asked, prompt, source.generation, card)
-    recipe = edit_recipe(edit, source, transfer, card, call.parts.settings.max_edit_chain)
+    recipe = edit_recipe(edit, source, transfer, card, call.state.settings.max_edit_chain)
     return job_spec(call, recipe, card, options, **more)
 
 
@@ -66,7 +66,7 @@ async def source_recipe(call: Call, source: SourceByPrompt, model: str | None) -
             f"source.model: {source.model!r} differs from model {model!r}", param="source.model"
         )
     wanted, param = source.model or model, "source.model" if source.model else "model"
-    card = await call.parts.catalogue.pick(wanted, call.parts.settings.default_model, param)
+    card = await call.state.catalogue.pick(wanted, call.state.settings.default_model, param)
     return Recipe(generation=new_generation(source, source.prompt, card, "source."))
 
 

@@ -20,8 +20,8 @@ from schemas.errors import (
 )
 from schemas.jobs import Job, JobError, JobSpec
 from schemas.maps import STORED_FORMS, Look, MapView, check_place, map_id
-from service.background.events import ENDED, wait_for_end
-from service.jobs.intake import room
+from service.background.event_streams import ENDED, wait_for_end
+from service.jobs.submission import room
 from service.request.auth import Call
 from service.wire.content import Content
 from storage.jobs.records import no_attention
@@ -43,13 +43,13 @@ async def picture_of(call: Call, artifact: Artifact, view: MapView, wait_s: floa
     id = map_id(call.project, look)
     job: Job | None = None
     with contextlib.suppress(NotFound):
-        job = await call.parts.jobs.get(call.project, id)
+        job = await call.state.jobs.get(call.project, id)
     if job is None or job.state.status == "failed":
         job = await _submit(call, artifact, look, id)
     if job.state.status not in ENDED and wait_s:
-        call.parts.followers.check()
+        call.state.streams.check()
         try:
-            job = await wait_for_end(call.parts.jobs, call.parts.followers, job, wait_s)
+            job = await wait_for_end(call.state.jobs, call.state.streams, job, wait_s)
         except NotFound:  # the artifact was deleted, and its jobs with it
             raise no_attention(artifact.id) from None
     if job.state.error is not None:
@@ -69,7 +69,7 @@ async def _submit(call: Call, artifact: Artifact, look: Look, id: str) -> Job:
             f"this key's scopes are {', '.join(call.scopes)}; to have a map made needs write"
         )
     await check_view(call, artifact, look.view)
-    parts = call.parts
+    state = call.state
     spec = JobSpec(
         id=id,
         project=call.project,
@@ -77,12 +77,12 @@ async def _submit(call: Call, artifact: Artifact, look: Look, id: str) -> Job:
         source_key=artifact.source_key,
         priority="high",  # somebody waits for it, and it takes a step or a few
         created_at=int(time.time()),
-        retention_s=parts.settings.map_retention_s or None,
-        traceparent=parts.tracing.traceparent(call.request),
+        retention_s=state.settings.map_retention_s or None,
+        traceparent=state.tracing.traceparent(call.request),
         look=look,
     )
-    job = await parts.jobs.submit_map(
-        spec, retry_s=parts.settings.map_retry_s, max_open=await room(call)
+    job = await state.jobs.submit_map(
+        spec, retry_s=state.settings.map_retry_s, max_open=await room(call)
     )
     log.info("%s %s map", job.state.status, id, extra={"project": call.project})
     return job
@@ -91,7 +91,7 @@ async def _submit(call: Call, artifact: Artifact, look: Look, id: str) -> Job:
 async def check_view(call: Call, artifact: Artifact, view: MapView) -> None:
     """Raise what keeps the map from being shown: InvalidRequest, Unsupported, SourceMismatch."""
     generation = artifact.recipe.generation
-    card = await call.parts.catalogue.pick(generation.model, None)
+    card = await call.state.catalogue.pick(generation.model, None)
     if card.fingerprint != generation.fingerprint:
         raise SourceMismatch(
             f"artifact_id: it was made by another revision of model {card.id!r} than is served; "

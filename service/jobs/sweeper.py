@@ -7,8 +7,8 @@ import asyncio
 import logging
 
 from schemas.errors import NotFound
-from service.jobs.removal import remove_map, remove_video
-from service.request.parts import Parts
+from service.jobs.deletion import remove_map, remove_video
+from service.request.app_state import AppState
 from storage.retention.retention import Retention, RetentionSettings
 from storage.retention.video_files import collect_videos
 
@@ -17,40 +17,40 @@ BATCH = 100
 ORPHAN_ROUNDS = 60  # listing every object is for one round in so many
 
 
-async def sweep_for_ever(parts: Parts) -> None:
+async def sweep_for_ever(state: AppState) -> None:
     """A round every ``sweep_s`` seconds. Raises RedisError, ObjectStoreError: run it again."""
-    settings = parts.settings
+    settings = state.settings
     lock = f"{settings.storage.redis_prefix}:sweeping"
     retention = Retention(
-        parts.objects,
-        parts.artifacts,
+        state.objects,
+        state.artifacts,
         RetentionSettings(
             quota_bytes=settings.attention_quota_bytes or None, orphan_age_s=settings.orphan_age_s
         ),
     )
     while True:
         # a little less than a round, so that this process's own last lock is gone
-        mine = await parts.redis.set(lock, "1", nx=True, px=round(900 * settings.sweep_s))
+        mine = await state.redis.set(lock, "1", nx=True, px=round(900 * settings.sweep_s))
         if mine:
-            await expire_jobs(parts)
+            await expire_jobs(state)
             await retention.expire()
-            rounds = await parts.redis.incr(f"{lock}:rounds")
+            rounds = await state.redis.incr(f"{lock}:rounds")
             if rounds % ORPHAN_ROUNDS == 1:
-                await collect_videos(parts.objects, parts.jobs, settings.orphan_age_s)
+                await collect_videos(state.objects, state.jobs, settings.orphan_age_s)
                 await retention.sweep()
         await asyncio.sleep(settings.sweep_s)
 
 
-async def expire_jobs(parts: Parts) -> int:
+async def expire_jobs(state: AppState) -> int:
     """Delete the videos, and the pictures of maps, whose time is over; how many."""
     removed = 0
-    while jobs := await parts.jobs.expired(BATCH):
+    while jobs := await state.jobs.expired(BATCH):
         for job in jobs:
             try:
                 if job.spec.look is None:
-                    await remove_video(parts, job.spec.project, job.spec.id)
+                    await remove_video(state, job.spec.project, job.spec.id)
                 else:
-                    await remove_map(parts, job)
+                    await remove_map(state, job)
                 removed += 1
             except NotFound:
                 continue  # another process, or its owner, was faster

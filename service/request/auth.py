@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from fastapi import Request
 
 from schemas.errors import Forbidden, RateLimited, Unauthorized
-from service.request.parts import Parts, parts_of
+from service.request.app_state import AppState, app_state
 from storage.keys import SCOPES, Scope
 
 DEFAULT_PROJECT = "default"
@@ -22,7 +22,7 @@ class Call:
     """One request that may be answered: who asks, what it says, and what answers it."""
 
     request: Request
-    parts: Parts
+    state: AppState
     project: str
     scopes: tuple[Scope, ...]
 
@@ -37,12 +37,12 @@ class Allowed:
         self.scope = scope
 
     async def __call__(self, request: Request) -> Call:
-        parts = parts_of(request)
+        state = app_state(request)
         scope = self.scope or ("read" if request.method in ("GET", "HEAD") else "write")
-        if not parts.settings.needs_keys:
+        if not state.settings.needs_keys:
             _refuse_other_sites(request)
-            return Call(request, parts, DEFAULT_PROJECT, SCOPES)
-        call = await _by_key(request, parts)
+            return Call(request, state, DEFAULT_PROJECT, SCOPES)
+        call = await _by_key(request, state)
         if scope not in call.scopes:
             raise Forbidden(
                 f"this key's scopes are {', '.join(call.scopes)}; this call needs {scope}"
@@ -51,18 +51,18 @@ class Allowed:
         return call
 
 
-async def _by_key(request: Request, parts: Parts) -> Call:
+async def _by_key(request: Request, state: AppState) -> Call:
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
         raise Unauthorized("no API key: send it as Authorization: Bearer", code="missing_api_key")
-    key = await parts.keys.find(secret.strip())
+    key = await state.keys.find(secret.strip())
     if key is None:
         raise Unauthorized("this API key is unknown, revoked or expired")
-    return Call(request, parts, key.project, key.scopes)
+    return Call(request, state, key.project, key.scopes)
 
 
 async def _count(call: Call) -> None:
-    admission = await call.parts.limits.admit(call.project)
+    admission = await call.state.limits.admit(call.project)
     if not admission.limit:
         return
     call.request.state.headers = {

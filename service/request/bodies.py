@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from schemas.errors import InvalidRequest, RequestTimeout, TooLarge, UnsupportedMediaType
-from service.request.parts import parts_of
+from service.request.app_state import app_state
 from service.wire.forms import parse_multipart
 from service.wire.validation import invalid
 
@@ -56,7 +56,7 @@ class BodyOf(Generic[Model]):
 
 async def read_body(request: Request) -> bytes:
     """The whole body; raises TooLarge, RequestTimeout, or InvalidRequest if it breaks off."""
-    settings = parts_of(request).settings
+    settings = app_state(request).settings
     limit = settings.max_body_bytes
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > MAX_DISCARDED_BYTES:

@@ -13,8 +13,8 @@ from schemas.estimate import Estimate, estimate
 from schemas.maps import MapView
 from schemas.recipes import Recipe
 from schemas.requests import EstimateAttention
+from service.jobs.deletion import remove_artifact
 from service.jobs.maps import picture_of
-from service.jobs.removal import remove_artifact
 from service.jobs.resolve import capture_spec, new_generation
 from service.request.bodies import BodyOf
 from service.request.dependencies import CallDep
@@ -88,7 +88,7 @@ MAP_RESPONSES: dict[int | str, dict[str, Any]] = {
 @router.get("/artifacts", response_model=ArtifactList, responses=documented(400, 404))
 async def list_artifacts(call: CallDep, query: Annotated[ArtifactsQuery, Query()]) -> Response:
     """The project's artifacts, newest first unless ``order`` is ``asc``."""
-    found, has_more = await call.parts.artifacts.list(
+    found, has_more = await call.state.artifacts.list(
         call.project, after=query.after, limit=query.limit, order=query.order
     )
     data = tuple(ShownArtifact(**artifact.model_dump()) for artifact in found)
@@ -105,8 +105,8 @@ async def list_artifacts(call: CallDep, query: Annotated[ArtifactsQuery, Query()
 @router.get("/artifacts/{artifact_id}", response_model=ArtifactWithUses, responses=documented(404))
 async def get_artifact(artifact_id: ArtifactId, call: CallDep) -> Response:
     """What an artifact holds, how large it is, when it expires, and which videos use it."""
-    found = await call.parts.artifacts.get(call.project, artifact_id)
-    videos = await call.parts.artifacts.videos(call.project, artifact_id)
+    found = await call.state.artifacts.get(call.project, artifact_id)
+    videos = await call.state.artifacts.videos(call.project, artifact_id)
     return reply(ArtifactWithUses(**found.model_dump(), videos=tuple(videos)))
 
 
@@ -118,12 +118,12 @@ async def get_map(
 
     A worker makes it when it is first asked for, and the answer waits for that.
     """
-    artifact = await call.parts.artifacts.get(call.project, artifact_id)
+    artifact = await call.state.artifacts.get(call.project, artifact_id)
     view = MapView(**query.model_dump(exclude={"wait"}))
-    wait_s = min(query.wait, call.parts.settings.max_wait_s)
+    wait_s = min(query.wait, call.state.settings.max_wait_s)
     content = await picture_of(call, artifact, view, wait_s)
-    info = await asyncio.to_thread(call.parts.objects.stat, content.key)
-    return bytes_reply(call.request, call.parts.objects, content, info)
+    info = await asyncio.to_thread(call.state.objects.stat, content.key)
+    return bytes_reply(call.request, call.state.objects, content, info)
 
 
 @router.delete(
@@ -131,8 +131,8 @@ async def get_map(
 )
 async def delete_artifact(artifact_id: ArtifactId, call: CallDep) -> Response:
     """Delete an artifact; edits of its source then replay it."""
-    await call.parts.artifacts.get(call.project, artifact_id)
-    await remove_artifact(call.parts, call.project, artifact_id)
+    await call.state.artifacts.get(call.project, artifact_id)
+    await remove_artifact(call.state, call.project, artifact_id)
     return reply(ArtifactDeleted(id=artifact_id))
 
 
@@ -148,12 +148,12 @@ async def estimate_attention(
 ) -> Response:
     """Bytes of each form and the cost of an edit with it; nothing runs."""
     if body.video is not None:
-        recipe = (await call.parts.jobs.get(call.project, body.video.id)).spec.recipe
-        card = await call.parts.catalogue.pick(recipe.generation.model, None)
+        recipe = (await call.state.jobs.get(call.project, body.video.id)).spec.recipe
+        card = await call.state.catalogue.pick(recipe.generation.model, None)
     else:
-        card = await call.parts.catalogue.pick(body.model, call.parts.settings.default_model)
+        card = await call.state.catalogue.pick(body.model, call.state.settings.default_model)
         recipe = Recipe(generation=new_generation(body, body.prompt or "estimate", card))
-    capture = capture_spec(body.capture, call.parts.settings, card, recipe) or CaptureSpec(
+    capture = capture_spec(body.capture, call.state.settings, card, recipe) or CaptureSpec(
         form="qk"
     )
     return reply(estimate(capture, body.transfer or TransferSpec(preset="auto"), card, recipe))

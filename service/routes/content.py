@@ -38,7 +38,7 @@ async def get_content(
     query: Annotated[ContentQuery, Query()],
 ) -> Response:
     """The mp4, its thumbnail or its spritesheet, once the video is completed."""
-    job = await call.parts.jobs.get(call.project, video_id)
+    job = await call.state.jobs.get(call.project, video_id)
     if job.state.result is None:
         raise SourceNotReady(
             f"video_id: {video_id!r} is {job.state.status}; only a completed video has content",
@@ -46,15 +46,15 @@ async def get_content(
             code="video_not_ready",
         )
     content = content_of(job.spec, job.state.result, query.variant)
-    if call.parts.settings.delivery == "redirect":
+    if call.state.settings.delivery == "redirect":
         url = await asyncio.to_thread(
-            call.parts.objects.presign,
+            call.state.objects.presign,
             content.key,
-            expires_s=call.parts.settings.presign_ttl_s,
+            expires_s=call.state.settings.presign_ttl_s,
             filename=content.filename,
             content_type=content.media_type,
         )
         if url is not None:
             return RedirectResponse(url, 302, headers={"cache-control": "no-store"})
-    info = await asyncio.to_thread(call.parts.objects.stat, content.key)
-    return bytes_reply(call.request, call.parts.objects, content, info)
+    info = await asyncio.to_thread(call.state.objects.stat, content.key)
+    return bytes_reply(call.request, call.state.objects, content, info)

@@ -16,7 +16,7 @@ from service.jobs.edits import (
     source_recipe,
     with_defaults,
 )
-from service.jobs.intake import accept
+from service.jobs.submission import accept
 from service.request.bodies import BodyOf
 from service.request.dependencies import CallDep, VideoIdDep
 from service.wire.errors import COMMON, documented

@@ -7,8 +7,8 @@ from prometheus_client import CONTENT_TYPE_LATEST as TEXT_FORMAT
 
 from schemas.base import Frozen
 from schemas.errors import Unavailable
+from service.request.app_state import app_state
 from service.request.auth import Allowed, Call
-from service.request.parts import parts_of
 from service.wire.errors import documented
 
 router = APIRouter(tags=["health"])
@@ -29,9 +29,9 @@ async def healthz() -> Health:
 @router.get("/readyz", responses=documented(503))
 async def readyz(request: Request) -> Health:
     """Redis answers, and a worker has published a model."""
-    parts = parts_of(request)
-    await parts.redis.ping()
-    if not await parts.catalogue.cards():
+    state = app_state(request)
+    await state.redis.ping()
+    if not await state.catalogue.cards():
         raise Unavailable("no model is loaded yet")
     return Health()
 
@@ -43,7 +43,7 @@ async def readyz(request: Request) -> Health:
 )
 async def metrics(call: MetricsCallDep) -> Response:
     """Metrics of this process and of the queue; they speak of all projects together."""
-    prefix = call.parts.settings.storage.redis_prefix
+    prefix = call.state.settings.storage.redis_prefix
     return Response(
-        await call.parts.metrics.exposition(call.parts.redis, prefix), media_type=TEXT_FORMAT
+        await call.state.metrics.exposition(call.state.redis, prefix), media_type=TEXT_FORMAT
     )

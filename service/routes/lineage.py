@@ -38,7 +38,7 @@ class LineageList(Frozen):
 )
 async def get_lineage(video_id: VideoIdDep, call: CallDep) -> Response:
     """The chain of sources that a video was edited from, the video itself first."""
-    job: Job | None = await call.parts.jobs.get(call.project, video_id)
+    job: Job | None = await call.state.jobs.get(call.project, video_id)
     assert job is not None
     named: str | None = video_id
     links = []
@@ -60,6 +60,6 @@ async def get_lineage(video_id: VideoIdDep, call: CallDep) -> Response:
 
 async def _job_or_none(call: Call, video_id: str | None) -> Job | None:
     try:
-        return await call.parts.jobs.get(call.project, video_id) if video_id else None
+        return await call.state.jobs.get(call.project, video_id) if video_id else None
     except NotFound:
         return None

@@ -60,14 +60,14 @@ def model_of(card: ModelCard) -> Model:
 @router.get("/models", response_model=ModelList)
 async def list_models(call: CallDep) -> Response:
     """Every model that a worker has loaded."""
-    cards = await call.parts.catalogue.cards()
+    cards = await call.state.catalogue.cards()
     return reply(ModelList(data=tuple(map(model_of, cards.values()))))
 
 
 @router.get("/models/{model_id}", response_model=Model, responses=documented(404))
 async def get_model(model_id: Annotated[str, Path(examples=["scenes"])], call: CallDep) -> Response:
     """One model."""
-    cards = await call.parts.catalogue.cards()
+    cards = await call.state.catalogue.cards()
     if model_id not in cards:
         raise NotFound(f"no model {model_id[:80]!r}", param="model_id", code="model_not_found")
     return reply(model_of(cards[model_id]))

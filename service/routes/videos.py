@@ -10,10 +10,10 @@ from schemas.jobs import JobSpec
 from schemas.recipes import Recipe
 from schemas.requests import CreateVideo
 from schemas.videos import Video, VideoDeleted, VideoList
-from service.background.events import wait_for_end
-from service.jobs.intake import accept, job_spec
-from service.jobs.removal import remove_video
+from service.background.event_streams import wait_for_end
+from service.jobs.deletion import remove_video
 from service.jobs.resolve import new_generation
+from service.jobs.submission import accept, job_spec
 from service.request.bodies import BodyOf
 from service.request.dependencies import CallDep, VideoIdDep
 from service.wire.errors import COMMON, documented
@@ -61,14 +61,14 @@ async def get_video(
     query: Annotated[GetQuery, Query()],
 ) -> Response:
     """A video as it is now; a failed one too is answered with 200."""
-    job = await call.parts.jobs.get(call.project, video_id)
+    job = await call.state.jobs.get(call.project, video_id)
     if query.wait:
-        call.parts.followers.check()
-        seconds = min(query.wait, call.parts.settings.max_wait_s)
-        job = await wait_for_end(call.parts.jobs, call.parts.followers, job, seconds)
+        call.state.streams.check()
+        seconds = min(query.wait, call.state.settings.max_wait_s)
+        job = await wait_for_end(call.state.jobs, call.state.streams, job, seconds)
     response = video_reply(job)
     if job.state.status in ("queued", "in_progress"):
-        response.headers["openai-poll-after-ms"] = str(call.parts.settings.poll_after_ms)
+        response.headers["openai-poll-after-ms"] = str(call.state.settings.poll_after_ms)
     return response
 
 
@@ -85,7 +85,7 @@ async def create_video(
     """Queue a generation; the same prompt, seed and settings give the same video."""
 
     async def make() -> list[JobSpec]:
-        card = await call.parts.catalogue.pick(body.model, call.parts.settings.default_model)
+        card = await call.state.catalogue.pick(body.model, call.state.settings.default_model)
         recipe = Recipe(generation=new_generation(body, body.prompt, card))
         return [job_spec(call, recipe, card, body)]
 
@@ -96,7 +96,7 @@ async def create_video(
 @router.get("/videos", response_model=VideoList, responses=documented(400, 404))
 async def list_videos(call: CallDep, query: Annotated[ListQuery, Query()]) -> Response:
     """The project's videos, newest first unless ``order`` is ``asc``."""
-    jobs, has_more = await call.parts.jobs.list(
+    jobs, has_more = await call.state.jobs.list(
         call.project, after=query.after, limit=query.limit, order=query.order
     )
     return list_reply(jobs, has_more)
@@ -105,11 +105,11 @@ async def list_videos(call: CallDep, query: Annotated[ListQuery, Query()]) -> Re
 @router.delete("/videos/{video_id:video}", response_model=VideoDeleted, responses=documented(404))
 async def delete_video(video_id: VideoIdDep, call: CallDep) -> Response:
     """Delete a video with all its objects; a running one is stopped first."""
-    await remove_video(call.parts, call.project, video_id)
+    await remove_video(call.state, call.project, video_id)
     return reply(VideoDeleted(id=video_id))
 
 
 @router.post("/videos/{video_id:video}/cancel", response_model=Video, responses=documented(404))
 async def cancel_video(video_id: VideoIdDep, call: CallDep) -> Response:
     """Stop a queued job at once, a running one at its next step; an ended one stays as it is."""
-    return video_reply(await call.parts.jobs.request_cancel(call.project, video_id))
+    return video_reply(await call.state.jobs.request_cancel(call.project, video_id))

@@ -26,7 +26,7 @@ from schemas.webhooks import (
     WebhookEventTypeList,
     WebhookTestResult,
 )
-from service.background.outbound import TargetRefused
+from service.background.egress import TargetRefused
 from service.request.auth import Allowed, Call
 from service.request.bodies import BodyOf
 from service.wire.errors import COMMON, documented
@@ -70,8 +70,8 @@ async def create_endpoint(
     body: Annotated[CreateEndpoint, Depends(BodyOf(CreateEndpoint))],
 ) -> Response:
     """Have the project's events sent to a URL. The signing secret is shown this once."""
-    call.parts.targets.check_url(body.url, "url")
-    return _with_secret(await call.parts.courier.store.create(call.project, body))
+    call.state.targets.check_url(body.url, "url")
+    return _with_secret(await call.state.webhook_dispatcher.store.create(call.project, body))
 
 
 @router.get(
@@ -79,7 +79,9 @@ async def create_endpoint(
 )
 async def list_endpoints(call: CallDep, query: Annotated[PageQuery, Query()]) -> Response:
     """The project's endpoints, newest first."""
-    shown = [endpoint.shown for endpoint in await call.parts.courier.store.list(call.project)]
+    shown = [
+        endpoint.shown for endpoint in await call.state.webhook_dispatcher.store.list(call.project)
+    ]
     return reply(page_of(WebhookEndpointList, shown, query.after, query.limit))
 
 
@@ -88,7 +90,7 @@ async def list_endpoints(call: CallDep, query: Annotated[PageQuery, Query()]) ->
 )
 async def get_endpoint(endpoint_id: EndpointId, call: CallDep) -> Response:
     """One endpoint, without its secret."""
-    return reply((await call.parts.courier.store.get(call.project, endpoint_id)).shown)
+    return reply((await call.state.webhook_dispatcher.store.get(call.project, endpoint_id)).shown)
 
 
 @router.post(
@@ -104,8 +106,10 @@ async def update_endpoint(
 ) -> Response:
     """Change an endpoint; what is not named stays."""
     if body.url is not None:
-        call.parts.targets.check_url(body.url, "url")
-    return reply((await call.parts.courier.store.update(call.project, endpoint_id, body)).shown)
+        call.state.targets.check_url(body.url, "url")
+    return reply(
+        (await call.state.webhook_dispatcher.store.update(call.project, endpoint_id, body)).shown
+    )
 
 
 @router.delete(
@@ -115,7 +119,7 @@ async def update_endpoint(
 )
 async def delete_endpoint(endpoint_id: EndpointId, call: CallDep) -> Response:
     """Send nothing more to an endpoint; its open deliveries are given up."""
-    await call.parts.courier.store.delete(call.project, endpoint_id)
+    await call.state.webhook_dispatcher.store.delete(call.project, endpoint_id)
     return reply(WebhookEndpointDeleted(id=endpoint_id))
 
 
@@ -137,7 +141,7 @@ async def rotate_secret(
 ) -> Response:
     """A new signing secret, shown this once."""
     keep_old = body.keep_old_secret_active_for_24_hours
-    store = call.parts.courier.store
+    store = call.state.webhook_dispatcher.store
     return _with_secret(await store.rotate(call.project, endpoint_id, keep_old=keep_old))
 
 
@@ -153,7 +157,7 @@ async def test_endpoint(
     body: Annotated[SendTest, Depends(BodyOf(SendTest))],
 ) -> Response:
     """Send a sample event now and tell what the endpoint answered."""
-    endpoint = await call.parts.courier.store.get(call.project, endpoint_id)
+    endpoint = await call.state.webhook_dispatcher.store.get(call.project, endpoint_id)
     event = WebhookEvent(
         id=f"evt_test{secrets.token_hex(8)}",
         created_at=int(time.time()),
@@ -161,7 +165,7 @@ async def test_endpoint(
         data=WebhookEvent.Subject(id="video_test00000000"),
     )
     try:
-        status = await call.parts.courier.send(endpoint, event)
+        status = await call.state.webhook_dispatcher.send(endpoint, event)
     except (TargetRefused, TimeoutError, httpcore.NetworkError, httpcore.TimeoutException,
             httpcore.ProtocolError):  # fmt: skip
         raise InvalidRequest(
@@ -185,7 +189,7 @@ async def list_event_types(call: CallDep) -> Response:
 )
 async def list_deliveries(call: CallDep, query: Annotated[DeliveriesQuery, Query()]) -> Response:
     """The last week's deliveries, newest first; ``status=failed`` are the dead letters."""
-    found = await call.parts.courier.store.deliveries(call.project, query.status)
+    found = await call.state.webhook_dispatcher.store.deliveries(call.project, query.status)
     return reply(page_of(WebhookDeliveryList, found, query.after, query.limit))
 
 
@@ -196,8 +200,8 @@ async def list_deliveries(call: CallDep, query: Annotated[DeliveriesQuery, Query
 )
 async def redeliver(delivery_id: DeliveryId, call: CallDep) -> Response:
     """Try a delivery again, whatever became of it."""
-    queued = await call.parts.courier.store.redeliver(call.project, delivery_id)
-    call.parts.courier.wake()
+    queued = await call.state.webhook_dispatcher.store.redeliver(call.project, delivery_id)
+    call.state.webhook_dispatcher.wake()
     return reply(queued.shown)
 
 

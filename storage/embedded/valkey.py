@@ -21,7 +21,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from storage.embedded import guard
+from storage.embedded import watchdog
 
 log = logging.getLogger("retake.storage")
 
@@ -75,7 +75,7 @@ class EmbeddedValkey:
         }
         arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
         command = [str(server_binary()), *arguments]
-        guarded = [guard.__file__, str(os.getpid()), str(folder / "valkey.lock"), *command]
+        guarded = [watchdog.__file__, str(os.getpid()), str(folder / "valkey.lock"), *command]
         self._server = subprocess.Popen(
             [sys.executable, "-I", "-S", *guarded],  # only the standard library: starts in 20 ms
             stdin=subprocess.DEVNULL,
@@ -133,7 +133,7 @@ class EmbeddedValkey:
         ) as client:
             while time.monotonic() < deadline:
                 status = self._server.poll()
-                if status == guard.LOCKED:
+                if status == watchdog.LOCKED:
                     raise RuntimeError("another embedded Valkey runs on this folder")
                 if status is not None:
                     raise RuntimeError(f"valkey-server exited with status {status}; see valkey.log")

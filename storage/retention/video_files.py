@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from schemas.errors import NotFound
 from schemas.jobs import Job
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.objects.objects import ObjectInfo, ObjectStore
 
 FOLDERS = ("videos", "journal", "maps")  # all: folder/project/…/job id/…

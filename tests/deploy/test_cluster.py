@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from storage.connect import open_redis
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.settings import StorageSettings
 from tests.deploy.test_manifests import COMPOSE, ROOT
 from tests.servers import free_ports

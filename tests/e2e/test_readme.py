@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from retake.client import Client
-from retake.films import read_film
 from retake.stack import Stack
+from retake.videos import read_video
 
 pytestmark = pytest.mark.ray
 
@@ -57,7 +57,7 @@ def test_curl(stack: Stack, client: Client) -> None:
 
 def test_sdk_call(stack: Stack, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", _here(PYTHON, stack)], cwd=tmp_path, check=True)
-    assert read_film(tmp_path / "red.mp4").shape == (17, 64, 96, 3)
+    assert read_video(tmp_path / "red.mp4").shape == (17, 64, 96, 3)
 
 
 def _here(block: str, stack: Stack) -> str:

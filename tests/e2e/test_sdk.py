@@ -5,7 +5,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from retake.films import Frames, read_film, structure_similarity
+from retake.videos import Frames, read_video, structure_similarity
 
 pytestmark = pytest.mark.ray
 
@@ -18,7 +18,7 @@ FEW = {"num_inference_steps": 8}  # enough to see the shot; the demo runs the de
 
 def _film(sdk: openai.OpenAI, video_id: str, path: Path) -> Frames:
     sdk.videos.download_content(video_id).write_to_file(path)
-    return read_film(path)
+    return read_video(path)
 
 
 def test_create_edit_and_delete(sdk: openai.OpenAI, tmp_path: Path) -> None:

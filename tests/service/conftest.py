@@ -13,11 +13,11 @@ import httpx
 import openai
 import pytest
 
-from service.request.parts import Parts
+from service.request.app_state import AppState
 from service.server import Server
 from service.settings import ServiceSettings
 from storage.connect import open_redis
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.keys import PROJECT_SCOPES, KeyStore, Scope
 from storage.settings import StorageSettings
 from tests.service.worker import CARD, Worker
@@ -34,14 +34,14 @@ class Api:
 
     def __init__(self, server: Server, port: int) -> None:
         self.app = server.app
-        self.settings: ServiceSettings = self.parts.settings
+        self.settings: ServiceSettings = self.state.settings
         self.url = f"http://127.0.0.1:{port}"
         self.http = httpx.Client(base_url=f"{self.url}/v1", timeout=20)
 
     @property
-    def parts(self) -> Parts:
-        parts: Parts = self.app.state.parts
-        return parts
+    def state(self) -> AppState:
+        state: AppState = self.app.state.retake
+        return state
 
     def sdk(self, **options: Any) -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", **{"api_key": "unused", **options})

@@ -19,7 +19,7 @@ from schemas.jobs import JobError, JobResult, MapResult
 from schemas.maps import MapView
 from schemas.models import IntRange, LatentGrid, ModelCard
 from storage.connect import open_objects, open_redis
-from storage.jobs.jobs import Claim, JobStore, LeaseLost
+from storage.jobs.job_store import Claim, JobStore, LeaseLost
 from storage.settings import StorageSettings
 
 STEPS = 4

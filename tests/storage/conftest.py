@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from storage.connect import open_redis
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.objects.folder import FolderStore
 from storage.objects.objects import ObjectStore
 from storage.objects.s3 import S3Store

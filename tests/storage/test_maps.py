@@ -10,7 +10,7 @@ from schemas.errors import NotFound, RateLimited
 from schemas.jobs import Job, JobError, JobSpec, MapResult
 from schemas.maps import Look, MapView, map_id
 from storage.artifact_index import ArtifactIndex
-from storage.jobs.jobs import Claim, JobStore, LeaseLost
+from storage.jobs.job_store import Claim, JobStore, LeaseLost
 from storage.objects.objects import ObjectStore
 from storage.retention.artifact_files import delete_artifact
 from storage.retention.video_files import collect_videos

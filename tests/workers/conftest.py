@@ -1,4 +1,4 @@
-"""One tiny Wan for all, and a job store, an object store and a worker's desk for each test."""
+"""One tiny Wan for all, and a job store, an object store and a worker's context for each test."""
 
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from storage.connect import open_objects, open_redis
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.objects.objects import ObjectStore
 from storage.settings import StorageSettings
 from tests import tiny
 from tests.workers.bench import Bench
 from tests.workers.scripted import ScriptedEngine
-from workers.control.run_job import Desk
+from workers.control.run_job import JobContext
 from workers.local import prepare_environment
 from workers.models.pipelines import LoadedModel
 from workers.settings import WorkerSettings
@@ -50,8 +50,8 @@ def objects(settings: WorkerSettings) -> Iterator[ObjectStore]:
 
 
 @pytest.fixture
-def desk(settings: WorkerSettings, jobs: JobStore, objects: ObjectStore) -> Desk:
-    return Desk("worker-a", jobs, objects, ScriptedEngine(settings, objects), settings)
+def context(settings: WorkerSettings, jobs: JobStore, objects: ObjectStore) -> JobContext:
+    return JobContext("worker-a", jobs, objects, ScriptedEngine(settings, objects), settings)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from schemas.jobs import Job, JobSpec
 from schemas.models import IntRange, LatentGrid, ModelCard
 from schemas.recipes import Generation, Recipe
 from storage.objects.objects import ObjectMissing, ObjectStore
-from workers.control.run_job import Film, OnPreview, OnStep
+from workers.control.run_job import OnPreview, OnStep, RenderedVideo
 from workers.settings import WorkerSettings
 
 CARD = ModelCard(
@@ -66,7 +66,9 @@ class ScriptedEngine:
     def forget(self, spec: JobSpec) -> None:
         pass
 
-    def render(self, job: Job, on_step: OnStep, on_preview: OnPreview | None = None) -> Film:
+    def render(
+        self, job: Job, on_step: OnStep, on_preview: OnPreview | None = None
+    ) -> RenderedVideo:
         generation = job.spec.recipe.generation
         prompt, total = generation.prompt, generation.num_inference_steps
         self._objects.put(f"pid/{job.spec.id}/{os.getpid()}", b"")
@@ -79,7 +81,7 @@ class ScriptedEngine:
                 time.sleep(0.05)
             on_step(step, total)
         end_as(prompt)
-        return Film(frames_of(generation.seed))
+        return RenderedVideo(frames_of(generation.seed))
 
     def draw(self, job: Job, on_step: OnStep) -> bytes:
         """What ``render`` would do with the job, and a line that says what was looked at."""

@@ -11,7 +11,7 @@ import pytest
 from bench.processes import CONTROLLER, DISPATCHER, WORKER, processes
 from schemas.jobs import Job
 from storage.connect import open_redis
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from tests.workers.cluster import Cluster, kill, open_cluster
 from tests.workers.scripted import frames_of, spec_of
 from tests.workers.waiting import ended, events_of, release, stepped, until

@@ -8,7 +8,7 @@ from ray import serve
 
 from bench.processes import WORKER, processes
 from storage.connect import open_redis
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from tests.workers.cluster import Cluster, open_cluster
 from tests.workers.scripted import ScriptedEngine, spec_of
 from tests.workers.waiting import ended, events_of, release, stepped, until

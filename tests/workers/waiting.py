@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from schemas.jobs import Event, Job
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.objects.objects import ObjectStore
 
 DEADLINE_S = 60.0

@@ -20,13 +20,13 @@ from schemas.artifacts import (
 from schemas.errors import ArtifactCorrupt, ArtifactMissing, ArtifactTooNew
 from schemas.recipes import Recipe
 from storage.objects.objects import ObjectMissing, ObjectStore, ObjectStoreError
+from workers.artifacts.cost_model import CostModel, StepClock, soonest
+from workers.artifacts.host_buffer_cache import HostBufferCache
+from workers.artifacts.index_client import CaptureLease, IndexClient, Pin
 from workers.artifacts.patience import patiently
-from workers.artifacts.read.choice import Measured, StepClock, soonest
-from workers.artifacts.read.device import DeviceTensors
+from workers.artifacts.read.device_cache import DeviceTensors
 from workers.artifacts.read.reader import ArtifactReader
 from workers.artifacts.read.tiers import Blocks, DiskBlocks, HostBlocks, ObjectBlocks
-from workers.artifacts.recycle import Recycler
-from workers.artifacts.register import CaptureLease, Pin, Register
 from workers.artifacts.settings import ArtifactSettings
 from workers.artifacts.write.publish import Target, published
 from workers.artifacts.write.writer import ArtifactWriter
@@ -44,15 +44,15 @@ class ArtifactStore:
         self,
         objects: ObjectStore,
         settings: ArtifactSettings,
-        register: Register | None = None,
+        index: IndexClient | None = None,
     ) -> None:
-        self._register = register
+        self._index = index
         self.settings = settings
         self.corrupt = 0  # artifacts found damaged, since the start
         self._objects = objects
-        self._measured = Measured()
-        self._memory = Recycler(settings.window_bytes // 2)
-        blocks: Blocks = ObjectBlocks(objects, self._memory, self._measured)
+        self._costs = CostModel()
+        self._memory = HostBufferCache(settings.window_bytes // 2)
+        blocks: Blocks = ObjectBlocks(objects, self._memory, self._costs)
         if settings.disk_cache_bytes and settings.disk_cache_folder:
             folder = Path(settings.disk_cache_folder)
             blocks = DiskBlocks(blocks, folder, settings.disk_cache_bytes)
@@ -83,20 +83,20 @@ class ArtifactStore:
             elsewhere = published(self._objects, target.key) is not None
         except ObjectStoreError:
             elsewhere = False  # the capture will find out, and is not worth the video
-        if not elsewhere and self._register:
-            elsewhere = not self._register.begin_capture(lease)
+        if not elsewhere and self._index:
+            elsewhere = not self._index.begin_capture(lease)
 
         def ended(visible: Manifest | None) -> None:
-            if self._register and visible is not None:
-                self._register.published(visible, video_id)
-            if self._register and not elsewhere:
-                self._register.end_capture(lease)
+            if self._index and visible is not None:
+                self._index.published(visible, video_id)
+            if self._index and not elsewhere:
+                self._index.end_capture(lease)
 
         return ArtifactWriter(
             self._objects,
             self.settings,
             target,
-            clock=StepClock(self._measured, recipe.generation),
+            clock=StepClock(self._costs, recipe.generation),
             elsewhere=elsewhere,
             ended=ended,
         )
@@ -120,7 +120,7 @@ class ArtifactStore:
                 usable.append(manifest)
         if not usable:
             return None
-        return soonest(usable, needed, self._measured)
+        return soonest(usable, needed, self._costs)
 
     def named(self, project: str, artifact_id: str) -> Manifest | None:
         """The artifact of that id, None if it is not there or cannot be read."""
@@ -136,13 +136,13 @@ class ArtifactStore:
         Raises ArtifactCorrupt, and ArtifactMissing for what was deleted since it was found.
         """
         closed: Callable[[], None] = _nothing
-        if self._register:
+        if self._index:
             pin = Pin(manifest.project, manifest.source_key, secrets.token_hex(8))
-            if not self._register.pin(pin):
+            if not self._index.pin(pin):
                 self._tensors.forget(manifest.folder)
                 raise ArtifactMissing("the artifact is being deleted")
-            closed = partial(self._register.unpin, pin)
-            self._register.used(manifest, video_id)
+            closed = partial(self._index.unpin, pin)
+            self._index.used(manifest, video_id)
         try:
             return ArtifactReader(
                 self._blocks,
@@ -152,7 +152,7 @@ class ArtifactStore:
                 needed,
                 device,
                 self.settings,
-                measured=self._measured,
+                costs=self._costs,
                 damaged=self.quarantine,
                 closed=closed,
             )
@@ -169,8 +169,8 @@ class ArtifactStore:
         """Take a damaged artifact out of sight; its packs are kept for a look until collected."""
         self._tensors.forget(manifest.folder)
         self._set_aside(manifest.key)
-        if self._register:
-            self._register.lost(manifest)
+        if self._index:
+            self._index.lost(manifest)
 
     def _read(self, key: str) -> Manifest | None:
         """None: it is not there, or of no use."""

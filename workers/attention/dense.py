@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from workers.attention.attention_modules import AttentionModule
 from workers.attention.run import Run
-from workers.attention.sites import Site
 
 
 class DenseAttention(TorchFunctionMode):
-    """While entered, self-attention in a tapped layer is softmax(Q Kᵀ·scale + mask) V, in full."""
+    """While entered, self-attention in a hooked layer is softmax(Q Kᵀ·scale + mask) V, in full."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class DenseAttention(TorchFunctionMode):
 
 def attend(
     run: Run,
-    site: Site,
+    attn: AttentionModule,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -52,18 +52,18 @@ def attend(
     whole = max(len(weights), run.batch)
     first = run.seen if len(weights) < whole else 0  # Mochi attends row by row
     run.seen += len(weights)
-    for move in list(run.moves(site.layer, "map", whole)):
-        part = slice(move.part.start - first, move.part.stop - first)
+    for swap in list(run.swaps(attn.layer, "map", whole)):
+        part = slice(swap.part.start - first, swap.part.stop - first)
         if part.start < 0 or part.stop > len(weights):
             continue
         own = weights[part]
-        stored = run.stored(move, "map", own)
+        stored = run.stored(swap, "map", own)
         assert stored is not None
-        mixed = torch.lerp(own, stored, move.strength)
-        heads = slice(None) if move.transfer.heads is None else list(move.transfer.heads)
+        mixed = torch.lerp(own, stored, swap.strength)
+        heads = slice(None) if swap.transfer.heads is None else list(swap.transfer.heads)
         own[:, heads] = mixed[:, heads]
-    if run.captures("dense", site.layer):
-        run.keep_parts(site, "map", weights, first=first, whole=whole)
+    if run.captures("dense", attn.layer):
+        run.keep_parts(attn, "map", weights, first=first, whole=whole)
     return (weights @ value.float()).to(value.dtype)
 
 

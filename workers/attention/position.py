@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from schemas.attention import Branch
-from workers.attention.sites import Axis, Site
+from workers.attention.attention_modules import AttentionModule, Axis
 
 
 class AttentionMissed(RuntimeError):
@@ -61,16 +61,16 @@ class Position:
         self.visits.clear()
         self.forget()
 
-    def end_call(self, sites: list[Site]) -> None:
+    def end_call(self, attention_modules: list[AttentionModule]) -> None:
         """The call is over: every layer must have shown both its query and its key once."""
         self.module, self.inputs = None, {}
         self.forget()
-        for site in sites:
+        for attn in attention_modules:
             for axis in ("q", "k"):
-                visits = self.visits.get((site.layer, axis), 0)
+                visits = self.visits.get((attn.layer, axis), 0)
                 if visits != 1:
                     raise AttentionMissed(
-                        f"layer {site.layer} ({site.path}) showed its {axis} {visits} times "
+                        f"layer {attn.layer} ({attn.path}) showed its {axis} {visits} times "
                         f"in step {self.step}, not once"
                     )
 
@@ -87,9 +87,9 @@ class Position:
         """How many videos and branches this call computes together."""
         return len(self.here) * self.row_count
 
-    def visit(self, site: Site, axis: Axis) -> None:
-        """A projection of ``site`` is called."""
-        self.visits[site.layer, axis] = self.visits.get((site.layer, axis), 0) + 1
+    def visit(self, attn: AttentionModule, axis: Axis) -> None:
+        """A projection of ``attn`` is called."""
+        self.visits[attn.layer, axis] = self.visits.get((attn.layer, axis), 0) + 1
 
     def forget(self) -> None:
         """Let go of what was held for one layer."""

@@ -1,6 +1,6 @@
 """The state of one run: what is exchanged and kept, and where.
 
-A batch is laid out as [branch 0 rows, branch 1 rows, …]; ``rows`` are the videos made together:
+A batch is laid out as [branch 0 rows, branch 1 rows, …]; its rows are the videos made together:
 one, or in a replay the source, then its edit, then an edit of that, each taking its attention
 from the row above.
 """
@@ -13,10 +13,10 @@ from torch import Tensor
 
 from schemas.attention import Branch, Form
 from schemas.errors import ArtifactCorrupt
+from workers.attention.attention_modules import AttentionModule, Axis, heads_view, like, split_heads
 from workers.attention.maps import Address, MapSink, MapSource
-from workers.attention.moves import Level, Move, level_of, mix, mixes
 from workers.attention.position import Position
-from workers.attention.sites import Axis, Site, heads_view, like, split_heads
+from workers.attention.swap import AttentionSwap, Level, level_of, mix, mixes
 
 
 @dataclass(frozen=True)
@@ -72,129 +72,129 @@ class Run(Position):
         tokens: int,
         extra_calls: int = 0,
         capture: Capture | None = None,
-        rows: tuple[Transfer | None, ...] = (None,),
+        transfers: tuple[Transfer | None, ...] = (None,),
     ) -> None:
         super().__init__(
             total_steps=total_steps,
             branches=branches,
             batched=batched,
             extra_calls=extra_calls,
-            row_count=len(rows),
+            row_count=len(transfers),
         )
         self.tokens = tokens
         self.capture = capture
-        self.rows = rows
-        self.inside: Site | None = None
+        self.transfers = transfers
+        self.inside: AttentionModule | None = None
         self.seen = 0  # rows of the batch whose attention was computed in ``inside``
         self.replaced: set[Axis] = set()  # on the way from the projection to the place behind it
         self._held: tuple[Tensor, Tensor] | None = None
         self._fetched: dict[tuple[int, Address, str], Tensor] = {}
 
     @property
-    def uses_places(self) -> bool:
+    def uses_qk(self) -> bool:
         """Whether anything may happen behind the projections, where queries and keys are."""
         if self.capture is not None and self.capture.form == "qk":
             return True
-        return any(row is not None and mixes(row) for row in self.rows)
+        return any(row is not None and mixes(row) for row in self.transfers)
 
-    def at_input(self, site: Site, axis: Axis, x: Tensor) -> Tensor:
+    def at_input(self, attn: AttentionModule, axis: Axis, x: Tensor) -> Tensor:
         """What the projection is to be given instead of ``x`` (B, N', D): maybe ``x`` itself."""
-        self.visit(site, axis)
+        self.visit(attn, axis)
         if axis == "k" and self._held is not None and self._held[0] is x:
             swapped, self._held = self._held[1], None
             return swapped
         if axis == "q":
             self.forget()
-        swapped = self._swap_input(site, x)
+        swapped = self._swap_input(attn, x)
         if axis == "q":
             if swapped is not x:
                 self._held = x, swapped
-            if self.captures("hidden", site.layer):
-                self.keep(site, "hidden", swapped)
+            if self.captures("hidden", attn.layer):
+                self.keep(attn, "hidden", swapped)
         return swapped
 
-    def at_place(self, site: Site, axis: Axis, out: Tensor) -> Tensor:
+    def at_qk(self, attn: AttentionModule, axis: Axis, out: Tensor) -> Tensor:
         """The query or key ``out``, in the processor's layout, mixed with the source's."""
-        view = heads_view(out, site.heads)  # (B, N', H, d)
-        moves = list(self.moves(site.layer, "place", len(view)))
+        view = heads_view(out, attn.heads)  # (B, N', H, d)
+        swaps = list(self.swaps(attn.layer, "qk", len(view)))
         if axis in self.replaced:
             self.replaced.remove(axis)
-            moves = []  # they were all made where it would have been projected
-        if moves:
+            swaps = []  # they were all made where it would have been projected
+        if swaps:
             view = view.clone()
-            rows = site.rows(self.tokens, view.shape[1])
-            for move in moves:
-                mix(view, rows, self._query_or_key(site, axis, move, view, rows), move)
-            out = like(view, out, site.heads)
-        if self.captures("qk", site.layer):
-            self.keep(site, axis, view.flatten(2))
+            video = attn.token_slice(self.tokens, view.shape[1])
+            for swap in swaps:
+                mix(view, video, self._query_or_key(attn, axis, swap, view, video), swap)
+            out = like(view, out, attn.heads)
+        if self.captures("qk", attn.layer):
+            self.keep(attn, axis, view.flatten(2))
         return out
 
-    def replacement(self, site: Site, axis: Axis, x: Tensor) -> Tensor | None:
+    def replacement(self, attn: AttentionModule, axis: Axis, x: Tensor) -> Tensor | None:
         """The query or key (B, N, H·d) of ``x`` (B, N, D) as stored, and the caller's own.
 
         None: not all of it is stored, or it is to be mixed, so that it must be projected.
         """
-        moves = list(self.moves(site.layer, "place", len(x)))
-        video_alone = site.rows(self.tokens, x.shape[1]) == slice(0, x.shape[1])
-        if not moves or not video_alone or len(moves) < self.batch:
+        swaps = list(self.swaps(attn.layer, "qk", len(x)))
+        video_alone = attn.token_slice(self.tokens, x.shape[1]) == slice(0, x.shape[1])
+        if not swaps or not video_alone or len(swaps) < self.batch:
             return None
-        if not all(move.is_stored for move in moves):
+        if not all(swap.is_stored for swap in swaps):
             return None
-        parts = [self._fetch(move, axis) for move in moves]
-        shape = (len(x) // self.batch, x.shape[1], site.out_width(axis))
+        parts = [self._fetch(swap, axis) for swap in swaps]
+        shape = (len(x) // self.batch, x.shape[1], attn.out_width(axis))
         if any(part.shape != shape or part.dtype != x.dtype for part in parts):
-            return None  # ``at_place`` converts it, or refuses it
+            return None  # ``at_qk`` converts it, or refuses it
         self.replaced.add(axis)
         return torch.cat(parts)  # a copy also of one: processors may rotate in place
 
-    def _swap_input(self, site: Site, x: Tensor) -> Tensor:
-        moves = list(self.moves(site.layer, "input", len(x)))
-        if not moves:
+    def _swap_input(self, attn: AttentionModule, x: Tensor) -> Tensor:
+        swaps = list(self.swaps(attn.layer, "input", len(x)))
+        if not swaps:
             return x
-        rows = site.rows(self.tokens, x.shape[1])
-        stored = self.stored(moves[0], "hidden", x[moves[0].part, rows])
+        video = attn.token_slice(self.tokens, x.shape[1])
+        stored = self.stored(swaps[0], "hidden", x[swaps[0].part, video])
         if stored is not None and stored.shape == x.shape:
             return stored  # a linear only reads its input, so the stored tensor itself may go in
         swapped = x.clone()
-        for move in moves:
-            stored = self.stored(move, "hidden", swapped[move.part, rows])
-            swapped[move.part, rows] = swapped[move.above, rows] if stored is None else stored
+        for swap in swaps:
+            stored = self.stored(swap, "hidden", swapped[swap.part, video])
+            swapped[swap.part, video] = swapped[swap.above, video] if stored is None else stored
         return swapped
 
     def _query_or_key(
-        self, site: Site, axis: Axis, move: Move, view: Tensor, rows: slice
+        self, attn: AttentionModule, axis: Axis, swap: AttentionSwap, view: Tensor, video: slice
     ) -> Tensor:
         """The source's query or key (b, N, H, d), in the dtype of ``view``."""
-        own = view[move.part, rows]
-        if move.transfer.source is None:
-            return view[move.above, rows]
-        if move.transfer.form == "qk":
-            stored = self.stored(move, axis, own.flatten(2))
+        own = view[swap.part, video]
+        if swap.transfer.source is None:
+            return view[swap.above, video]
+        if swap.transfer.form == "qk":
+            stored = self.stored(swap, axis, own.flatten(2))
             assert stored is not None
             return split_heads(stored.to(own.dtype), width=own.shape[-1])
-        hidden = self._fetch(move, "hidden")
-        return split_heads(site.project(axis, hidden).to(own.dtype), width=own.shape[-1])
+        hidden = self._fetch(swap, "hidden")
+        return split_heads(attn.project(axis, hidden).to(own.dtype), width=own.shape[-1])
 
-    def stored(self, move: Move, name: str, own: Tensor) -> Tensor | None:
+    def stored(self, swap: AttentionSwap, name: str, own: Tensor) -> Tensor | None:
         """What the source keeps in the place of ``own``; None: it is the row above."""
-        if move.transfer.source is None:
+        if swap.transfer.source is None:
             return None
-        stored = self._fetch(move, name)
+        stored = self._fetch(swap, name)
         if stored.shape != own.shape:
             raise ArtifactCorrupt(
-                f"the source's {name} of step {move.address.step}, layer {move.address.layer} "
+                f"the source's {name} of step {swap.address.step}, layer {swap.address.layer} "
                 f"has shape {tuple(stored.shape)}, not {tuple(own.shape)}"
             )
         return stored
 
-    def _fetch(self, move: Move, name: str) -> Tensor:
+    def _fetch(self, swap: AttentionSwap, name: str) -> Tensor:
         """Each tensor is read once a layer, however many rows and projections want it."""
-        source = move.transfer.source
+        source = swap.transfer.source
         assert source is not None
-        key = (id(source), move.address, name)
+        key = (id(source), swap.address, name)
         if key not in self._fetched:
-            self._fetched[key] = source.get(move.address, name)
+            self._fetched[key] = source.get(swap.address, name)
         return self._fetched[key]
 
     def forget(self) -> None:
@@ -202,14 +202,14 @@ class Run(Position):
         self._fetched.clear()
         self.replaced.clear()
 
-    def moves(self, layer: int, level: Level, parts: int) -> Iterator[Move]:
+    def swaps(self, layer: int, level: Level, parts: int) -> Iterator[AttentionSwap]:
         """The exchanges of this kind at ``layer`` in this call, on a batch of ``parts``."""
         if not self.here:
             return
         size = parts // self.batch
         for b, branch in enumerate(self.here):
             above_level: Level | None = None
-            for r, transfer in enumerate(self.rows):
+            for r, transfer in enumerate(self.transfers):
                 strength = self._strength(transfer, layer, branch)
                 if transfer is None or strength == 0:
                     above_level = None
@@ -218,9 +218,9 @@ class Run(Position):
                 if above_level != level:
                     continue
                 from_branch = transfer.source_branch or branch
-                first = (b * len(self.rows) + r) * size
-                above = (self._index(from_branch, b) * len(self.rows) + r - 1) * size
-                yield Move(
+                first = (b * len(self.transfers) + r) * size
+                above = (self._index(from_branch, b) * len(self.transfers) + r - 1) * size
+                yield AttentionSwap(
                     part=slice(first, first + size),
                     above=slice(above, above + size),
                     address=Address(self.step, from_branch, layer),
@@ -245,12 +245,18 @@ class Run(Position):
         capture = self.capture
         return capture is not None and bool(self.here) and capture.holds(form, layer, self.step)
 
-    def keep(self, site: Site, name: str, tensor: Tensor) -> None:
+    def keep(self, attn: AttentionModule, name: str, tensor: Tensor) -> None:
         """Give the last row's video tokens, of (B, N', …), to the sink, which copies them."""
-        self.keep_parts(site, name, tensor[:, site.rows(self.tokens, tensor.shape[1])])
+        self.keep_parts(attn, name, tensor[:, attn.token_slice(self.tokens, tensor.shape[1])])
 
     def keep_parts(
-        self, site: Site, name: str, tensor: Tensor, *, first: int = 0, whole: int | None = None
+        self,
+        attn: AttentionModule,
+        name: str,
+        tensor: Tensor,
+        *,
+        first: int = 0,
+        whole: int | None = None,
     ) -> None:
         """Give the last row of each captured branch to the sink, which copies it.
 
@@ -259,7 +265,7 @@ class Run(Position):
         assert self.capture is not None
         size = (whole or len(tensor)) // self.batch
         for b, branch in enumerate(self.here):
-            end = (b + 1) * len(self.rows) * size - first
+            end = (b + 1) * len(self.transfers) * size - first
             if branch in self.capture.branches and end - size >= 0 and end <= len(tensor):
                 part = tensor[end - size : end]
-                self.capture.sink.put(Address(self.step, branch, site.layer), name, part)
+                self.capture.sink.put(Address(self.step, branch, attn.layer), name, part)

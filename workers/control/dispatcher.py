@@ -16,8 +16,8 @@ from redis import RedisError
 
 from schemas.errors import JobFailed
 from schemas.jobs import JobError, JobSpec
-from storage.jobs.jobs import Delivery, JobStore
-from workers.control.calls import Wanted
+from storage.jobs.job_store import Delivery, JobStore
+from workers.control.routing_request import RoutingRequest
 
 log = logging.getLogger("retake.dispatcher")
 
@@ -29,7 +29,7 @@ _FIRST_PAUSE_S = 0.05
 _HAND_BACK_S = 60.0  # the longest step
 DIED = JobError(code=JobFailed.code, message="the worker's process died while it ran the job")
 
-Call = Callable[[Wanted], Awaitable[None]]
+Call = Callable[[RoutingRequest], Awaitable[None]]
 
 
 class Dispatching:
@@ -125,7 +125,7 @@ class Dispatching:
             self._begin(self._call_again(held[video_id]))
 
     async def _call_again(self, delivery: Delivery) -> None:
-        await self._call_worker(wanted_of(delivery.spec))
+        await self._call_worker(routing_request_of(delivery.spec))
         self._rescued.discard(delivery.video_id)
 
     def _take(self, delivery: Delivery) -> None:
@@ -145,23 +145,23 @@ class Dispatching:
 
     async def _see_through(self, delivery: Delivery) -> None:
         """Call workers with one job until its entry can be dropped or is another's."""
-        wanted, pause_s = wanted_of(delivery.spec), _FIRST_PAUSE_S
-        await self._call_worker(wanted)
+        request, pause_s = routing_request_of(delivery.spec), _FIRST_PAUSE_S
+        await self._call_worker(request)
         while delivery.entry_id in self._held:
             try:
                 if await self._jobs.ack(delivery):
                     break
             except RedisError as error:
-                log.warning("job=%s not acknowledged: %s", wanted.video_id, type(error).__name__)
+                log.warning("job=%s not acknowledged: %s", request.video_id, type(error).__name__)
             # another worker's lease is alive, or this one died
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, self._lease_s / 3)
             if self._taking:
-                await self._call_worker(wanted)
+                await self._call_worker(request)
         self._held.pop(delivery.entry_id, None)
 
-    async def _call_worker(self, wanted: Wanted) -> None:
-        call = asyncio.ensure_future(self._call(wanted))
+    async def _call_worker(self, request: RoutingRequest) -> None:
+        call = asyncio.ensure_future(self._call(request))
         self._calls.add(call)
         try:
             await asyncio.wait([call])
@@ -170,11 +170,11 @@ class Dispatching:
             if not call.cancelled():  # not the call was, we are
                 raise
         except ActorDiedError as error:
-            log.warning("job=%s its worker died", wanted.video_id)
+            log.warning("job=%s its worker died", request.video_id)
             if error.actor_id:
-                await self._forfeit(wanted.video_id, error.actor_id)
+                await self._forfeit(request.video_id, error.actor_id)
         except (RayError, RayServeException) as error:
-            log.warning("job=%s call failed: %s", wanted.video_id, type(error).__name__)
+            log.warning("job=%s call failed: %s", request.video_id, type(error).__name__)
         finally:
             self._calls.discard(call)
 
@@ -185,7 +185,7 @@ class Dispatching:
             log.warning("job=%s lease not ended: %s", video_id, type(error).__name__)
 
 
-def wanted_of(spec: JobSpec) -> Wanted:
+def routing_request_of(spec: JobSpec) -> RoutingRequest:
     """A job as the router sees it. A map is read from the source's own tensors."""
     source_key = spec.edit_source_key if spec.look is None else spec.source_key
-    return Wanted(spec.id, spec.recipe.generation.model, source_key)
+    return RoutingRequest(spec.id, spec.recipe.generation.model, source_key)

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, Self
 from redis import RedisError
 
 from schemas.errors import JobCancelled
-from storage.jobs.jobs import Claim, JobStore, LeaseLost
+from storage.jobs.job_store import Claim, JobStore, LeaseLost
 
 log = logging.getLogger("retake.worker")
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from ray.serve.request_router import PendingRequest, ReplicaID, RequestRouter, RunningReplica
 
-from workers.control import calls  # a module goes by name: its ``pool`` is the Dispatcher's
+from workers.control import (
+    routing_request,  # a module goes by name: its ``replica_count`` is the Dispatcher's
+)
 
 ROUTER = "workers.control.routing:SourceRouter"
 _NOTES = 4096  # sources whose last replica is remembered
@@ -32,7 +34,7 @@ class SourceRouter(RequestRouter):
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
         super().update_replicas(replicas)
-        calls.pool.replicas = len(replicas)
+        routing_request.replica_count.replicas = len(replicas)
         self._freed.set()
 
     async def choose_replicas(
@@ -41,7 +43,9 @@ class SourceRouter(RequestRouter):
         pending_request: PendingRequest | None = None,
     ) -> list[list[RunningReplica]]:
         """The replicas in ranks, best first. Later calls for one request wait for a free one."""
-        if pending_request is None or not isinstance(pending_request.args[0], calls.Wanted):
+        if pending_request is None or not isinstance(
+            pending_request.args[0], routing_request.RoutingRequest
+        ):
             return [candidate_replicas]
         request_id = pending_request.metadata.internal_request_id
         if request_id in self._tried:
@@ -54,24 +58,24 @@ class SourceRouter(RequestRouter):
             ranks[self._rank(replica, pending_request.args[0])].append(replica)
         return [rank for rank in ranks if rank]
 
-    def _rank(self, replica: RunningReplica, wanted: calls.Wanted) -> int:
+    def _rank(self, replica: RunningReplica, request: routing_request.RoutingRequest) -> int:
         stats = replica.routing_stats
-        if wanted.source_key is not None and (
-            wanted.source_key in stats.get("sources", ())
-            or self._sent.get(wanted.source_key) == replica.replica_id
+        if request.source_key is not None and (
+            request.source_key in stats.get("sources", ())
+            or self._sent.get(request.source_key) == replica.replica_id
         ):
             return 0
-        return 1 if wanted.model in stats.get("models", ()) else 2
+        return 1 if request.model in stats.get("models", ()) else 2
 
     def on_request_routed(
         self, pending_request: PendingRequest, replica_id: ReplicaID, result: Any
     ) -> None:
         self._tried.discard(pending_request.metadata.internal_request_id)
-        wanted = pending_request.args[0]
-        if isinstance(wanted, calls.Wanted) and wanted.source_key is not None:
+        request = pending_request.args[0]
+        if isinstance(request, routing_request.RoutingRequest) and request.source_key is not None:
             # known here before the replica's next report
-            self._sent[wanted.source_key] = replica_id
-            self._sent.move_to_end(wanted.source_key)
+            self._sent[request.source_key] = replica_id
+            self._sent.move_to_end(request.source_key)
             while len(self._sent) > _NOTES:
                 self._sent.popitem(last=False)
 

@@ -2,7 +2,7 @@
 
 Claim, render, write the files under the fence, publish the attention's manifest, commit under the
 fence; a map job draws a picture instead. Whatever goes wrong gets one verdict
-(``workers.control.verdicts``): fail, hand back, or drop.
+(``workers.control.failure_policy``): fail, hand back, or drop.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from redis import RedisError
 
 from schemas.jobs import Job, JobResult, JobSpec, MapResult
 from schemas.models import ModelCard
-from storage.jobs.jobs import Claim, JobStore, LeaseLost
+from storage.jobs.job_store import Claim, JobStore, LeaseLost
 from storage.objects.objects import ObjectStore, ObjectStoreError
+from workers.control.failure_policy import failure_policy, is_out_of_memory
 from workers.control.lease import Lease
 from workers.control.media import Media, encode_media
-from workers.control.verdicts import is_out_of_memory, verdict_of
 from workers.settings import WorkerSettings
 
 log = logging.getLogger("retake.worker")
@@ -40,7 +40,7 @@ class Kept(Protocol):
     def discard(self) -> None: ...
 
 
-class Film(NamedTuple):
+class RenderedVideo(NamedTuple):
     """What a job's denoising gave. ``frames``: (F, H, W, 3) uint8 RGB."""
 
     frames: NDArray[np.uint8]
@@ -63,7 +63,9 @@ class Engine(Protocol):
     def check_health(self) -> None:
         """Raise if only a new process can run another job."""
 
-    def render(self, job: Job, on_step: OnStep, on_preview: OnPreview | None = None) -> Film:
+    def render(
+        self, job: Job, on_step: OnStep, on_preview: OnPreview | None = None
+    ) -> RenderedVideo:
         """Run the job; ``on_step(done, total)`` after each step. Raises what stops the job.
 
         ``on_preview(done, total, jpeg)`` behind the steps for which the job asks for a picture.
@@ -80,7 +82,7 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
-class Desk:
+class JobContext:
     """What a worker runs its jobs with. ``worker``: its name in claims."""
 
     worker: str
@@ -90,47 +92,49 @@ class Desk:
     settings: WorkerSettings
 
 
-async def run_job(desk: Desk, video_id: str, on_lease: Callable[[Lease | None], None]) -> None:
+async def run_job(
+    context: JobContext, video_id: str, on_lease: Callable[[Lease | None], None]
+) -> None:
     """Run a job if it can be claimed; returns when this worker is done with it, however it went.
 
     ``on_lease`` is told of the lease while there is one, and None after it.
     """
-    settings = desk.settings
-    claim = await desk.jobs.claim(video_id, desk.worker, settings.lease_s)
+    settings = context.settings
+    claim = await context.jobs.claim(video_id, context.worker, settings.lease_s)
     if claim is None:
         log.info("job=%s not claimed", video_id)
         return
     log.info("job=%s claimed fence=%d attempt=%d", video_id, claim.fence, claim.job.state.attempts)
     async with Lease(
-        desk.jobs, claim, lease_s=settings.lease_s, stall_s=settings.stall_timeout_s
+        context.jobs, claim, lease_s=settings.lease_s, stall_s=settings.stall_timeout_s
     ) as lease:
         on_lease(lease)
         try:
-            result = await asyncio.to_thread(_produce, desk, lease, time.monotonic())
+            result = await asyncio.to_thread(_produce, context, lease, time.monotonic())
             await lease.settle()
         except Exception as error:  # the job's boundary: whatever it was, the job gets a verdict
-            await _conclude(desk, claim, error)
+            await _conclude(context, claim, error)
         else:
-            await _commit(desk, claim, result)
+            await _commit(context, claim, result)
         finally:
             on_lease(None)
 
 
-def _produce(desk: Desk, lease: Lease, began: float) -> JobResult | MapResult:
+def _produce(context: JobContext, lease: Lease, began: float) -> JobResult | MapResult:
     """Everything between claim and commit, in the job's thread."""
     if lease.claim.job.spec.look is not None:
-        return _make_map(desk, lease, began)
-    return _make_video(desk, lease, began)
+        return _make_map(context, lease, began)
+    return _make_video(context, lease, began)
 
 
-def _make_video(desk: Desk, lease: Lease, began: float) -> JobResult:
+def _make_video(context: JobContext, lease: Lease, began: float) -> JobResult:
     job = lease.claim.job
-    film = desk.engine.render(job, lease.step, lease.preview)
+    film = context.engine.render(job, lease.step, lease.preview)
     try:
         lease.check()
-        media = encode_media(film.frames, job.spec.recipe.generation.fps, desk.settings.media)
+        media = encode_media(film.frames, job.spec.recipe.generation.fps, context.settings.media)
         lease.check()
-        keys = _upload(desk, lease, media)
+        keys = _upload(context, lease, media)
         artifact_key = film.kept.publish() if film.kept else None
     except BaseException:
         if film.kept:
@@ -147,11 +151,11 @@ def _make_video(desk: Desk, lease: Lease, began: float) -> JobResult:
     )
 
 
-def _make_map(desk: Desk, lease: Lease, began: float) -> MapResult:
-    image = desk.engine.draw(lease.claim.job, lease.step)
+def _make_map(context: JobContext, lease: Lease, began: float) -> MapResult:
+    image = context.engine.draw(lease.claim.job, lease.step)
     lease.check()
     key = f"{_folder(lease.claim)}/map.png"
-    _put(desk, lease, key, image, "image/png")
+    _put(context, lease, key, image, "image/png")
     return MapResult(map_key=key, seconds=round(time.monotonic() - began, 3))
 
 
@@ -160,7 +164,7 @@ def _folder(claim: Claim) -> str:
     return f"{claim.job.spec.folder}/{claim.fence}"
 
 
-def _upload(desk: Desk, lease: Lease, media: Media) -> list[str]:
+def _upload(context: JobContext, lease: Lease, media: Media) -> list[str]:
     files = (
         ("video.mp4", media.video, "video/mp4"),
         ("thumbnail.webp", media.thumbnail, "image/webp"),
@@ -169,17 +173,17 @@ def _upload(desk: Desk, lease: Lease, media: Media) -> list[str]:
     keys = []
     for name, data, content_type in files:
         keys.append(f"{_folder(lease.claim)}/{name}")
-        _put(desk, lease, keys[-1], data, content_type)
+        _put(context, lease, keys[-1], data, content_type)
     return keys
 
 
-def _put(desk: Desk, lease: Lease, key: str, data: bytes, content_type: str) -> None:
+def _put(context: JobContext, lease: Lease, key: str, data: bytes, content_type: str) -> None:
     """Write, trying again for as long as the settings allow: a finished film is dear."""
-    deadline = time.monotonic() + desk.settings.storage_patience_s
+    deadline = time.monotonic() + context.settings.storage_patience_s
     delay_s = 0.1
     while True:
         try:
-            desk.objects.put(key, data, content_type=content_type)
+            context.objects.put(key, data, content_type=content_type)
             return
         except ObjectStoreError:
             if time.monotonic() + delay_s > deadline:
@@ -191,62 +195,62 @@ def _put(desk: Desk, lease: Lease, key: str, data: bytes, content_type: str) -> 
         delay_s = min(2 * delay_s, 5.0)
 
 
-async def _commit(desk: Desk, claim: Claim, result: JobResult | MapResult) -> None:
+async def _commit(context: JobContext, claim: Claim, result: JobResult | MapResult) -> None:
     video_id = claim.job.spec.id
     try:
-        await _patiently(lambda: desk.jobs.complete(claim, result), desk.settings)
+        await _patiently(lambda: context.jobs.complete(claim, result), context.settings)
     except LeaseLost:
         log.warning("job=%s lost at commit: another has it", video_id)
-        await _forget_files(desk, claim)
+        await _forget_files(context, claim)
     except RedisError as error:
         # it may have been written: what follows is the next claim's to find out
         log.error("job=%s commit in doubt: %s", video_id, type(error).__name__)
     else:
         log.info("job=%s completed seconds=%.2f", video_id, result.seconds)
-        await _forget_journal(desk, claim)
+        await _forget_journal(context, claim)
 
 
-async def _conclude(desk: Desk, claim: Claim, error: Exception) -> None:
+async def _conclude(context: JobContext, claim: Claim, error: Exception) -> None:
     """Carry out the verdict on a job that stopped with ``error``."""
-    video_id, verdict = claim.job.spec.id, verdict_of(error)
-    level = logging.ERROR if verdict.unforeseen else logging.INFO
+    video_id, policy = claim.job.spec.id, failure_policy(error)
+    level = logging.ERROR if policy.unforeseen else logging.INFO
     log.log(
         level,
         "job=%s %s: %s",
         video_id,
-        verdict.action,
-        verdict.error.code if verdict.error else type(error).__name__,
-        exc_info=error if verdict.unforeseen else None,
+        policy.action,
+        policy.error.code if policy.error else type(error).__name__,
+        exc_info=error if policy.unforeseen else None,
     )
     if is_out_of_memory(error):
         error.__traceback__ = None  # its frames hold the tensors
-        desk.engine.free_memory()
-    await _forget_files(desk, claim)
+        context.engine.free_memory()
+    await _forget_files(context, claim)
     try:
-        if verdict.action == "release":
-            await _patiently(lambda: desk.jobs.release(claim, verdict.error), desk.settings)
-        elif verdict.action == "fail":
-            assert verdict.error is not None
-            failure = verdict.error
-            await _patiently(lambda: desk.jobs.fail(claim, failure), desk.settings)
-            await _forget_journal(desk, claim)
+        if policy.action == "release":
+            await _patiently(lambda: context.jobs.release(claim, policy.error), context.settings)
+        elif policy.action == "fail":
+            assert policy.error is not None
+            failure = policy.error
+            await _patiently(lambda: context.jobs.fail(claim, failure), context.settings)
+            await _forget_journal(context, claim)
     except LeaseLost:
         log.warning("job=%s lost before its end: another has it", video_id)
     except RedisError as trouble:
         log.error("job=%s end not written: %s", video_id, type(trouble).__name__)
 
 
-async def _forget_journal(desk: Desk, claim: Claim) -> None:
+async def _forget_journal(context: JobContext, claim: Claim) -> None:
     try:
-        await asyncio.to_thread(desk.engine.forget, claim.job.spec)
+        await asyncio.to_thread(context.engine.forget, claim.job.spec)
     except ObjectStoreError as error:  # the collector takes it
         log.warning("job=%s journal left behind: %s", claim.job.spec.id, type(error).__name__)
 
 
-async def _forget_files(desk: Desk, claim: Claim) -> None:
+async def _forget_files(context: JobContext, claim: Claim) -> None:
     """Delete what was uploaded for a claim that committed nothing; the collector takes the rest."""
     try:
-        await asyncio.to_thread(desk.objects.delete_prefix, _folder(claim))
+        await asyncio.to_thread(context.objects.delete_prefix, _folder(claim))
     except ObjectStoreError as error:
         log.warning("job=%s files left behind: %s", claim.job.spec.id, type(error).__name__)
 

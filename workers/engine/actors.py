@@ -21,14 +21,14 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from workers.attention.maps import MapSource
 from workers.attention.run import Capture
-from workers.control.verdicts import is_out_of_memory
+from workers.control.failure_policy import is_out_of_memory
 from workers.families.base import Frames
+from workers.generation.context_parallel import RankTask, generate_context_parallel
 from workers.generation.denoise import OnStep
 from workers.generation.generate import check_fits
-from workers.generation.together import Order, generate_together
-from workers.models.group import RankGroup, Stopped, listen
+from workers.models.model_cache import ModelCache, set_threads
 from workers.models.pipelines import LoadedModel
-from workers.models.shelf import Shelf, set_threads
+from workers.models.rank_group import RankGroup, Stopped, listen
 from workers.settings import WorkerSettings
 
 log = logging.getLogger("retake.ranks")
@@ -50,20 +50,20 @@ class Rank:
         start_logging(settings)
         set_threads(settings)
         self._group = RankGroup.join(port, rank, settings.ranks, settings.rank_timeout_s)
-        self._shelf = Shelf(settings, self._group)
+        self._models = ModelCache(settings, self._group)
 
     def served(self) -> list[str]:
         """The ids of the models that this rank could load."""
-        return [card.id for card in self._shelf.cards()]
+        return [card.id for card in self._models.cards()]
 
-    def perform(self, order: Order) -> None:
-        """Run ``order`` beside the others. A failure of this rank's own ends its process."""
+    def perform(self, task: RankTask) -> None:
+        """Run ``task`` beside the others. A failure of this rank's own ends its process."""
         try:
             with contextlib.suppress(Stopped):
-                generate_together(self._shelf.get(order.model), order)
+                generate_context_parallel(self._models.get(task.model), task)
         except Exception as error:
             log.exception("rank %d failed", self._group.rank)
-            self._group.leave_word(
+            self._group.leave_failure_reason(
                 _OUT_OF_MEMORY if is_out_of_memory(error) else type(error).__name__
             )
             os._exit(1)
@@ -115,21 +115,23 @@ class Ranks:
     def generate(
         self,
         model: LoadedModel,
-        order: Order,
+        task: RankTask,
         source: MapSource | None,
         capture: Capture | None,
         on_step: OnStep | None,
     ) -> Frames:
-        """``order`` on all ranks; what ``generate`` gives and raises, or RankLost, MemoryError."""
-        check_fits(model, order.recipe, capture)
+        """``task`` on all ranks; what ``generate`` gives and raises, or RankLost, MemoryError."""
+        check_fits(model, task.recipe, capture)
         self.check_health()
         running: list[Future[None]] = [
-            actor.perform.remote(order).future() for actor in self._actors
+            actor.perform.remote(task).future() for actor in self._actors
         ]
         self.group.stopped = False
         sink = None if capture is None else capture.sink
         try:
-            frames = generate_together(model, order, source=source, sink=sink, on_step=on_step)
+            frames = generate_context_parallel(
+                model, task, source=source, sink=sink, on_step=on_step
+            )
         except BaseException as error:
             if self.group.stopped:
                 self._wait(running)
@@ -151,9 +153,9 @@ class Ranks:
 
     def _give_up(self, error: BaseException) -> None:
         """Rank 0 failed, or waited in vain for another. Raises what that one's failure says."""
-        word = self.group.word()
-        self._end_others(word or type(error).__name__)
-        if word == _OUT_OF_MEMORY:
+        reason = self.group.failure_reason()
+        self._end_others(reason or type(error).__name__)
+        if reason == _OUT_OF_MEMORY:
             raise MemoryError("a rank ran out of memory") from error
         if isinstance(error, RuntimeError) and not is_out_of_memory(error):
             raise RankLost(self._lost) from error

@@ -18,22 +18,22 @@ from schemas.models import ModelCard
 from schemas.recipes import Recipe
 from schemas.selection import resolve_capture, resolve_transfer
 from storage.objects.objects import ObjectStore
-from workers.analysis.draw import draw
+from workers.analysis.map_job import run_map_job
+from workers.artifacts.index_client import IndexClient
 from workers.artifacts.read.reader import ArtifactReader
-from workers.artifacts.register import Register
 from workers.artifacts.store import UNREADABLE, ArtifactStore
 from workers.attention.edit import capture_into
 from workers.attention.run import Capture
-from workers.control.run_job import Film, OnPreview, OnStep
-from workers.control.verdicts import is_out_of_memory
-from workers.engine.kept import KeptAttention
+from workers.control.failure_policy import is_out_of_memory
+from workers.control.run_job import OnPreview, OnStep, RenderedVideo
+from workers.engine.best_effort_capture import BestEffortCapture
 from workers.families.base import Frames
+from workers.generation.context_parallel import Kept, RankTask
 from workers.generation.generate import OnStep as OnStepInfo
 from workers.generation.generate import StepInfo, generate
 from workers.generation.journal import Journal, journals_folder
-from workers.generation.together import Kept, Order
+from workers.models.model_cache import ModelCache, free_memory, set_threads
 from workers.models.pipelines import LoadedModel
-from workers.models.shelf import Shelf, free_memory, set_threads
 from workers.previews.previewer import Previews
 from workers.settings import WorkerSettings
 
@@ -56,19 +56,19 @@ class PipelineEngine:
     ) -> None:
         set_threads(settings)
         self._settings, self._objects, self._ranks = settings, objects, ranks
-        self._shelf = Shelf(settings, ranks.group if ranks else None)
+        self._models = ModelCache(settings, ranks.group if ranks else None)
         if ranks is not None:
             self._check_ranks(ranks)
         self._previews = Previews()
-        self._register = Register(settings.storage)
-        self._artifacts = ArtifactStore(objects, settings.artifacts, self._register)
+        self._index = IndexClient(settings.storage)
+        self._artifacts = ArtifactStore(objects, settings.artifacts, self._index)
         self._held: OrderedDict[str, None] = OrderedDict()
 
     def cards(self) -> list[ModelCard]:
-        return self._shelf.cards()
+        return self._models.cards()
 
     def loaded_models(self) -> list[str]:
-        return self._shelf.loaded()
+        return self._models.loaded()
 
     def held_sources(self) -> list[str]:
         return list(self._held)
@@ -87,7 +87,9 @@ class PipelineEngine:
     def forget(self, spec: JobSpec) -> None:
         self._objects.delete_prefix(journals_folder(spec.project, spec.id))
 
-    def render(self, job: Job, on_step: OnStep, on_preview: OnPreview | None = None) -> Film:
+    def render(
+        self, job: Job, on_step: OnStep, on_preview: OnPreview | None = None
+    ) -> RenderedVideo:
         """The job's video, from stored attention where there is some. Raises what ``generate``
         does."""
         spec = job.spec
@@ -103,7 +105,7 @@ class PipelineEngine:
         free_memory()
         return self._render(model, spec, after_step)
 
-    def _render(self, model: LoadedModel, spec: JobSpec, after_step: OnStepInfo) -> Film:
+    def _render(self, model: LoadedModel, spec: JobSpec, after_step: OnStepInfo) -> RenderedVideo:
         reader = self._open_source(model, spec)
         if reader is None:
             return self._run(model, spec, None, after_step)
@@ -133,7 +135,7 @@ class PipelineEngine:
     def draw(self, job: Job, on_step: OnStep) -> bytes:
         """A map job's picture, as PNG. Raises what ``look_at`` does."""
         model = self.model(job.spec.recipe.generation.model)
-        return draw(model, self._artifacts, job.spec, on_step)
+        return run_map_job(model, self._artifacts, job.spec, on_step)
 
     def _run(
         self,
@@ -141,7 +143,7 @@ class PipelineEngine:
         spec: JobSpec,
         reader: ArtifactReader | None,
         after_step: OnStepInfo,
-    ) -> Film:
+    ) -> RenderedVideo:
         journal = self._journal(model, spec, reader)
         kept, capture = None, None
         if journal is not None and journal.resumes:  # what is not computed cannot be captured
@@ -157,8 +159,8 @@ class PipelineEngine:
                 kept.discard()
             raise
         if spec.recipe.source is None:
-            return Film(frames, "none", kept)
-        return Film(frames, "replayed" if reader is None else "stored", kept)
+            return RenderedVideo(frames, "none", kept)
+        return RenderedVideo(frames, "replayed" if reader is None else "stored", kept)
 
     def _journal(
         self, model: LoadedModel, spec: JobSpec, reader: ArtifactReader | None
@@ -192,8 +194,8 @@ class PipelineEngine:
                 on_step=on_step,
             )
         assert self._ranks is not None
-        order = Order(model.card.id, recipe, form, hidden_layers, Kept.of(capture))
-        return self._ranks.generate(model, order, reader, capture, on_step)
+        task = RankTask(model.card.id, recipe, form, hidden_layers, Kept.of(capture))
+        return self._ranks.generate(model, task, reader, capture, on_step)
 
     def _check_ranks(self, ranks: "Ranks") -> None:
         """Serve what every rank could load."""
@@ -201,18 +203,18 @@ class PipelineEngine:
         for model in self._settings.models:
             if model.ranks > 1 and model.id not in everywhere:
                 log.error("model %s is not served: not every rank could load it", model.id)
-                self._shelf.leave_out(model.id)
-        self._shelf.check_not_empty()
+                self._models.leave_out(model.id)
+        self._models.check_not_empty()
 
     def model(self, id: str) -> LoadedModel:
         """Loaded, if it was not. Raises Unsupported, ModelLoadError."""
-        if id not in self._shelf.loaded():
+        if id not in self._models.loaded():
             self._artifacts.free_device()  # the weights come first
-        return self._shelf.get(id)
+        return self._models.get(id)
 
     def close(self) -> None:
-        """End the register's thread and its connection."""
-        self._register.close()
+        """End the index's thread and its connection."""
+        self._index.close()
 
     def _open_source(self, model: LoadedModel, spec: JobSpec) -> ArtifactReader | None:
         """A reader of what the edit needs of its source's attention, None if it is not there."""
@@ -245,7 +247,7 @@ class PipelineEngine:
 
     def _open_capture(
         self, model: LoadedModel, spec: JobSpec
-    ) -> tuple[KeptAttention | None, Capture | None]:
+    ) -> tuple[BestEffortCapture | None, Capture | None]:
         if spec.capture is None:
             return None, None
         generation = spec.recipe.generation
@@ -259,5 +261,5 @@ class PipelineEngine:
             expires_at=None if ttl_s is None else int(time.time()) + ttl_s,
             video_id=spec.id,
         )
-        kept = KeptAttention(writer, spec.id)
+        kept = BestEffortCapture(writer, spec.id)
         return kept, capture_into(kept, plan)

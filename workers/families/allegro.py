@@ -1,12 +1,11 @@
 """Allegro (arXiv 2410.15458). One batch a step; its VAE decodes in tiles only."""
 
 from schemas.recipes import Generation
-from workers.attention.sites import Pattern
-from workers.families.base import Defaults, Family, Pipeline
+from workers.families.base import Defaults, Family, Pattern, Pipeline
 
 
 class AllegroFamily(Family):
-    def before(self, pipeline: Pipeline, generation: Generation) -> None:
+    def configure(self, pipeline: Pipeline, generation: Generation) -> None:
         pipeline.vae.enable_tiling()
 
 
@@ -15,7 +14,7 @@ ALLEGRO = AllegroFamily(
     name="allegro",
     attention=(Pattern(r"transformer_blocks\.\d+\.attn1"),),
     batched=True,
-    order=("uncond", "cond"),
+    branch_order=("uncond", "cond"),
     causal=False,
     arguments={"clean_caption": False},  # it would need another package, and change the prompt
     defaults=Defaults(

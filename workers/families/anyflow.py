@@ -1,16 +1,15 @@
 """AnyFlow: few-step flow maps on the Wan architecture. One batch a step with guidance."""
 
-from workers.attention.sites import Pattern
-from workers.families.base import Defaults, Family
+from workers.families.base import Defaults, Family, Pattern
 
 ANYFLOW = Family(
     pipeline="AnyFlowPipeline",
     name="anyflow",
     attention=(Pattern(r"blocks\.\d+\.attn1"),),
     batched=True,
-    order=("uncond", "cond"),
+    branch_order=("uncond", "cond"),
     own_inputs=("timestep", "r_timestep"),
-    latents="BFCHW",
+    latent_layout="BFCHW",
     defaults=Defaults(
         width=832,
         height=480,

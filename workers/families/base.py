@@ -16,13 +16,14 @@ from torch import nn
 from schemas.attention import Branch
 from schemas.models import LatentGrid
 from schemas.recipes import Generation
-from workers.attention.sites import Pattern
 
 # diffusers is untyped, and what attributes a pipeline has depends on its class
 Pipeline = Any
 Frames = np.ndarray[Any, np.dtype[np.uint8]]
+# where the video's tokens lie among those of a layer
+TokenLayout = Literal["video", "video_text", "text_video"]
 # how latents lie behind a step; packed: (B, N, C·f·h·w), each token a patch
-Layout = Literal["BCFHW", "BFCHW", "BFHWC", "packed"]
+LatentLayout = Literal["BCFHW", "BFCHW", "BFHWC", "packed"]
 
 # what pipelines call their VAE's strides
 TIME_STRIDES = (
@@ -36,6 +37,18 @@ SPACE_STRIDES = (
     "vae_spatial_scale_factor",
     "vae_scale_factor",
 )
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """Modules whose path in the transformer matches ``path`` whole, and their token layout.
+
+    A module that has projections of its own for text (``add_q_proj``) is given the video alone,
+    whatever the layout says.
+    """
+
+    path: str
+    layout: TokenLayout = "video"
 
 
 @dataclass(frozen=True)
@@ -61,18 +74,21 @@ class Family:
     ``attention``: the self-attention modules of each transformer, in forward order; empty where
     there is no softmax map (capture and transfer are then refused).
     ``interleaved``: the blocks of the patterns alternate.
-    ``order``: the branches of a step, in the order of its calls, or of its batch if ``batched``.
+    ``branch_order``: the branches of a step, in the order of its calls, or of its batch if
+    ``batched``.
     ``extra_calls``: how many more calls a step may make, for other kinds of guidance; they are
     neither captured nor changed.
     ``step_inputs``: the transformer's arguments that change with every step.
     ``own_inputs``: those that are the same for every prompt: times, sizes.
-    ``latents``: how the latents lie behind a step; None: not known, and no previews are made.
+    ``latent_layout``: how the latents lie behind a step; None: not known, and no previews are made.
     ``causal``: the VAE codes the first frame alone (4k+1 frames), not frames in equal groups.
-    ``fuses``: whether its attention computes with fused projections once they are fused; diffusers
-    fuses others' weights without using them.
-    ``spreads``: whether its tokens can be shared among ranks: diffusers has a plan for it that
-    splits them at the first block, so that a layer's projections see this rank's alone.
-    ``rows``: how many videos one batch may hold; 1 where a prompt's encoding depends on others.
+    ``supports_fused_qkv``: whether its attention computes with fused projections once they are
+    fused; diffusers fuses the weights of others without using them.
+    ``supports_context_parallel``: whether its tokens can be shared among ranks: diffusers has a
+    plan for it that splits them at the first block, so that a layer's projections see this rank's
+    alone.
+    ``max_batch``: how many videos one batch may hold; 1 where a prompt's encoding depends on the
+    other prompts of its batch.
     ``drops_rows``: whether the pipeline decodes fewer rows than it denoised, if told to.
     """
 
@@ -82,16 +98,16 @@ class Family:
     attention: tuple[Pattern, ...]
     interleaved: bool = False
     batched: bool = False
-    order: tuple[Branch, ...] = ("cond", "uncond")
+    branch_order: tuple[Branch, ...] = ("cond", "uncond")
     extra_calls: int = 0
     components: tuple[str, ...] = ("transformer",)
     step_inputs: tuple[str, ...] = ("hidden_states",)
     own_inputs: tuple[str, ...] = ("timestep",)
     channels: str = "in_channels"
-    latents: Layout | None = "BCFHW"
-    fuses: bool = False
-    spreads: bool = False
-    rows: int = 8
+    latent_layout: LatentLayout | None = "BCFHW"
+    supports_fused_qkv: bool = False
+    supports_context_parallel: bool = False
+    max_batch: int = 8
     drops_rows: bool = True
     causal: bool = True
     frames_argument: str = "num_frames"
@@ -122,13 +138,13 @@ class Family:
     def latent_channels(self, pipeline: Pipeline) -> int:
         return int(self.config(pipeline)[self.channels])
 
-    def only_frames(self, pipeline: Pipeline) -> int | None:
+    def fixed_num_frames(self, pipeline: Pipeline) -> int | None:
         """The one length that the model can do, or None where it can do many."""
         return None
 
     def branches(self, guidance_scale: float) -> tuple[Branch, ...]:
         """The branches of a run, in their order within a step."""
-        return self.order if guidance_scale > 1 else ("cond",)
+        return self.branch_order if guidance_scale > 1 else ("cond",)
 
     def call_arguments(self, rows: Sequence[Generation]) -> dict[str, Any]:
         """The arguments of the stock pipeline that makes ``rows`` in one batch.
@@ -155,7 +171,7 @@ class Family:
         frames: Frames = (np.clip(video, 0, 1) * 255).round().astype(np.uint8)
         return frames
 
-    def before(self, pipeline: Pipeline, generation: Generation) -> None:
+    def configure(self, pipeline: Pipeline, generation: Generation) -> None:
         """Set what is not an argument of the pipeline's call (a guider's scale, say)."""
 
     def takes_callback(self, pipeline: Pipeline) -> bool:
@@ -165,7 +181,7 @@ class Family:
 class GuiderFamily(Family):
     """Pipelines whose guidance is a component of its own, a guider, and no argument."""
 
-    def before(self, pipeline: Pipeline, generation: Generation) -> None:
+    def configure(self, pipeline: Pipeline, generation: Generation) -> None:
         pipeline.guider = pipeline.guider.new(
             guidance_scale=generation.guidance_scale, enabled=generation.guidance_scale > 1
         )

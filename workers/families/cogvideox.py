@@ -3,17 +3,16 @@
 Joint attention over [text, video].
 """
 
-from workers.attention.sites import Pattern
-from workers.families.base import Defaults, Family
+from workers.families.base import Defaults, Family, Pattern
 
 COGVIDEOX = Family(
     pipeline="CogVideoXPipeline",
     name="cogvideox",
     attention=(Pattern(r"transformer_blocks\.\d+\.attn1", layout="text_video"),),
     batched=True,
-    order=("uncond", "cond"),
-    fuses=True,
-    latents="BFCHW",
+    branch_order=("uncond", "cond"),
+    supports_fused_qkv=True,
+    latent_layout="BFCHW",
     defaults=Defaults(
         width=720,
         height=480,

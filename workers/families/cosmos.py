@@ -1,7 +1,6 @@
 """Cosmos-Predict1 text to world (arXiv 2501.03575). Two calls a step."""
 
-from workers.attention.sites import Pattern
-from workers.families.base import Defaults, Family
+from workers.families.base import Defaults, Family, Pattern
 
 COSMOS = Family(
     pipeline="CosmosTextToWorldPipeline",

@@ -3,15 +3,14 @@
 Two streams first, then blocks over [text, video].
 """
 
-from workers.attention.sites import Pattern
-from workers.families.base import Defaults, Family
+from workers.families.base import Defaults, Family, Pattern
 
 EASYANIMATE = Family(
     pipeline="EasyAnimatePipeline",
     name="easyanimate",
     attention=(Pattern(r"transformer_blocks\.\d+\.attn1", layout="text_video"),),
     batched=True,
-    order=("uncond", "cond"),
+    branch_order=("uncond", "cond"),
     defaults=Defaults(
         width=512,
         height=512,

@@ -1,14 +1,13 @@
 """Helios: chunks of 33 frames, one after the other. Served one chunk long: steps are then plain."""
 
-from workers.attention.sites import Pattern
-from workers.families.base import Defaults, Family
+from workers.families.base import Defaults, Family, Pattern
 
 HELIOS = Family(
     pipeline="HeliosPipeline",
     name="helios",
     attention=(Pattern(r"blocks\.\d+\.attn1"),),
     drops_rows=False,
-    fuses=True,
+    supports_fused_qkv=True,
     defaults=Defaults(
         width=640,
         height=384,

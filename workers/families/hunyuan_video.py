@@ -3,8 +3,7 @@
 Its first blocks keep text and video in two streams, its later ones join them as [video, text].
 """
 
-from workers.attention.sites import Pattern
-from workers.families.base import Defaults, Family
+from workers.families.base import Defaults, Family, Pattern
 
 HUNYUAN_VIDEO = Family(
     pipeline="HunyuanVideoPipeline",
@@ -13,7 +12,7 @@ HUNYUAN_VIDEO = Family(
         Pattern(r"transformer_blocks\.\d+\.attn"),
         Pattern(r"single_transformer_blocks\.\d+\.attn", layout="video_text"),
     ),
-    order=("cond",),
+    branch_order=("cond",),
     defaults=Defaults(
         width=1280,
         height=720,

@@ -1,7 +1,6 @@
 """HunyuanVideo 1.5. The guider calls the transformer once for each branch."""
 
-from workers.attention.sites import Pattern
-from workers.families.base import Defaults, GuiderFamily
+from workers.families.base import Defaults, GuiderFamily, Pattern
 
 HUNYUAN_VIDEO15 = GuiderFamily(
     pipeline="HunyuanVideo15Pipeline",

@@ -1,7 +1,6 @@
 """Kandinsky 5.0 text to video (arXiv 2511.14993). Two calls a step."""
 
-from workers.attention.sites import Pattern
-from workers.families.base import Defaults, Family
+from workers.families.base import Defaults, Family, Pattern
 
 KANDINSKY5 = Family(
     pipeline="Kandinsky5T2VPipeline",
@@ -10,7 +9,7 @@ KANDINSKY5 = Family(
     own_inputs=("timestep", "visual_rope_pos", "scale_factor"),
     channels="in_visual_dim",
     drops_rows=False,
-    latents="BFHWC",
+    latent_layout="BFHWC",
     defaults=Defaults(
         width=768,
         height=512,

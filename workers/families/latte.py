@@ -1,13 +1,12 @@
 """Latte (arXiv 2401.03048). Blocks over space and over time take turns, one batch a step."""
 
-from workers.attention.sites import Pattern
-from workers.families.base import Defaults, Family, Pipeline
+from workers.families.base import Defaults, Family, Pattern, Pipeline
 
 
 class LatteFamily(Family):
     """Its embedding of time is as long as the videos that it was trained on."""
 
-    def only_frames(self, pipeline: Pipeline) -> int | None:
+    def fixed_num_frames(self, pipeline: Pipeline) -> int | None:
         return int(pipeline.transformer.config.video_length)
 
 
@@ -20,8 +19,8 @@ LATTE = LatteFamily(
     ),
     interleaved=True,
     batched=True,
-    order=("uncond", "cond"),
-    rows=1,  # it cuts a lone prompt to its length, but pads several
+    branch_order=("uncond", "cond"),
+    max_batch=1,  # it cuts a lone prompt to its length, but pads several
     frames_argument="video_length",
     arguments={"clean_caption": False},  # it would need another package, and change the prompt
     defaults=Defaults(

@@ -1,15 +1,14 @@
 """LTX-Video (arXiv 2501.00103). One batch a step; latents are packed to (B, N, C)."""
 
-from workers.attention.sites import Pattern
-from workers.families.base import Defaults, Family
+from workers.families.base import Defaults, Family, Pattern
 
 LTX = Family(
     pipeline="LTXPipeline",
     name="ltx",
     attention=(Pattern(r"transformer_blocks\.\d+\.attn1"),),
     batched=True,
-    order=("uncond", "cond"),
-    latents="packed",
+    branch_order=("uncond", "cond"),
+    latent_layout="packed",
     defaults=Defaults(
         width=704,
         height=512,

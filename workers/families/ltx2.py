@@ -3,8 +3,7 @@
 Its spatio-temporal and modality guidance call the transformer again; those calls are left alone.
 """
 
-from workers.attention.sites import Pattern
-from workers.families.base import Defaults, Family
+from workers.families.base import Defaults, Family, Pattern
 
 LTX2 = Family(
     pipeline="LTX2Pipeline",
@@ -12,10 +11,10 @@ LTX2 = Family(
     attention=(Pattern(r"transformer_blocks\.\d+\.attn1"),),
     extra_calls=2,
     batched=True,
-    order=("uncond", "cond"),
+    branch_order=("uncond", "cond"),
     step_inputs=("hidden_states", "audio_hidden_states"),
     own_inputs=("timestep", "sigma", "video_coords", "audio_coords"),
-    latents="packed",
+    latent_layout="packed",
     defaults=Defaults(
         width=768,
         height=512,

@@ -3,15 +3,14 @@
 Text has projections of its own, and attention runs row by row.
 """
 
-from workers.attention.sites import Pattern
-from workers.families.base import Defaults, Family
+from workers.families.base import Defaults, Family, Pattern
 
 MOCHI = Family(
     pipeline="MochiPipeline",
     name="mochi",
     attention=(Pattern(r"transformer_blocks\.\d+\.attn1"),),
     batched=True,
-    order=("uncond", "cond"),
+    branch_order=("uncond", "cond"),
     defaults=Defaults(
         width=848,
         height=480,

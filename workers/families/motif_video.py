@@ -3,8 +3,7 @@
 Two streams first, then blocks over [video, text].
 """
 
-from workers.attention.sites import Pattern
-from workers.families.base import Defaults, GuiderFamily
+from workers.families.base import Defaults, GuiderFamily, Pattern
 
 MOTIF_VIDEO = GuiderFamily(
     pipeline="MotifVideoPipeline",

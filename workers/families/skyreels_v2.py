@@ -1,13 +1,12 @@
 """SkyReels-V2 (arXiv 2504.13074), the full-sequence pipeline. Two calls a step."""
 
-from workers.attention.sites import Pattern
-from workers.families.base import Defaults, Family
+from workers.families.base import Defaults, Family, Pattern
 
 SKYREELS_V2 = Family(
     pipeline="SkyReelsV2Pipeline",
     name="skyreels-v2",
     attention=(Pattern(r"blocks\.\d+\.attn1"),),
-    fuses=True,
+    supports_fused_qkv=True,
     defaults=Defaults(
         width=960,
         height=544,

@@ -1,14 +1,13 @@
 """Wan 2.1 and 2.2, text to video (arXiv 2503.20314). Two calls a step; A14B has two experts."""
 
-from workers.attention.sites import Pattern
-from workers.families.base import Defaults, Family
+from workers.families.base import Defaults, Family, Pattern
 
 WAN = Family(
     pipeline="WanPipeline",
     name="wan",
     attention=(Pattern(r"blocks\.\d+\.attn1"),),
-    fuses=True,
-    spreads=True,
+    supports_fused_qkv=True,
+    supports_context_parallel=True,
     components=("transformer", "transformer_2"),
     defaults=Defaults(
         width=832,

@@ -1,4 +1,4 @@
-"""The stock pipeline over one batch, with its steps counted and its attention tapped."""
+"""The stock pipeline over one batch, with its steps counted and its attention hooked."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ OnStep = Callable[[StepInfo], None]
 def denoise(
     model: LoadedModel,
     chain: list[Recipe],
-    rows: tuple[Transfer | None, ...],
+    transfers: tuple[Transfer | None, ...],
     capture: Capture | None,
     on_step: OnStep | None,
 ) -> Frames:
@@ -41,17 +41,17 @@ def denoise(
     )
     total = generation.num_inference_steps
     arguments = model.family.call_arguments([each.generation for each in chain])
-    model.family.before(model.pipeline, generation)
-    wear_loras(model, generation)
+    model.family.configure(model.pipeline, generation)
+    activate_loras(model, generation)
     tokens = frames * height * width
     if model.group is not None:
         model.group.begin(tokens)
-    with model.tap.run(
+    with model.hooks.run(
         total_steps=total,
         branches=model.family.branches(generation.guidance_scale),
         tokens=tokens,
         capture=capture,
-        rows=rows,
+        transfers=transfers,
     ) as run:
 
         def after_step(latents: Tensor) -> Tensor | None:
@@ -71,7 +71,7 @@ def denoise(
     return model.family.frames(output)
 
 
-def wear_loras(model: LoadedModel, generation: Generation) -> None:
+def activate_loras(model: LoadedModel, generation: Generation) -> None:
     """Switch on the LoRAs that the request names, at its scales, and no others."""
     if generation.loras:
         names, scales = zip(*generation.loras, strict=True)

@@ -11,7 +11,7 @@ from schemas.recipes import Recipe, check_same_shot
 from schemas.selection import ResolvedTransfer, check_branches, forms_of, resolve_transfer
 from workers.attention.edit import transfer_from as transfer_out_of
 from workers.attention.maps import MapSource, MemoryMaps
-from workers.attention.rerun import RerunSource
+from workers.attention.recomputed_source import RecomputedSource
 from workers.attention.run import Capture, Transfer
 from workers.families.base import Frames
 from workers.generation.denoise import OnStep, StepInfo, denoise
@@ -47,8 +47,8 @@ def generate(
     if form != "latents":
         transfer = transfer_out_of(transfer_from, form, resolved)
         return denoise(model, [recipe], (transfer,), capture, on_step)
-    with RerunSource(
-        model.tap,
+    with RecomputedSource(
+        model.hooks,
         transfer_from,
         layers=frozenset(resolved.layers) - hidden_layers,
         hidden_layers=hidden_layers,
@@ -104,7 +104,7 @@ def _replay(
     chain = recipe.chain()[::-1]  # the first source first
     transfers: list[ResolvedTransfer | None] = [None]
     transfers += [_resolve(model, each) for each in chain[1:]]
-    if len(chain) <= min(model.settings.replay_rows, model.family.rows) and _fit_one_batch(
+    if len(chain) <= min(model.settings.replay_rows, model.family.max_batch) and _fit_one_batch(
         model, chain, transfers
     ):
         rows = tuple(transfer_out_of(None, "hidden", t) if t else None for t in transfers)
@@ -145,8 +145,8 @@ def _one_after_the_other(
             keep = Capture("latents", frozenset(), steps, frozenset(model.card.branches), latents)
             denoise(model, [each], (source,), keep, _as_step_0(on_step))
             form: Form = "hidden" if each.source is None else "qk"
-            rerun = RerunSource(
-                model.tap,
+            rerun = RecomputedSource(
+                model.hooks,
                 latents,
                 layers=frozenset(following.layers),
                 branches=model.family.branches(each.generation.guidance_scale),

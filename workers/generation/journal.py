@@ -62,7 +62,7 @@ class Journal:
     @contextmanager
     def open(self) -> Iterator[None]:
         """Answer and write down the transformers' calls within the block."""
-        transformers = self._model.tap.transformers
+        transformers = self._model.hooks.transformers
         before = [transformer.__dict__.get("forward") for transformer in transformers]
         for transformer in transformers:
             transformer.forward = self._journaled(transformer)
@@ -96,11 +96,11 @@ class Journal:
 
     def _pass_layers(self, transformer: nn.Module) -> None:
         """Tell the run that the layers are not missed, but not needed."""
-        run = self._model.tap.current
+        run = self._model.hooks.current
         if run is not None:
-            for site in self._model.tap.sites_of(transformer):
-                run.visit(site, "q")
-                run.visit(site, "k")
+            for attn in self._model.hooks.modules_of(transformer):
+                run.visit(attn, "q")
+                run.visit(attn, "k")
 
     def _note(self, number: int, outputs: Any) -> None:
         if self._off:

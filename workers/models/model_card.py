@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.base import canonical_hash
 from schemas.models import IntRange, LatentGrid, ModelCard
-from workers.attention.tap import Tap
+from workers.attention.attention_hooks import AttentionHooks
 from workers.families.base import Family, Pipeline
 from workers.model_settings import CardDefaults, ModelSettings
 from workers.previews.latents import can_be_shown
@@ -20,7 +20,7 @@ WEIGHTS = (".safetensors", ".json", ".model", ".txt")
 def describe(
     pipeline: Pipeline,
     family: Family,
-    tap: Tap,
+    hooks: AttentionHooks,
     settings: ModelSettings,
     folder: Path,
     own: CardDefaults,
@@ -54,7 +54,7 @@ def describe(
             grid,
             frames,
             said.max_frames or base.max_frames or frames * 2,
-            family.only_frames(pipeline),
+            family.fixed_num_frames(pipeline),
         ),
         num_inference_steps=IntRange(
             minimum=1,
@@ -65,11 +65,11 @@ def describe(
         guidance_scale=default("guidance_scale"),
         negative_prompt=default("negative_prompt"),
         max_prompt_chars=said.max_prompt_chars or 2000,
-        layers=tap.layers,
-        heads=tap.sites[0].heads if tap.sites else 0,
-        width=tap.sites[0].width if tap.sites else 0,
-        branches=tuple(sorted(family.order)),
-        supports_transfer=bool(tap.sites),
+        layers=hooks.layers,
+        heads=hooks.attention_modules[0].heads if hooks.attention_modules else 0,
+        width=hooks.attention_modules[0].width if hooks.attention_modules else 0,
+        branches=tuple(sorted(family.branch_order)),
+        supports_transfer=bool(hooks.attention_modules),
         supports_preview=can_be_shown(family, pipeline),
         grid=grid,
         latent_channels=family.latent_channels(pipeline),

@@ -1,4 +1,4 @@
-"""Loading: a diffusers pipeline from a folder or a hub id, tapped, with the card that it earns.
+"""Loading: a diffusers pipeline from a folder or a hub id, hooked, with the card that it earns.
 
 Weights are read from safetensors only, and no code is ever taken from a model's folder.
 """
@@ -15,13 +15,13 @@ import torch
 from diffusers import DiffusionPipeline, attention_backend
 
 from schemas.models import ModelCard
-from workers.attention.tap import Tap
+from workers.attention.attention_hooks import AttentionHooks
 from workers.families.base import Family, Pipeline
 from workers.families.registry import FAMILIES
 from workers.model_settings import CardDefaults, ModelSettings
-from workers.models.group import RankGroup
 from workers.models.model_card import describe
 from workers.models.quantization import cast_layerwise, quantized
+from workers.models.rank_group import RankGroup
 
 log = logging.getLogger("retake.pipelines")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -39,13 +39,13 @@ class LoadedModel:
     card: ModelCard
     pipeline: Pipeline
     family: Family
-    tap: Tap
+    hooks: AttentionHooks
     settings: ModelSettings
     group: RankGroup | None = None
 
 
 def load_model(settings: ModelSettings, group: RankGroup | None = None) -> LoadedModel:
-    """Load, tap and describe one model. Raises ModelLoadError.
+    """Load, hooks and describe one model. Raises ModelLoadError.
 
     ``group``: this process's, where the model is spread over several.
     """
@@ -77,7 +77,7 @@ def prepare(
     folder: Path,
     group: RankGroup | None = None,
 ) -> LoadedModel:
-    """Tap and describe ``pipeline``; the order matters.
+    """AttentionHooks and describe ``pipeline``; the order matters.
 
     LoRA layers replace the linears that are hooked, fusion replaces them too, and compiled code
     does not see hooks that come later.
@@ -89,7 +89,7 @@ def prepare(
         )
     transformers: list[Any] = list(family.transformers_of(pipeline))
     if settings.fuse_projections:
-        if not family.fuses:
+        if not family.supports_fused_qkv:
             raise ModelLoadError(f"model {settings.id!r}: {family.name} has no fused projections")
         for transformer in transformers:
             transformer.fuse_qkv_projections()
@@ -102,15 +102,15 @@ def prepare(
     if settings.vae_tiling:
         pipeline.vae.enable_tiling()
     _spread(transformers, family, settings, group)
-    tap = Tap(pipeline, family)
+    hooks = AttentionHooks(pipeline, family)
     _place(pipeline, settings, device)
     if settings.compile != "none":
         backend = "inductor" if settings.compile == "default" else settings.compile
-        tap.compile(backend)
+        hooks.compile(backend)
     pipeline.set_progress_bar_config(disable=True)
-    card = describe(pipeline, family, tap, settings, folder, card_defaults(folder))
+    card = describe(pipeline, family, hooks, settings, folder, card_defaults(folder))
     return LoadedModel(
-        card=card, pipeline=pipeline, family=family, tap=tap, settings=settings, group=group
+        card=card, pipeline=pipeline, family=family, hooks=hooks, settings=settings, group=group
     )
 
 
@@ -120,7 +120,7 @@ def _spread(
     """Share the tokens of each transformer among the ranks, where the model has several."""
     if settings.ranks == 1:
         return
-    if not family.spreads:
+    if not family.supports_context_parallel:
         raise ModelLoadError(
             f"model {settings.id!r}: ranks: {settings.ranks} is not possible, {family.name} cannot "
             "be spread; allowed is 1"

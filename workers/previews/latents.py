@@ -18,7 +18,7 @@ _ORDER = {"BCFHW": (0, 1, 2, 3), "BFCHW": (1, 0, 2, 3), "BFHWC": (3, 0, 1, 2)}  
 
 def can_be_shown(family: Family, pipeline: Pipeline) -> bool:
     """Whether previews can be made: the layout is known, and a VAE is there that encodes."""
-    return family.latents is not None and hasattr(getattr(pipeline, "vae", None), "encode")
+    return family.latent_layout is not None and hasattr(getattr(pipeline, "vae", None), "encode")
 
 
 def vae_shape(grid: LatentGrid, generation: Generation) -> tuple[int, int, int]:
@@ -36,10 +36,10 @@ def film_latents(
     ``shape``: (F, H, W) of the film. Raises ValueError where the latents are not of that shape.
     """
     row = latents[-1]
-    if family.latents == "packed":
+    if family.latent_layout == "packed":
         film = _unpacked(row, patch, shape)
-    elif family.latents is not None:
-        film = row.permute(_ORDER[family.latents])
+    elif family.latent_layout is not None:
+        film = row.permute(_ORDER[family.latent_layout])
     else:
         raise ValueError(f"the layout of {family.name}'s latents is not known")
     film = film[:, -shape[0] :]  # CogVideoX 1.5 pads to whole patches, in front

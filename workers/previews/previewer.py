@@ -17,9 +17,9 @@ from torch import Tensor
 from schemas.jobs import JobSpec
 from workers.generation.denoise import StepInfo
 from workers.models.pipelines import LoadedModel
-from workers.previews.colours import Colours, fit_colours
-from workers.previews.estimate import AS_THEY_ARE, held_estimate, weights_of
+from workers.previews.latent_rgb import LatentRgb, fit_colours
 from workers.previews.latents import film_latents, vae_latents, vae_shape
+from workers.previews.x0_prediction import AS_THEY_ARE, held_estimate, weights_of
 
 log = logging.getLogger("retake.worker")
 
@@ -30,7 +30,7 @@ _QUALITY = 80
 class Previewer:
     """One run's. ``every``: steps from one preview to the next."""
 
-    def __init__(self, model: LoadedModel, colours: Colours, spec: JobSpec, every: int) -> None:
+    def __init__(self, model: LoadedModel, colours: LatentRgb, spec: JobSpec, every: int) -> None:
         self._model, self._colours, self._every = model, colours, every
         self._id, self._generation = spec.id, spec.recipe.generation
         self._shape = vae_shape(model.card.grid, self._generation)
@@ -93,7 +93,7 @@ class Previews:
     when the model makes room for another."""
 
     def __init__(self) -> None:
-        self._colours: dict[str, Colours | None] = {}  # by model id; None: it gave none
+        self._colours: dict[str, LatentRgb | None] = {}  # by model id; None: it gave none
 
     def of(self, model: LoadedModel, spec: JobSpec) -> Previewer | None:
         """The previewer of a job that is about to run; None: it asks for none, or the model's
@@ -106,9 +106,11 @@ class Previews:
         return None if colours is None else Previewer(model, colours, spec, spec.preview_every)
 
 
-def _fitted(model: LoadedModel, spec: JobSpec) -> Colours | None:
+def _fitted(model: LoadedModel, spec: JobSpec) -> LatentRgb | None:
     try:
-        model.family.before(model.pipeline, spec.recipe.generation)  # Allegro's VAE is told to tile
+        model.family.configure(
+            model.pipeline, spec.recipe.generation
+        )  # Allegro's VAE is told to tile
         return fit_colours(model.family, model.pipeline)
     except Exception:  # as above
         log.exception("model %s makes no previews", model.card.id)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from storage.connect import open_redis
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.settings import StorageSettings
 from tests.service.conftest import Api, Serve
 from tests.service.worker import CARD, Worker

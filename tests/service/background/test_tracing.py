@@ -68,7 +68,7 @@ def test_request_queue_and_run_are_one_trace(serve: Serve, collector: Collector)
     body = {"prompt": "A car."}
     video = api.http.post("/videos", json=body, headers={"traceparent": PARENT}).json()
     api.get(video["id"], wait=10)
-    provider = api.parts.tracing.provider
+    provider = api.state.tracing.provider
     assert provider is not None
 
     def spans() -> dict[str, Span] | None:

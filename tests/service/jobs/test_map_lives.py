@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from storage.connect import open_redis
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.settings import StorageSettings
 from tests.service.conftest import Serve, make_key, wait_for
 from tests.service.jobs.test_maps import ask, error_of, pictures

@@ -6,7 +6,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from service.app import open_parts
+from service.app import open_state
 from service.background.tracing import Tracing
 from service.settings import ServiceSettings
 from storage.connect import open_objects
@@ -54,9 +54,9 @@ def test_objects_of_no_video_are_removed_once_they_are_old(
     os.utime(root / old / "1" / "video.mp4", (past, past))
 
     async def sweep() -> int:
-        parts = open_parts(ServiceSettings(storage=own_storage), Tracing(None))
-        removed = await collect_videos(parts.objects, parts.jobs, older_than_s=3600)
-        await parts.redis.aclose()
+        state = open_state(ServiceSettings(storage=own_storage), Tracing(None))
+        removed = await collect_videos(state.objects, state.jobs, older_than_s=3600)
+        await state.redis.aclose()
         return removed
 
     assert asyncio.run(sweep()) == 1

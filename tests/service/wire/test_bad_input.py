@@ -140,8 +140,8 @@ def test_a_body_over_the_limit(api: Api) -> None:
     limit = api.settings.max_body_bytes
     error = error_of(api.http.post("/videos", json={"prompt": "x" * limit}), 413)
     assert str(limit) in error["message"]
-    parts = (b'{"prompt": "', *[b"x" * 65536] * 40, b'"}')  # chunked: no length declared
-    error_of(api.http.post("/videos", content=iter(parts), headers=JSON), 413)
+    state = (b'{"prompt": "', *[b"x" * 65536] * 40, b'"}')  # chunked: no length declared
+    error_of(api.http.post("/videos", content=iter(state), headers=JSON), 413)
 
 
 def test_unknown_paths_and_methods(api: Api) -> None:

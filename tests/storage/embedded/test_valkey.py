@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from storage.connect import open_redis
 from storage.embedded.valkey import EmbeddedValkey
-from storage.jobs.jobs import JobStore, LeaseLost
+from storage.jobs.job_store import JobStore, LeaseLost
 from storage.settings import StorageSettings
 from tests.storage.specs import RESULT, make_spec
 

@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from schemas.jobs import JobError
-from storage.jobs.jobs import Claim, JobStore, LeaseLost
+from storage.jobs.job_store import Claim, JobStore, LeaseLost
 from tests.storage.specs import RESULT, make_spec
 
 CRASH = JobError(code="worker_lost", message="the worker stopped")

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from schemas.errors import InvalidRequest, NotFound
 from schemas.jobs import PRIORITIES, JobError
-from storage.jobs.jobs import Claim, Delivery, JobStore, LeaseLost
+from storage.jobs.job_store import Claim, Delivery, JobStore, LeaseLost
 from tests.storage.specs import RESULT, make_spec
 
 CRASH = JobError(code="worker_lost", message="the worker stopped")

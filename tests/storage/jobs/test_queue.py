@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from schemas.jobs import PRIORITIES, Priority
-from storage.jobs.jobs import Delivery, JobStore
+from storage.jobs.job_store import Delivery, JobStore
 from storage.jobs.queue import turns_of
 from tests.storage.specs import RESULT, make_spec
 

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.jobs import RESULT, make_spec
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.objects.objects import ObjectStore
 from storage.retention.video_files import FOLDERS, collect_videos
 

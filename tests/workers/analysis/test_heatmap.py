@@ -16,7 +16,7 @@ from schemas.selection import resolve_capture
 from tests import tiny
 from tests.workers.families.builders_wan import wan_a14b
 from workers.analysis.heatmap import picture, pooled_map
-from workers.analysis.look import look_at
+from workers.analysis.render_map import render_map
 from workers.attention.edit import capture_into
 from workers.attention.maps import Address, MemoryMaps
 from workers.generation.generate import generate
@@ -116,7 +116,7 @@ class TestLook:
     def test_from_what_is_stored(self, model: LoadedModel, form: Form, place: Place) -> None:
         recipe = tiny.recipe(model)
         stored = captured(model, recipe, form)
-        seen = look_at(model, recipe, place, bins=1024, stored=stored, form=form)
+        seen = render_map(model, recipe, place, bins=1024, stored=stored, form=form)
         assert torch.allclose(seen, self.expected(model, place), atol=1e-4)
 
     @pytest.mark.parametrize("step", [0, 2], ids=["first expert", "second expert"])
@@ -125,12 +125,12 @@ class TestLook:
         model = tiny.load(wan_a14b(), tmp_path)
         place, recipe = Place(step, "cond", 1, 0), tiny.recipe(model)
         stored = captured(model, recipe, "hidden")
-        seen = look_at(model, recipe, place, bins=1024, stored=stored)
+        seen = render_map(model, recipe, place, bins=1024, stored=stored)
         assert torch.allclose(seen, self.expected(model, place), atol=1e-4)
 
     def test_without_anything_stored(self, model: LoadedModel) -> None:
         place = Place(1, "cond", 2, 1)
-        seen = look_at(model, tiny.recipe(model), place, bins=1024)
+        seen = render_map(model, tiny.recipe(model), place, bins=1024)
         assert torch.allclose(seen, self.expected(model, place), atol=1e-4)
 
     @pytest.mark.parametrize(
@@ -140,10 +140,10 @@ class TestLook:
     )
     def test_out_of_range(self, model: LoadedModel, place: Place) -> None:
         with pytest.raises(InvalidRequest, match="is not one of 0 to"):
-            look_at(model, tiny.recipe(model), place)
+            render_map(model, tiny.recipe(model), place)
 
     def test_an_edit_needs_its_artifact(self, model: LoadedModel) -> None:
         source = tiny.recipe(model)
         edit = tiny.recipe(model, "a dog").model_copy(update={"source": source})
         with pytest.raises(Unsupported, match="stored attention"):
-            look_at(model, edit, Place(0, "cond", 0, 0))
+            render_map(model, edit, Place(0, "cond", 0, 0))

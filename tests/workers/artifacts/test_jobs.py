@@ -23,7 +23,7 @@ from tests.workers.artifacts.captures import PROJECT
 from tests.workers.artifacts.test_faults import cut, files_of_at_most, flip, lose
 from workers.artifacts.read.plan import is_wanted
 from workers.artifacts.settings import ArtifactSettings
-from workers.control.run_job import Film
+from workers.control.run_job import RenderedVideo
 from workers.engine.engine import PipelineEngine
 from workers.model_settings import ModelSettings
 from workers.settings import WorkerSettings
@@ -91,10 +91,10 @@ class Films:
         assert film.kept is not None
         return film.kept.publish()
 
-    def edit(self) -> Film:
+    def edit(self) -> RenderedVideo:
         return self.render(job(self.changed))
 
-    def render(self, job: Job) -> Film:
+    def render(self, job: Job) -> RenderedVideo:
         return self.engine.render(job, lambda step, total: None)
 
     def manifest(self) -> Manifest:
@@ -107,7 +107,7 @@ def films(engine_on: OpenEngine, objects: ObjectStore) -> Films:
     return Films(engine_on(objects), objects)
 
 
-def same(one: Film, other: Film) -> bool:
+def same(one: RenderedVideo, other: RenderedVideo) -> bool:
     return bool(np.array_equal(one.frames, other.frames))
 
 

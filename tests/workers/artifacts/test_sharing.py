@@ -24,7 +24,7 @@ from tests.workers.artifacts.captures import (
     recipe,
     write,
 )
-from workers.artifacts.register import Register
+from workers.artifacts.index_client import IndexClient
 from workers.artifacts.store import ArtifactStore
 from workers.artifacts.write.writer import ArtifactWriter
 from workers.attention.maps import Address
@@ -43,16 +43,16 @@ def settings(valkey_url: str) -> StorageSettings:
 
 @pytest.fixture
 def worker(objects: ObjectStore, settings: StorageSettings) -> Iterator[ArtifactStore]:
-    register = Register(settings)
-    yield ArtifactStore(objects, SMALL, register)
-    register.close()
+    index = IndexClient(settings)
+    yield ArtifactStore(objects, SMALL, index)
+    index.close()
 
 
 @pytest.fixture
 def another(objects: ObjectStore, settings: StorageSettings) -> Iterator[ArtifactStore]:
-    register = Register(settings)
-    yield ArtifactStore(objects, SMALL, register)
-    register.close()
+    index = IndexClient(settings)
+    yield ArtifactStore(objects, SMALL, index)
+    index.close()
 
 
 class Look:
@@ -159,9 +159,9 @@ def test_an_artifact_is_pinned_while_it_is_read(worker: ArtifactStore, look: Loo
 def test_of_a_deleted_artifact_the_device_keeps_nothing(
     objects: ObjectStore, settings: StorageSettings, look: Look
 ) -> None:
-    register = Register(settings)
+    index = IndexClient(settings)
     with_tier = SMALL.model_copy(update={"device_cache_bytes": 1 << 20})
-    worker = ArtifactStore(objects, with_tier, register)
+    worker = ArtifactStore(objects, with_tier, index)
     manifest, _ = write(worker, PLAN)
     with worker.open_reader(manifest, NEEDED, CPU) as reader:
         reader.get(Address(0, "cond", 0), "hidden")
@@ -169,7 +169,7 @@ def test_of_a_deleted_artifact_the_device_keeps_nothing(
     with pytest.raises(ArtifactMissing, match="being deleted"):
         worker.open_reader(manifest, NEEDED, CPU)
     assert not worker.free_device(), "nothing was left to be freed"
-    register.close()
+    index.close()
 
 
 def test_a_damaged_artifact_is_listed_no_longer(
@@ -187,10 +187,10 @@ def test_a_damaged_artifact_is_listed_no_longer(
 
 def test_without_redis_artifacts_are_written_and_read(objects: ObjectStore) -> None:
     nowhere = StorageSettings(redis_url="unix:///nowhere.sock", object_url="file:///unused")
-    register = Register(nowhere, answer_s=0.05)
-    store = ArtifactStore(objects, SMALL, register)
+    index = IndexClient(nowhere, answer_s=0.05)
+    store = ArtifactStore(objects, SMALL, index)
     manifest, kept = write(store, PLAN)
     with store.open_reader(manifest, NEEDED, CPU) as reader:
         at = Address(0, "cond", 0)
         assert torch.equal(reader.get(at, "hidden"), kept.get(at, "hidden"))
-    register.close()
+    index.close()

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from ray.exceptions import RayError
 
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.objects.objects import ObjectStore
 from tests.workers.scripted import spec_of
 from tests.workers.waiting import ended, release, stepped, until
-from workers.control.calls import Wanted
 from workers.control.dispatcher import Dispatching
 from workers.control.lease import HandBack, Lease
-from workers.control.run_job import Desk, run_job
+from workers.control.routing_request import RoutingRequest
+from workers.control.run_job import JobContext, run_job
 
 Open = Callable[[int], Dispatching]
 
@@ -21,21 +21,21 @@ Open = Callable[[int], Dispatching]
 class Worker:
     """Runs whatever it is called with at once; hands back where its call is cancelled."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, context: JobContext) -> None:
+        self.context = context
         self.called: list[str] = []
         self.running = self.most = 0
         self.failing = 0  # so many calls end before they reach a worker
 
-    async def __call__(self, wanted: Wanted) -> None:
-        self.called.append(wanted.video_id)
+    async def __call__(self, request: RoutingRequest) -> None:
+        self.called.append(request.video_id)
         if self.failing:
             self.failing -= 1
             raise RayError
         leases: list[Lease | None] = []
         self.running += 1
         self.most = max(self.most, self.running)
-        job = asyncio.create_task(run_job(self.desk, wanted.video_id, leases.append))
+        job = asyncio.create_task(run_job(self.context, request.video_id, leases.append))
         try:
             await asyncio.shield(job)
         except asyncio.CancelledError:
@@ -47,8 +47,8 @@ class Worker:
 
 
 @pytest.fixture
-def worker(desk: Desk) -> Worker:
-    return Worker(desk)
+def worker(context: JobContext) -> Worker:
+    return Worker(context)
 
 
 @pytest.fixture

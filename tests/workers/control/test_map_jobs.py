@@ -12,16 +12,16 @@ from schemas.maps import Look, MapView, map_id
 from schemas.recipes import Recipe
 from storage.artifact_index import ArtifactIndex
 from storage.connect import open_redis
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.objects.folder import FolderStore
 from storage.objects.objects import Data, ObjectStore
 from tests.storage.manifests import artifact, id_of
 from tests.workers.control.test_run_job import unheard
 from tests.workers.scripted import spec_of
 from tests.workers.waiting import ended, events_of, stepped
-from workers.control.calls import Wanted
-from workers.control.dispatcher import wanted_of
-from workers.control.run_job import Desk, run_job
+from workers.control.dispatcher import routing_request_of
+from workers.control.routing_request import RoutingRequest
+from workers.control.run_job import JobContext, run_job
 from workers.settings import WorkerSettings
 
 VIEW = MapView(step=2, branch="uncond", layer=1, head=1)
@@ -54,11 +54,11 @@ class TestProtocol:
         return map_spec(spec_of(1, prompt).recipe, id_of(self.LISTED))
 
     async def test_it_ends_with_one_picture_under_its_fence(
-        self, desk: Desk, jobs: JobStore, objects: ObjectStore, settings: WorkerSettings
+        self, context: JobContext, jobs: JobStore, objects: ObjectStore, settings: WorkerSettings
     ) -> None:
         spec = self.spec()
         await submit(jobs, settings, spec, self.LISTED)
-        await run_job(desk, spec.id, unheard)
+        await run_job(context, spec.id, unheard)
         state = (await jobs.get("tests", spec.id)).state
         assert state.map is not None
         assert state.map.map_key == f"{spec.folder}/{state.fence}/map.png"
@@ -70,11 +70,16 @@ class TestProtocol:
 
     @pytest.mark.parametrize("end", ["cancelled", "deleted"])
     async def test_it_stops_at_its_next_step(
-        self, desk: Desk, jobs: JobStore, objects: ObjectStore, settings: WorkerSettings, end: str
+        self,
+        context: JobContext,
+        jobs: JobStore,
+        objects: ObjectStore,
+        settings: WorkerSettings,
+        end: str,
     ) -> None:
         spec = self.spec("hold")
         await submit(jobs, settings, spec, self.LISTED)
-        running = asyncio.create_task(run_job(desk, spec.id, unheard))
+        running = asyncio.create_task(run_job(context, spec.id, unheard))
         await stepped(jobs, spec.id)
         if end == "cancelled":
             await jobs.request_cancel("tests", spec.id)
@@ -88,7 +93,7 @@ class TestProtocol:
 
     async def test_one_that_is_lost_at_its_end_leaves_nothing(
         self,
-        desk: Desk,
+        context: JobContext,
         jobs: JobStore,
         objects: ObjectStore,
         settings: WorkerSettings,
@@ -115,10 +120,12 @@ class TestProtocol:
                 return written
 
         store = Watched(tmp_path / "objects")
-        await run_job(Desk("worker-a", jobs, store, desk.engine, settings), spec.id, unheard)
+        await run_job(
+            JobContext("worker-a", jobs, store, context.engine, settings), spec.id, unheard
+        )
         assert len(seen) == 1
         assert list(objects.list("maps")) == []
 
     def test_it_goes_where_the_sources_tensors_are(self) -> None:
         spec = self.spec()
-        assert wanted_of(spec) == Wanted(spec.id, "scripted", spec.source_key)
+        assert routing_request_of(spec) == RoutingRequest(spec.id, "scripted", spec.source_key)

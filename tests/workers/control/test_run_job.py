@@ -9,13 +9,13 @@ import av
 import pytest
 
 from schemas.jobs import Job, JobError
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.objects.folder import FolderStore
 from storage.objects.objects import Data, ObjectMissing, ObjectStore, ObjectStoreError
 from tests.workers.scripted import ScriptedEngine, spec_of
 from tests.workers.waiting import ended, events_of, release, stepped, until
 from workers.control.lease import HandBack, Lease
-from workers.control.run_job import Desk, run_job
+from workers.control.run_job import JobContext, run_job
 from workers.settings import WorkerSettings
 
 
@@ -23,9 +23,9 @@ def unheard(lease: Lease | None) -> None:
     pass
 
 
-async def run(desk: Desk, jobs: JobStore, number: int, prompt: str = "") -> Job:
+async def run(context: JobContext, jobs: JobStore, number: int, prompt: str = "") -> Job:
     await jobs.submit([spec_of(number, prompt)])
-    await run_job(desk, f"video_{number:08d}", unheard)
+    await run_job(context, f"video_{number:08d}", unheard)
     return await jobs.get("tests", f"video_{number:08d}")
 
 
@@ -34,9 +34,9 @@ def files(objects: ObjectStore, video_id: str) -> list[str]:
 
 
 async def test_a_job_ends_with_its_files_and_its_steps(
-    desk: Desk, jobs: JobStore, objects: ObjectStore
+    context: JobContext, jobs: JobStore, objects: ObjectStore
 ) -> None:
-    job = await run(desk, jobs, 1)
+    job = await run(context, jobs, 1)
     assert job.state.status == "completed"
     result = job.state.result
     assert result is not None
@@ -56,13 +56,13 @@ async def test_a_job_ends_with_its_files_and_its_steps(
 
 
 async def test_the_same_recipe_gives_the_same_bytes(
-    desk: Desk, jobs: JobStore, objects: ObjectStore
+    context: JobContext, jobs: JobStore, objects: ObjectStore
 ) -> None:
     videos = []
     for number, seed in ((1, 1), (2, 1), (3, 3)):
         spec = spec_of(seed).model_copy(update={"id": f"video_{number:08d}"})
         await jobs.submit([spec])
-        await run_job(desk, spec.id, unheard)
+        await run_job(context, spec.id, unheard)
         result = (await jobs.get("tests", spec.id)).state.result
         assert result is not None
         videos.append(objects.get(result.video_key))
@@ -71,22 +71,22 @@ async def test_the_same_recipe_gives_the_same_bytes(
 
 @pytest.mark.parametrize(("prompt", "code"), [("oom", "out_of_memory"), ("refused", "unsupported")])
 async def test_what_would_fail_again_fails_at_once(
-    desk: Desk, jobs: JobStore, objects: ObjectStore, prompt: str, code: str
+    context: JobContext, jobs: JobStore, objects: ObjectStore, prompt: str, code: str
 ) -> None:
-    job = await run(desk, jobs, 1, prompt)
+    job = await run(context, jobs, 1, prompt)
     assert (job.state.status, job.state.attempts) == ("failed", 1)
     assert job.state.error is not None
     assert job.state.error.code == code
     assert files(objects, job.spec.id) == []
-    assert (await run(desk, jobs, 2)).state.status == "completed"
+    assert (await run(context, jobs, 2)).state.status == "completed"
 
 
 async def test_a_bug_is_tried_again_then_dead_lettered_without_its_text(
-    desk: Desk, jobs: JobStore
+    context: JobContext, jobs: JobStore
 ) -> None:
     await jobs.submit([spec_of(1, "bug")])
     for attempt in (1, 2, 3):
-        await run_job(desk, "video_00000001", unheard)
+        await run_job(context, "video_00000001", unheard)
         state = (await jobs.get("tests", "video_00000001")).state
         assert (state.attempts, state.status) == (attempt, "queued" if attempt < 3 else "failed")
     assert state.error is not None
@@ -95,10 +95,10 @@ async def test_a_bug_is_tried_again_then_dead_lettered_without_its_text(
 
 
 async def test_a_cancelled_job_stops_at_its_next_step(
-    desk: Desk, jobs: JobStore, objects: ObjectStore
+    context: JobContext, jobs: JobStore, objects: ObjectStore
 ) -> None:
     await jobs.submit([spec_of(1, "hold")])
-    running = asyncio.create_task(run_job(desk, "video_00000001", unheard))
+    running = asyncio.create_task(run_job(context, "video_00000001", unheard))
     await stepped(jobs, "video_00000001")
     await jobs.request_cancel("tests", "video_00000001")
     job = await ended(jobs, "video_00000001")
@@ -108,10 +108,12 @@ async def test_a_cancelled_job_stops_at_its_next_step(
     assert files(objects, "video_00000001") == []
 
 
-async def test_a_job_that_is_handed_back_keeps_its_attempts(desk: Desk, jobs: JobStore) -> None:
+async def test_a_job_that_is_handed_back_keeps_its_attempts(
+    context: JobContext, jobs: JobStore
+) -> None:
     leases: list[Lease | None] = []
     await jobs.submit([spec_of(1, "hold")])
-    running = asyncio.create_task(run_job(desk, "video_00000001", leases.append))
+    running = asyncio.create_task(run_job(context, "video_00000001", leases.append))
     await stepped(jobs, "video_00000001")
     assert leases[0] is not None
     leases[0].interrupt(HandBack())
@@ -122,15 +124,15 @@ async def test_a_job_that_is_handed_back_keeps_its_attempts(desk: Desk, jobs: Jo
 
 
 async def test_a_zombie_changes_nothing(
-    desk: Desk, jobs: JobStore, objects: ObjectStore, settings: WorkerSettings
+    context: JobContext, jobs: JobStore, objects: ObjectStore, settings: WorkerSettings
 ) -> None:
     """Its lease is ended under it, another worker finishes, then it goes on to its own commit."""
     await jobs.submit([spec_of(1, "late")])
-    zombie = asyncio.create_task(run_job(desk, "video_00000001", unheard))
+    zombie = asyncio.create_task(run_job(context, "video_00000001", unheard))
     await stepped(jobs, "video_00000001")
     # no progress is heard any more: as if the process was stopped
     assert await jobs.forfeit("video_00000001", "worker-a", _error())
-    other = Desk("worker-b", jobs, objects, ScriptedEngine(settings, objects), settings)
+    other = JobContext("worker-b", jobs, objects, ScriptedEngine(settings, objects), settings)
     release(objects, "video_00000001")
     await run_job(other, "video_00000001", unheard)
     done = await jobs.get("tests", "video_00000001")
@@ -142,10 +144,10 @@ async def test_a_zombie_changes_nothing(
 
 
 async def test_a_deleted_job_leaves_nothing(
-    desk: Desk, jobs: JobStore, objects: ObjectStore
+    context: JobContext, jobs: JobStore, objects: ObjectStore
 ) -> None:
     await jobs.submit([spec_of(1, "hold")])
-    running = asyncio.create_task(run_job(desk, "video_00000001", unheard))
+    running = asyncio.create_task(run_job(context, "video_00000001", unheard))
     await stepped(jobs, "video_00000001")
     await jobs.delete("tests", "video_00000001")
     await running
@@ -181,29 +183,29 @@ class Failing(FolderStore):
 
 
 async def test_a_finished_film_waits_for_the_store(
-    desk: Desk, jobs: JobStore, tmp_path: Path
+    context: JobContext, jobs: JobStore, tmp_path: Path
 ) -> None:
     store = Failing(tmp_path / "objects", failures=2)
-    tired = Desk("worker-a", jobs, store, desk.engine, desk.settings)
+    tired = JobContext("worker-a", jobs, store, context.engine, context.settings)
     assert (await run(tired, jobs, 1)).state.status == "completed"
 
 
 async def test_a_store_that_stays_away_gives_the_job_back(
-    desk: Desk, jobs: JobStore, tmp_path: Path
+    context: JobContext, jobs: JobStore, tmp_path: Path
 ) -> None:
     store = Failing(tmp_path / "objects", failures=10**6, first=2)
-    tired = Desk("worker-a", jobs, store, desk.engine, desk.settings)
+    tired = JobContext("worker-a", jobs, store, context.engine, context.settings)
     job = await run(tired, jobs, 1)
     assert (job.state.status, job.state.attempts) == ("queued", 1)
     assert files(store, job.spec.id) == [], "what was written before is deleted"
 
 
 async def test_a_job_lost_while_its_files_are_written_leaves_none(
-    desk: Desk, jobs: JobStore, tmp_path: Path
+    context: JobContext, jobs: JobStore, tmp_path: Path
 ) -> None:
     store = Failing(tmp_path / "objects", failures=1, first=2)
-    patient = desk.settings.model_copy(update={"storage_patience_s": 5.0, "lease_s": 60.0})
-    slow = Desk("worker-a", jobs, store, desk.engine, patient)
+    patient = context.settings.model_copy(update={"storage_patience_s": 5.0, "lease_s": 60.0})
+    slow = JobContext("worker-a", jobs, store, context.engine, patient)
     await jobs.submit([spec_of(1)])
     losing = asyncio.create_task(run_job(slow, "video_00000001", unheard))
 
@@ -219,19 +221,19 @@ async def test_a_job_lost_while_its_files_are_written_leaves_none(
     assert (await jobs.get("tests", "video_00000001")).state.fence == claim.fence
 
 
-async def test_every_step_is_told_before_the_end(desk: Desk, jobs: JobStore) -> None:
+async def test_every_step_is_told_before_the_end(context: JobContext, jobs: JobStore) -> None:
     await jobs.submit([spec_of(1, steps=200)])
-    await run_job(desk, "video_00000001", unheard)
+    await run_job(context, "video_00000001", unheard)
     told = [event.data["step"] for event in (await events_of(jobs, "video_00000001"))[2:-1]]
     assert told == list(range(1, 201))
 
 
 async def test_a_claim_that_is_refused_runs_nothing(
-    desk: Desk, jobs: JobStore, objects: ObjectStore
+    context: JobContext, jobs: JobStore, objects: ObjectStore
 ) -> None:
     await jobs.submit([spec_of(1)])
     assert await jobs.claim("video_00000001", "worker-b", 60)
-    await run_job(desk, "video_00000001", unheard)
+    await run_job(context, "video_00000001", unheard)
     with pytest.raises(ObjectMissing):
         objects.get("videos/tests/video_00000001/0/video.mp4")
     assert files(objects, "video_00000001") == []

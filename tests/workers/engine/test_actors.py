@@ -13,7 +13,7 @@ from schemas.jobs import Job, JobSpec
 from schemas.models import ModelCard
 from schemas.recipes import Generation, Recipe
 from storage.connect import open_redis
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from tests import tiny
 from tests.workers.cluster import Cluster, open_cluster
 from tests.workers.waiting import ended, stepped, until

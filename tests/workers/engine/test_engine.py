@@ -16,10 +16,10 @@ from schemas.recipes import Recipe
 from storage.objects.objects import ObjectStore, ObjectStoreError
 from tests import tiny
 from workers.artifacts.settings import ArtifactSettings
-from workers.control.run_job import Film
+from workers.control.run_job import RenderedVideo
 from workers.engine.engine import PipelineEngine
 from workers.model_settings import ModelSettings
-from workers.models.shelf import stored_bytes
+from workers.models.model_cache import stored_bytes
 from workers.settings import WorkerSettings
 
 STEPS = 6
@@ -95,7 +95,7 @@ def job_of(
     return Job(spec=spec, state=JobState())
 
 
-def keep(film: Film) -> str:
+def keep(film: RenderedVideo) -> str:
     assert film.kept is not None
     key = film.kept.publish()
     assert key is not None
@@ -205,9 +205,9 @@ class Stopped(threading.Event):
             raise JobCancelled("stopped")
 
 
-def computed(engine: PipelineEngine, job: Job) -> tuple[Film, int]:
+def computed(engine: PipelineEngine, job: Job) -> tuple[RenderedVideo, int]:
     """The film, and how many transformer calls were computed for it."""
-    transformer = engine.model("tiny").tap.transformers[0]
+    transformer = engine.model("tiny").hooks.transformers[0]
     calls = 0
 
     def count(*_: object) -> None:

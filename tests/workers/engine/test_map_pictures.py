@@ -16,7 +16,7 @@ from schemas.maps import MapView
 from schemas.recipes import Recipe
 from storage.artifact_index import ArtifactIndex
 from storage.connect import open_redis
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.objects.folder import FolderStore
 from storage.objects.objects import ObjectStoreError
 from storage.retention.artifact_files import list_manifests
@@ -27,8 +27,8 @@ from tests.workers.control.test_run_job import unheard
 from tests.workers.engine.test_engine import open_engine
 from tests.workers.waiting import events_of
 from workers.analysis.heatmap import picture
-from workers.analysis.look import look_at
-from workers.control.run_job import Desk, run_job
+from workers.analysis.render_map import render_map
+from workers.control.run_job import JobContext, run_job
 from workers.engine.engine import PipelineEngine
 from workers.settings import WorkerSettings
 
@@ -59,7 +59,7 @@ class Studio:
     ) -> None:
         self.engine, self.jobs, self.objects = engine, jobs, objects
         self.settings = settings
-        self.desk = Desk("worker-a", jobs, objects, engine, settings)
+        self.context = JobContext("worker-a", jobs, objects, engine, settings)
         self.model = engine.model("tiny")
         self.plain = tiny.recipe(self.model)
         self.edit = Recipe(
@@ -68,7 +68,7 @@ class Studio:
             transfer=TransferSpec(steps=(0, 1)),
         )
         self.calls = 0
-        block = next(self.model.tap.transformers[0].get_submodule("blocks").children())
+        block = next(self.model.hooks.transformers[0].get_submodule("blocks").children())
         block.register_forward_hook(self._count)
 
     def _count(self, *_: object) -> None:
@@ -95,13 +95,13 @@ class Studio:
         spec = map_spec(recipe, id_of(kept), view)
         await self.jobs.submit_map(spec, retry_s=0, max_open=None)
         self.calls = 0
-        await run_job(self.desk, spec.id, unheard)
+        await run_job(self.context, spec.id, unheard)
         state = (await self.jobs.get("tests", spec.id)).state
         assert state.map is not None, state.error
         return self.objects.get(state.map.map_key)
 
     def expected(self, recipe: Recipe, view: MapView = VIEW) -> bytes:
-        return picture(look_at(self.model, recipe, view.place, bins=view.bins))
+        return picture(render_map(self.model, recipe, view.place, bins=view.bins))
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ class TestPictures:
         assert await studio.drawn(studio.plain, plain) == studio.expected(studio.plain)
         spec = map_spec(studio.edit, id_of(edit))
         await studio.jobs.submit_map(spec, retry_s=0, max_open=None)
-        await run_job(studio.desk, spec.id, unheard)
+        await run_job(studio.context, spec.id, unheard)
         state = (await studio.jobs.get("tests", spec.id)).state
         assert (state.status, state.attempts) == ("queued", 1)
         studio.objects.down = False
@@ -158,7 +158,7 @@ class TestPictures:
             studio.objects.put(f"{kept.folder}/{pack.name}", bytes(pack.size))
         spec = map_spec(studio.plain, id_of(kept))
         await studio.jobs.submit_map(spec, retry_s=0, max_open=None)
-        await run_job(studio.desk, spec.id, unheard)
+        await run_job(studio.context, spec.id, unheard)
         with pytest.raises(NotFound):
             await studio.jobs.get("tests", spec.id)
         assert list(studio.objects.list("maps")) == []
@@ -186,10 +186,10 @@ class TestPictures:
         self, studio: Studio, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         kept = studio.capture(studio.plain)
-        monkeypatch.setattr("workers.analysis.look.Look._look", lambda *_, **__: None)
+        monkeypatch.setattr("workers.analysis.render_map.Look._look", lambda *_, **__: None)
         spec = map_spec(studio.plain, id_of(kept))
         await studio.jobs.submit_map(spec, retry_s=0, max_open=None)
-        await run_job(studio.desk, spec.id, unheard)
+        await run_job(studio.context, spec.id, unheard)
         state = (await studio.jobs.get("tests", spec.id)).state
         assert (state.status, state.attempts) == ("failed", 1)
         assert state.error is not None

@@ -10,13 +10,13 @@ from PIL import Image
 
 from schemas.errors import JobCancelled
 from schemas.jobs import Event
-from storage.jobs.jobs import JobStore
+from storage.jobs.job_store import JobStore
 from storage.objects.objects import ObjectStore
 from tests import tiny
 from tests.workers.control.test_run_job import unheard
 from tests.workers.engine.test_engine import STEPS, Stopped, job_of, open_engine, unheard_step
 from tests.workers.waiting import events_of
-from workers.control.run_job import Desk, run_job
+from workers.control.run_job import JobContext, run_job
 from workers.engine.engine import PipelineEngine
 from workers.previews import previewer
 from workers.settings import WorkerSettings
@@ -45,7 +45,7 @@ async def run(
     """The events of a job that asks for a preview every two of six steps."""
     spec = job_of(engine, "a car", preview_every=2).spec
     await jobs.submit([spec])
-    await run_job(Desk("worker-a", jobs, objects, engine, settings), spec.id, unheard)
+    await run_job(JobContext("worker-a", jobs, objects, engine, settings), spec.id, unheard)
     assert (await jobs.get("tests", spec.id)).state.status == "completed"
     return await events_of(jobs, spec.id)
 

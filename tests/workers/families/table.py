@@ -56,7 +56,7 @@ def row(case: Case) -> str:
         f"`{pipeline}`",
         guidance(family),
         "yes" if maps else f"no: {without['transfer']}",
-        "yes" if maps and family.fuses else "-",
+        "yes" if maps and family.supports_fused_qkv else "-",
         compiled(without) if maps else "-",
         "yes" if maps else "-",
         f"{family.defaults.width}x{family.defaults.height}",
@@ -75,7 +75,7 @@ def line(cells: Sequence[str]) -> str:
 def guidance(family: Family) -> str:
     if family.batched:
         return "one batch"
-    return "two calls" if len(family.order) > 1 else "embedded"
+    return "two calls" if len(family.branch_order) > 1 else "embedded"
 
 
 def compiled(without: dict[str, str]) -> str:

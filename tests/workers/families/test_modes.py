@@ -54,7 +54,7 @@ def test_another_attention_backend(transfers: Runs, case: Case, tmp_path: Path) 
         pytest.skip("run on families whose processors choose a backend, one of each layout")
     other = _same_edit(transfers, case, tmp_path, attention_backend="_native_math")
     assert other.model.card.fingerprint != transfers.model.card.fingerprint
-    processors: list[Any] = [site.module.processor for site in other.model.tap.sites]
+    processors: list[Any] = [attn.module.processor for attn in other.model.hooks.attention_modules]
     assert {each._attention_backend.value for each in processors} == {"_native_math"}
 
 
@@ -78,10 +78,10 @@ def test_a_rerun_in_lockstep(tmp_path: Path, setting: dict[str, Any]) -> None:
 
 
 def test_fused(transfers: Runs, case: Case, tmp_path: Path) -> None:
-    if not transfers.model.family.fuses:
+    if not transfers.model.family.supports_fused_qkv:
         pytest.skip("diffusers has no fused projections for it, or does not compute with them")
     other = _same_edit(transfers, case, tmp_path, fuse_projections=True)
-    assert all(site.fused is not None for site in other.model.tap.sites)
+    assert all(attn.fused is not None for attn in other.model.hooks.attention_modules)
 
 
 def test_group_offload(transfers: Runs, case: Case, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from workers.previews.previewer import Previews
 
 
 @dataclass
-class Shown:
+class RecomputedLayer:
     """A run with previews behind both of its steps, and the same run without."""
 
     runs: Runs
@@ -35,11 +35,11 @@ class Shown:
 
 
 @pytest.fixture(scope="module")
-def shown(runs: Runs) -> Shown:
+def shown(runs: Runs) -> RecomputedLayer:
     model, case = runs.model, runs.case
     assert case is not None
     recipe = runs.recipe("a car", width=case.size * 2)
-    seen = Shown(runs, recipe)
+    seen = RecomputedLayer(runs, recipe)
     seen.plain = generate(
         model, recipe, on_step=lambda info: seen.plain_latents.append(info.latents.clone())
     )
@@ -66,7 +66,7 @@ def shown(runs: Runs) -> Shown:
     return seen
 
 
-def test_a_preview_is_shaped_as_the_film(shown: Shown, case: Case) -> None:
+def test_a_preview_is_shaped_as_the_film(shown: RecomputedLayer, case: Case) -> None:
     assert shown.runs.model.card.supports_preview
     assert len(shown.jpegs) == 2
     for jpeg in shown.jpegs:
@@ -74,7 +74,7 @@ def test_a_preview_is_shaped_as_the_film(shown: Shown, case: Case) -> None:
         assert (picture.format, picture.size) == ("JPEG", (2 * case.size, case.size))
 
 
-def test_the_film_is_the_same_with_previews(shown: Shown) -> None:
+def test_the_film_is_the_same_with_previews(shown: RecomputedLayer) -> None:
     assert shown.frames is not None
     assert shown.plain is not None
     assert np.array_equal(shown.frames, shown.plain)
@@ -82,7 +82,7 @@ def test_the_film_is_the_same_with_previews(shown: Shown) -> None:
     assert all(map(torch.equal, shown.latents, shown.plain_latents))
 
 
-def test_what_is_shown_is_what_the_vae_decodes(shown: Shown) -> None:
+def test_what_is_shown_is_what_the_vae_decodes(shown: RecomputedLayer) -> None:
     """Layout, padding and scale: the last latents, read as previews read them."""
     model = shown.runs.model
     shape = vae_shape(model.card.grid, shown.recipe.generation)

@@ -13,10 +13,10 @@ from schemas.recipes import Recipe
 from schemas.selection import resolve_capture
 from tests import tiny
 from workers.attention.maps import Address, MapSource, MemoryMaps
+from workers.generation.context_parallel import Kept, RankTask, generate_context_parallel
 from workers.generation.denoise import StepInfo
-from workers.generation.together import Kept, Order, generate_together
+from workers.models.model_cache import ModelCache
 from workers.models.pipelines import LoadedModel
-from workers.models.shelf import Shelf
 from workers.settings import WorkerSettings
 
 Captured = dict[tuple[Address, str], Tensor]
@@ -35,7 +35,7 @@ def is_lead(model: LoadedModel) -> bool:
 
 def run(
     model: LoadedModel,
-    order: Order,
+    order: RankTask,
     source: MapSource | None = None,
     sink: MemoryMaps | None = None,
     stop_after: int | None = None,
@@ -49,7 +49,7 @@ def run(
             raise JobCancelled("stopped")
 
     on_step = keep if is_lead(model) else None
-    generate_together(model, order, source=source, sink=sink, on_step=on_step)
+    generate_context_parallel(model, order, source=source, sink=sink, on_step=on_step)
     return torch.stack(latents) if latents else torch.empty(0)
 
 
@@ -60,7 +60,7 @@ def capture(model: LoadedModel, form: Form, changes: dict[str, Any]) -> tuple[Te
     kept = Kept(form, frozenset(plan.layers), frozenset(plan.steps), frozenset(plan.branches))
     _source.tensors.clear()
     sink = _source if is_lead(model) else None
-    latents = run(model, Order("tiny", recipe, capture=kept), sink=sink)
+    latents = run(model, RankTask("tiny", recipe, capture=kept), sink=sink)
     return latents, dict(_source.tensors)
 
 
@@ -70,11 +70,11 @@ def edit(
     """An edit of what ``capture`` made and kept; ``form`` None replays it."""
     recipe = edit_of(tiny.recipe(model, **changes), prompt, **transfer)
     source = _source if is_lead(model) and form is not None else None
-    return run(model, Order("tiny", recipe, form), source)
+    return run(model, RankTask("tiny", recipe, form), source)
 
 
 def cancelled(model: LoadedModel, after: int) -> Tensor:
-    return run(model, Order("tiny", tiny.recipe(model)), stop_after=after)
+    return run(model, RankTask("tiny", tiny.recipe(model)), stop_after=after)
 
 
 class Damaged:
@@ -91,7 +91,7 @@ class Short:
 
 def edit_from(model: LoadedModel, source: type[MapSource]) -> Tensor:
     recipe = edit_of(tiny.recipe(model), "a dog")
-    return run(model, Order("tiny", recipe, "hidden"), source() if is_lead(model) else None)
+    return run(model, RankTask("tiny", recipe, "hidden"), source() if is_lead(model) else None)
 
 
 def broken(model: LoadedModel) -> str | None:
@@ -100,19 +100,19 @@ def broken(model: LoadedModel) -> str | None:
     assert group is not None
 
     def fail(*_: object) -> None:
-        group.leave_word("why")
+        group.leave_failure_reason("why")
         os._exit(1)
 
     if group.rank == 1:
-        (_, second, *_) = model.tap.transformers[0].get_submodule("blocks").children()
+        (_, second, *_) = model.hooks.transformers[0].get_submodule("blocks").children()
         second.register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError):
-        run(model, Order("tiny", tiny.recipe(model)))
-    return group.word()
+        run(model, RankTask("tiny", tiny.recipe(model)))
+    return group.failure_reason()
 
 
 def served(model: LoadedModel, settings: WorkerSettings) -> list[str]:
-    return [card.id for card in Shelf(settings, model.group).cards()]
+    return [card.id for card in ModelCache(settings, model.group).cards()]
 
 
 def own_shares(model: LoadedModel, tokens: int) -> tuple[list[slice], list[int]]:

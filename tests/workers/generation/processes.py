@@ -10,8 +10,8 @@ import torch.multiprocessing as mp
 
 from tests import tiny
 from workers.model_settings import ModelSettings
-from workers.models.group import RankGroup, listen
 from workers.models.pipelines import LoadedModel, load_model
+from workers.models.rank_group import RankGroup, listen
 
 Part = Callable[..., Any]
 

@@ -159,8 +159,8 @@ def test_int8_says_what_it_needs(wan_folder: Path) -> None:
 def test_int8_linears_are_tapped_like_any_other(wan_folder: Path, bench: Bench, form: Form) -> None:
     """Another model by its numbers, so another fingerprint; own maps exact within itself."""
     model = _load(wan_folder, quantization="int8", defaults=tiny.DEFAULTS)
-    (site, *_) = model.tap.sites
-    assert type(site.to_q.weight).__name__ == "Int8Tensor"
+    (attn, *_) = model.hooks.attention_modules
+    assert type(attn.to_q.weight).__name__ == "Int8Tensor"
     assert model.card.fingerprint != bench.model.card.fingerprint
     int8 = Bench(model)
     maps, latents = int8.captured(int8.recipe(), form)

@@ -9,7 +9,7 @@ from tests import tiny
 from tests.workers.previews.watched import pixels, spec_of, watched
 from workers.generation.generate import generate
 from workers.models.pipelines import LoadedModel, load_model
-from workers.previews.colours import fit_colours
+from workers.previews.latent_rgb import fit_colours
 from workers.previews.previewer import Previews
 from workers.settings import BUNDLED
 

@@ -33,7 +33,7 @@ class Codec(Protocol):
         """Fill ``out``; raises ArtifactCorrupt."""
 
 
-class Packable(Codec, Protocol):
+class DeviceCodec(Codec, Protocol):
     """One whose arithmetic may be done elsewhere (``packing``): what is left are these."""
 
     def encode_packed(self, packed: Bytes, width: int) -> list[Data]:
@@ -65,7 +65,7 @@ class Zstd:
         out.reshape(-1).view(np.uint8)[:] = decompress(data, out.nbytes)
 
 
-PACKABLE: dict[CodecName, Packable] = {"zipnn": ZipNN(), "int8": Int8()}
+PACKABLE: dict[CodecName, DeviceCodec] = {"zipnn": ZipNN(), "int8": Int8()}
 CODECS: dict[CodecName, Codec] = {"raw": Raw(), "zstd": Zstd(), **PACKABLE}
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from schemas.artifacts import ITEM_BYTES, Dtype
 from schemas.errors import ArtifactWriteFailed
-from workers.artifacts.recycle import Recycler
+from workers.artifacts.host_buffer_cache import HostBufferCache
 
 DTYPES: dict[Dtype, torch.dtype] = {
     "float32": torch.float32,
@@ -49,7 +49,7 @@ def as_array(data: Tensor, dtype: Dtype, width: int) -> NDArray[Any]:
     return data.numpy().view(f"<u{ITEM_BYTES[dtype]}").reshape(-1, width)
 
 
-def empty(shape: tuple[int, ...], dtype: Dtype, memory: Recycler) -> tuple[Tensor, Tensor]:
+def empty(shape: tuple[int, ...], dtype: Dtype, memory: HostBufferCache) -> tuple[Tensor, Tensor]:
     """A host tensor to be filled, and its bytes as uint8 (n,) that share its memory."""
     data = torch.from_numpy(memory.take(prod(shape) * ITEM_BYTES[dtype]))
     return data.view(DTYPES[dtype]).reshape(shape), data

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from schemas.errors import ArtifactCorrupt
 from storage.objects.objects import ObjectMissing, ObjectTruncated
+from workers.artifacts.host_buffer_cache import HostBufferCache
 from workers.artifacts.patience import patiently
-from workers.artifacts.read.landing import DeviceLanding, HostLanding, Landing
 from workers.artifacts.read.plan import Block, Piece, TensorPlan
+from workers.artifacts.read.tensor_assembler import DeviceAssembler, HostAssembler, TensorAssembler
 from workers.artifacts.read.tiers import Blocks
-from workers.artifacts.recycle import Recycler
 
 
 class Loader:
@@ -23,7 +23,7 @@ class Loader:
     def __init__(
         self,
         blocks: Blocks,
-        memory: Recycler,
+        memory: HostBufferCache,
         device: torch.device,
         *,
         fetch_threads: int,
@@ -48,11 +48,11 @@ class Loader:
 
     def load(self, plan: TensorPlan, fetched: Callable[[Block], "Future[memoryview]"]) -> "Load":
         """Begin; ``fetched`` gives the future bytes of a block."""
-        landing: Landing
+        landing: TensorAssembler
         if self._side is not None:
-            landing = DeviceLanding(plan, self.device, self._side)
+            landing = DeviceAssembler(plan, self.device, self._side)
         else:
-            landing = HostLanding(plan, self._memory, self.device)
+            landing = HostAssembler(plan, self._memory, self.device)
         parts = [
             self._decoders.submit(self._decode, landing, piece, fetched(piece.block))
             for piece in plan.pieces
@@ -70,7 +70,7 @@ class Loader:
         except (ObjectMissing, ObjectTruncated):
             raise ArtifactCorrupt("a pack of the artifact is missing or cut short") from None
 
-    def _decode(self, landing: Landing, piece: Piece, data: "Future[memoryview]") -> None:
+    def _decode(self, landing: TensorAssembler, piece: Piece, data: "Future[memoryview]") -> None:
         block, frame = piece
         start = frame.offset - block.offset
         try:
@@ -84,7 +84,7 @@ class Loader:
 class Load(NamedTuple):
     """One tensor on its way."""
 
-    landing: Landing
+    landing: TensorAssembler
     parts: list["Future[None]"]
 
     def result(self) -> Tensor:

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from schemas.artifacts import Manifest, Needed
 from schemas.errors import ArtifactCorrupt, ArtifactMissing
-from workers.artifacts.read.choice import Measured, StepClock
-from workers.artifacts.read.device import DeviceTensors, Reading
+from workers.artifacts.cost_model import CostModel, StepClock
+from workers.artifacts.host_buffer_cache import HostBufferCache
+from workers.artifacts.read.device_cache import DeviceTensors, Reading
 from workers.artifacts.read.load import Load, Loader
 from workers.artifacts.read.plan import Block, Item, TensorPlan, plan_reads
 from workers.artifacts.read.tiers import Blocks
-from workers.artifacts.recycle import Recycler
 from workers.artifacts.settings import ArtifactSettings
 from workers.attention.maps import Address
 
@@ -121,21 +121,21 @@ class ArtifactReader:
     def __init__(
         self,
         blocks: Blocks,
-        memory: Recycler,
+        memory: HostBufferCache,
         tensors: DeviceTensors,
         manifest: Manifest,
         needed: Needed,
         device: torch.device,
         settings: ArtifactSettings,
         *,
-        measured: Measured,
+        costs: CostModel,
         damaged: Callable[[Manifest], None],
         closed: Callable[[], None],
     ) -> None:
         self.manifest = manifest
         self._damaged = damaged
         self._closed = closed
-        self._clock = StepClock(measured, manifest.recipe.generation)
+        self._clock = StepClock(costs, manifest.recipe.generation)
         plan = plan_reads(manifest, needed, settings.window_bytes)
         self._loader = Loader(
             blocks,

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Protocol
 
 from storage.objects.objects import ObjectStore
-from workers.artifacts.read.choice import Busy, Measured
+from workers.artifacts.cost_model import CostModel, ThroughputMeter
+from workers.artifacts.host_buffer_cache import HostBufferCache
 from workers.artifacts.read.plan import Block
-from workers.artifacts.recycle import Recycler
 
 log = logging.getLogger("retake.artifacts")
 
@@ -33,12 +33,12 @@ class Blocks(Protocol):
 
 
 class ObjectBlocks:
-    """The last tier: one ranged request per block. What it moves is ``measured``."""
+    """The last tier: one ranged request per block. What it moves is ``costs``."""
 
-    def __init__(self, objects: ObjectStore, memory: Recycler, measured: Measured) -> None:
+    def __init__(self, objects: ObjectStore, memory: HostBufferCache, costs: CostModel) -> None:
         self._objects = objects
         self._memory = memory
-        self._busy = Busy(measured)
+        self._busy = ThroughputMeter(costs)
 
     def read(self, block: Block) -> memoryview:
         data = self._memory.take(block.size).data

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workers.artifacts.codecs.packing import Packing
+from workers.artifacts.codecs.device_layout import DeviceLayout
 from workers.artifacts.codecs.tensors import bytes_of
 
 
@@ -14,7 +14,7 @@ class Staging:
     def __init__(self) -> None:
         self._side: torch.cuda.Stream | None = None
 
-    def take(self, rows: Tensor, packing: Packing | None, frame_rows: int) -> Tensor:
+    def take(self, rows: Tensor, packing: DeviceLayout | None, frame_rows: int) -> Tensor:
         """What later kernels cannot change, so that the slow way to the host runs beside them.
 
         ``packing``: frames of ``frame_rows`` rows, packed; None: the rows, of a device copied.

@@ -24,13 +24,13 @@ from schemas.attention import CodecName
 from schemas.errors import ArtifactWriteFailed
 from storage.objects.objects import ObjectStore, ObjectStoreError
 from workers.artifacts.codecs.codec import Encoded, encode, encode_packed
-from workers.artifacts.codecs.packing import Packing, packing_of
+from workers.artifacts.codecs.device_layout import DeviceLayout, device_layout_of
 from workers.artifacts.codecs.tensors import as_array, as_rows, dtype_name
+from workers.artifacts.cost_model import StepClock
 from workers.artifacts.patience import patiently
-from workers.artifacts.read.choice import StepClock
 from workers.artifacts.settings import ArtifactSettings
-from workers.artifacts.write.packer import Packer
-from workers.artifacts.write.pool import Pool, PoolClosed
+from workers.artifacts.write.buffer_pool import BufferPool, PoolClosed
+from workers.artifacts.write.pack_uploader import PackUploader
 from workers.artifacts.write.publish import Target, check_complete, manifest_of, publish, published
 from workers.artifacts.write.staging import Staging
 from workers.attention.maps import Address
@@ -79,10 +79,10 @@ class ArtifactWriter:
         self._clock = clock
         self._ended = ended
         self.folder = target.folder
-        self.pool = Pool(settings.pool_bytes, pinned=torch.cuda.is_available())
+        self.pool = BufferPool(settings.pool_bytes, pinned=torch.cuda.is_available())
         self._objects = objects
         self._settings = settings
-        self._packer = Packer(objects, self.folder, self.pool, settings, self._fail)
+        self._packer = PackUploader(objects, self.folder, self.pool, settings, self._fail)
         self._encoders = ThreadPoolExecutor(
             settings.encode_threads, thread_name_prefix="artifact-encode"
         )
@@ -263,6 +263,6 @@ class ArtifactWriter:
             log.warning("artifact=%s packs left behind: %s", self.folder, type(error).__name__)
 
 
-def packing_there(rows: Tensor, codec: CodecName) -> Packing | None:
+def packing_there(rows: Tensor, codec: CodecName) -> DeviceLayout | None:
     """How ``rows`` are packed where they are. Not on a CPU: torch would wake all its threads."""
-    return packing_of(codec, rows.dtype, rows.device) if rows.is_cuda else None
+    return device_layout_of(codec, rows.dtype, rows.device) if rows.is_cuda else None

@@ -24,7 +24,7 @@ from schemas.errors import ArtifactCorrupt
 from tests.workers.artifacts.captures import activations, equal
 from workers.artifacts.codecs.codec import CODECS, decode, encode
 from workers.artifacts.codecs.tensors import DTYPES, as_array, empty
-from workers.artifacts.recycle import Recycler
+from workers.artifacts.host_buffer_cache import HostBufferCache
 
 GOLDEN = Path(__file__).parent / "golden"
 FLOATS: list[Dtype] = ["bfloat16", "float16", "float32"]
@@ -57,7 +57,7 @@ def described(codec: CodecName, shape: Any, dtype: Dtype, body: bytes, version: 
 
 
 def decoded(frame: Frame, body: bytes) -> torch.Tensor:
-    tensor, data = empty(frame.shape, frame.dtype, Recycler(0))
+    tensor, data = empty(frame.shape, frame.dtype, HostBufferCache(0))
     decode(frame, memoryview(body), as_array(data, frame.dtype, frame.width))
     return tensor
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from storage.objects.objects import ObjectStore
-from workers.artifacts.read.choice import Measured
+from workers.artifacts.cost_model import CostModel
+from workers.artifacts.host_buffer_cache import HostBufferCache
 from workers.artifacts.read.plan import Block
 from workers.artifacts.read.tiers import DiskBlocks, HostBlocks, ObjectBlocks
-from workers.artifacts.recycle import Recycler
 
 BLOCKS = [Block("packs/a", 10 * place, 10) for place in range(4)]
 
@@ -21,7 +21,7 @@ class Counted:
         objects.put("packs/a", bytes(range(40)))
         self.reads: list[Block] = []
         self.forgotten: list[Block] = []
-        self._blocks = ObjectBlocks(objects, Recycler(0), Measured())
+        self._blocks = ObjectBlocks(objects, HostBufferCache(0), CostModel())
 
     def read(self, block: Block) -> memoryview:
         self.reads.append(block)

@@ -1,0 +1,185 @@
+"""HTTP to addresses that clients chose: never into our own network.
+
+Names are resolved here and the connection goes to the address that was checked, so a name cannot
+change its mind in between; redirects are answers like any other and are not followed. No proxy or
+other setting of the environment is read.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+import ssl
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from urllib.parse import urlsplit
+
+import httpcore
+from httpcore import AsyncNetworkBackend, AsyncNetworkStream
+
+from schemas.errors import InvalidRequest
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+MAX_CONNECTIONS = 32
+RESOLVERS = 8
+
+
+class TargetRefused(Exception):
+    """The host is, or resolves to, an address that clients may not make us call."""
+
+
+class EgressPolicy:
+    """Which hosts may be called. ``allow``: names and networks that may although private."""
+
+    def __init__(self, allow: Iterable[str]) -> None:
+        # resolvers of its own: a name that takes long must not hold up the rest of the process
+        self._resolvers = ThreadPoolExecutor(RESOLVERS, "webhook-dns")
+        self.names: set[str] = set()
+        self.networks: list[Network] = []
+        for entry in allow:
+            try:
+                self.networks.append(ipaddress.ip_network(entry))
+            except ValueError:
+                self.names.add(entry.lower())
+
+    def check_url(self, url: str, param: str) -> str:
+        """``url`` if its form and its host's name allow it; raises InvalidRequest.
+
+        What the name resolves to is checked when it is called: it may change until then.
+        """
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host, port = None, None
+        if host is None or parts.scheme not in ("https", "http") or parts.username is not None:
+            raise _refused(url, param, "an https:// URL without user or password")
+        if not url.isascii() or not url.isprintable() or " " in url or port == 0:
+            raise _refused(url, param, "an https:// URL in ASCII")
+        address = _address(host)
+        known = host in self.names or (address is not None and self._listed(address))
+        if parts.scheme == "http" and not known:
+            raise _refused(url, param, "https:// only")
+        private = not self.allows(address) if address else host.endswith(("localhost", ".internal"))
+        if private and not known:
+            raise _refused(url, param, "a public host")
+        return url
+
+    def allows(self, address: Address) -> bool:
+        """Whether ``address`` is public, or listed; what it embeds counts as well."""
+        inner = _embedded(address)
+        if self._listed(address):
+            return True
+        public = address.is_global and not address.is_multicast and not address.is_reserved
+        return self.allows(inner) if inner is not None else public
+
+    def close(self) -> None:
+        self._resolvers.shutdown(wait=False, cancel_futures=True)
+
+    def _listed(self, address: Address) -> bool:
+        return any(address in network for network in self.networks)
+
+    async def resolve(self, host: str, port: int) -> Sequence[str]:
+        """The addresses of ``host``, all of them allowed; raises TargetRefused, OSError."""
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._resolvers, look_up)
+        addresses = [str(entry[4][0]) for entry in found]
+        if host.lower() not in self.names:
+            for text in addresses:
+                if not self.allows(ipaddress.ip_address(text)):
+                    raise TargetRefused
+        return addresses
+
+
+class GuardedBackend(AsyncNetworkBackend):
+    """Connects only where ``EgressPolicy`` allows it; TLS still checks the name of the URL."""
+
+    def __init__(self, targets: EgressPolicy) -> None:
+        self._targets = targets
+        self._inner = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  httpcore's signature
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> AsyncNetworkStream:
+        try:
+            async with asyncio.timeout(timeout):
+                addresses = await self._targets.resolve(host, port)
+        except (OSError, TimeoutError) as error:
+            raise httpcore.ConnectError(str(error)) from error
+        for address in addresses[:-1]:
+            with contextlib.suppress(httpcore.ConnectError):
+                return await self._inner.connect_tcp(
+                    address, port, timeout, local_address, socket_options
+                )
+        return await self._inner.connect_tcp(
+            addresses[-1], port, timeout, local_address, socket_options
+        )
+
+
+class EgressClient:
+    """Sends POST requests within ``timeout_s`` each."""
+
+    def __init__(
+        self, targets: EgressPolicy, timeout_s: float, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._targets = targets
+        self._timeouts = dict.fromkeys(("connect", "read", "write", "pool"), timeout_s)
+        self._timeout_s = timeout_s
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=tls,
+            max_connections=MAX_CONNECTIONS,
+            keepalive_expiry=5.0,
+            network_backend=GuardedBackend(targets),
+        )
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        """The status of the answer, whose body is not read.
+
+        Raises TargetRefused, TimeoutError, and httpcore's errors for everything on the way.
+        """
+        async with (
+            asyncio.timeout(self._timeout_s),
+            self._pool.stream(
+                "POST",
+                url,
+                headers=list(headers.items()),
+                content=body,
+                extensions={"timeout": self._timeouts},
+            ) as response,
+        ):
+            return response.status
+
+    async def close(self) -> None:
+        await self._pool.aclose()
+        self._targets.close()
+
+
+def _address(host: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _embedded(address: Address) -> Address | None:
+    """The IPv4 address that an IPv6 address stands for, if it does."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return None
+    if address in NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    teredo = address.teredo[1] if address.teredo else None
+    return address.ipv4_mapped or address.sixtofour or teredo
+
+
+def _refused(url: str, param: str, allowed: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"{param}: {url[:200]!r} is not allowed; allowed is {allowed}", param=param
+    )

@@ -1,0 +1,187 @@
+"""Jobs in Redis. Here: accepted, read, listed, cancelled, deleted; the rest is in the base classes.
+
+Every write is one Lua script, so each is whole or not at all, whatever dies in between, and can
+be sent twice. Times are Redis' own clock. One Redis (with replicas), not a cluster.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from redis.asyncio import Redis
+
+from schemas.errors import IdempotencyMismatch, InvalidRequest, NotFound, RateLimited
+from schemas.jobs import Job, JobSpec
+from storage.jobs.claims import Claims
+from storage.jobs.job_events import JobEvents
+from storage.jobs.maintenance import Maintenance
+from storage.jobs.model_registry import ModelRegistry
+from storage.jobs.queue import Queue
+from storage.jobs.records import (
+    CANCELLED,
+    Claim,
+    DeadLetter,
+    Delivery,
+    LeaseLost,
+    job_from,
+    job_of,
+    no_attention,
+    not_found,
+    spec_json,
+)
+from storage.lua import Scripts
+
+__all__ = ["Claim", "DeadLetter", "Delivery", "JobStore", "LeaseLost"]
+
+LIST_MAX = 1000
+DAY_S = 86_400
+_IDEMPOTENCY_TTL_S = DAY_S  # as long as the usual client may retry
+_CURSOR_TTL_S = DAY_S  # how long a deleted id still works as ``after``
+
+
+class JobStore(Queue, Claims, JobEvents, Maintenance, ModelRegistry):
+    """All that is known of jobs, for the service, the dispatchers and the workers.
+
+    ``redis``: a client from ``open_redis``; trouble that outlasts its retries comes as
+    ``redis.RedisError``. ``max_attempts``: claims until a job counts as poison. ``event_ttl_s``:
+    how long the events of an ended job can be read. ``weights``: the shares of high, normal and
+    low priority while all have jobs waiting.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        prefix: str = "retake",
+        max_attempts: int = 3,
+        event_ttl_s: int = 3600,
+        weights: Sequence[int] = (6, 3, 1),
+    ) -> None:
+        self._redis, self._prefix = redis, prefix
+        self._max_attempts, self._event_ttl_s = max_attempts, event_ttl_s
+        self._scripts = Scripts(redis, prefix)
+        self._set_weights(weights)
+
+    async def submit(
+        self,
+        specs: Sequence[JobSpec],
+        *,
+        idempotency_key: str | None = None,
+        body_hash: str | None = None,
+        max_open: int | None = None,
+    ) -> list[Job]:
+        """Accept jobs of one project, all or none; they are durable and queued on return.
+
+        A key seen before with the same ``body_hash``: the jobs of then, what is left of them.
+        With another hash: IdempotencyMismatch. Ids seen before are accepted only once. More than
+        ``max_open`` jobs of the project queued or running with these: RateLimited.
+        """
+        (project,) = {spec.project for spec in specs}
+        return await self._submit(project, specs, idempotency_key, body_hash, max_open)
+
+    async def accepted(self, project: str, idempotency_key: str, body_hash: str) -> list[Job]:
+        """The jobs that a key stands for, none if it is new. Raises IdempotencyMismatch."""
+        return await self._submit(project, (), idempotency_key, body_hash, None)
+
+    async def _submit(
+        self,
+        project: str,
+        specs: Sequence[JobSpec],
+        idempotency_key: str | None,
+        body_hash: str | None,
+        max_open: int | None,
+    ) -> list[Job]:
+        arguments: list[str | int] = [
+            project, idempotency_key or "", body_hash or "", _IDEMPOTENCY_TTL_S,
+            "" if max_open is None else max_open,
+        ]  # fmt: skip
+        for spec in specs:
+            retention = "" if spec.retention_s is None else spec.retention_s
+            arguments += [spec.id, spec_json(spec), spec.priority, retention]
+        outcome, *rest = await self._scripts.run("submit", *arguments)
+        if outcome == b"mismatch":
+            raise IdempotencyMismatch(
+                "Idempotency-Key: this key was used with another request body; "
+                "a new request needs a new key"
+            )
+        if outcome == b"full":
+            raise _too_many(rest[0], max_open)
+        if outcome == b"taken":
+            raise ValueError(f"video id {rest[0].decode()!r} is another project's")
+        return [job_of(record) for record in rest]
+
+    async def submit_map(self, spec: JobSpec, *, retry_s: float, max_open: int | None) -> Job:
+        """Accept a map job, or join the one of this id, in whatever state that is.
+
+        One that failed ``retry_s`` ago or longer is queued again. It is in no list of videos, and
+        goes when its artifact goes. Raises NotFound where that is not listed, and RateLimited.
+        """
+        assert spec.look is not None
+        outcome, *rest = await self._scripts.run(
+            "submit_map",
+            spec.project,
+            spec.look.artifact_id,
+            spec.id,
+            spec_json(spec),
+            spec.priority,
+            "" if spec.retention_s is None else spec.retention_s,
+            "" if max_open is None else max_open,
+            str(retry_s),
+        )
+        if outcome == b"full":
+            raise _too_many(rest[0], max_open)
+        if outcome == b"gone":
+            raise no_attention(spec.look.artifact_id)
+        return job_of(rest[0])
+
+    async def get(self, project: str, video_id: str) -> Job:
+        """One round trip. Raises NotFound; for another project's id too."""
+        record: Any = await self._redis.hgetall(f"{self._prefix}:job:{video_id}")
+        if record.get(b"project") != project.encode():
+            raise not_found(video_id)
+        return job_from(record)
+
+    async def request_cancel(self, project: str, video_id: str) -> Job:
+        """Cancel: a queued job ends at once, a running one at its worker's next step, an ended one
+        stays as it is. Raises NotFound."""
+        record = await self._scripts.run(
+            "cancel", project, video_id, CANCELLED.model_dump_json(), self._event_ttl_s
+        )
+        if not record:
+            raise not_found(video_id)
+        return job_of(record)
+
+    async def delete(self, project: str, video_id: str) -> Job:
+        """Remove a job, its events and its place in every list; the job as it was.
+
+        Its objects are the caller's to delete. A worker that runs it gets LeaseLost. Raises
+        NotFound.
+        """
+        record = await self._scripts.run("delete", project, video_id, _CURSOR_TTL_S)
+        if not record:
+            raise not_found(video_id)
+        return job_of(record)
+
+    async def list(
+        self, project: str, *, after: str | None, limit: int, order: Literal["asc", "desc"]
+    ) -> tuple[Sequence[Job], bool]:
+        """A page of a project's jobs in the order they were accepted, and whether more follow.
+
+        ``after``: the last id of the page before; it may have been deleted since. Raises
+        NotFound for an id that was never the project's. Time does not grow with the jobs.
+        """
+        if not 1 <= limit <= LIST_MAX:
+            raise InvalidRequest(
+                f"limit: {limit} is not allowed; allowed is 1 to {LIST_MAX}", param="limit"
+            )
+        page = await self._scripts.run("list", project, after or "", limit, order)
+        if not page:
+            raise NotFound(f"after: no video {after!r}", param="after")
+        return [job_of(record) for record in page[1:]], bool(page[0])
+
+
+def _too_many(open_jobs: int, allowed: int | None) -> RateLimited:
+    return RateLimited(
+        f"{open_jobs} jobs of this project are queued or running; allowed are {allowed}",
+        code="too_many_jobs",
+        retry_after_s=5,
+    )

@@ -1,0 +1,62 @@
+"""The jobs as a whole: counted for limits and metrics, swept, and looked after by a person."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+
+from schemas.errors import InvalidRequest
+from schemas.jobs import PRIORITIES, Job, JobError, Priority
+from storage.jobs.records import DeadLetter, job_of, not_found
+from storage.lua import Scripts
+
+
+class Maintenance:
+    """Part of ``JobStore``."""
+
+    _redis: Redis
+    _prefix: str
+    _scripts: Scripts
+
+    async def count(self, project: str) -> int:
+        """How many jobs of a project are queued or running."""
+        return int(await self._redis.scard(f"{self._prefix}:open:{project}"))
+
+    async def depths(self) -> dict[Priority, int]:
+        """How many jobs wait, by priority."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for priority in PRIORITIES:
+                pipe.scard(f"{self._prefix}:waiting:{priority}")
+            return dict(zip(PRIORITIES, await pipe.execute(), strict=True))
+
+    async def running(self) -> int:
+        """How many jobs are claimed, their lease over or not."""
+        return int(await self._redis.zcard(f"{self._prefix}:running"))
+
+    async def expired(self, limit: int = 100) -> Sequence[Job]:
+        """Ended jobs past ``expires_at``, oldest first, for a sweep: objects, then ``delete``."""
+        return [job_of(record) for record in await self._scripts.run("expired", limit)]
+
+    async def dead(self, limit: int = 100) -> Sequence[DeadLetter]:
+        """Jobs that ran out of attempts, newest first."""
+        entries: Any = await self._redis.xrevrange(f"{self._prefix}:dead", count=limit)
+        return [
+            DeadLetter(
+                fields[b"id"].decode(),
+                int(entry.split(b"-")[0]) / 1000,
+                JobError.model_validate_json(fields[b"error"]),
+            )
+            for entry, fields in entries
+        ]
+
+    async def retry(self, video_id: str) -> Job:
+        """Queue a failed job again with all its attempts. Raises NotFound, InvalidRequest."""
+        reply = await self._scripts.run("retry", video_id)
+        if not reply:
+            raise not_found(video_id)
+        if reply[0] != b"failed":
+            raise InvalidRequest(
+                f"id: {video_id} is {reply[0].decode()}; only a failed job can be retried",
+                param="id",
+            )
+        return job_of(reply[1])

@@ -1,0 +1,78 @@
+"""Form qk: where stored queries and keys take every place, nothing is projected.
+
+On its way to the rotary embedding a query goes through a linear and, in most families, a norm.
+While an edit from form qk runs, both ask the run first: where the stored tensors are the whole
+query of a call, the linear gives those in place of its product, and the norm passes them on.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from workers.attention.attention_modules import AttentionModule, Axis
+from workers.attention.hooks import AXES, HookState
+from workers.attention.run import Transfer
+
+Forward = Callable[..., Tensor]
+
+
+def bypasses(transfers: Iterable[Transfer | None]) -> bool:
+    """Whether a run of ``transfers`` may find a query or key that is stored as it is."""
+    return any(row is not None and row.form == "qk" and row.source is not None for row in transfers)
+
+
+@contextmanager
+def bypassed_projections(
+    state: HookState, attention_modules: Iterable[AttentionModule]
+) -> Iterator[None]:
+    """Within the block the projections and norms compute only what is not stored.
+
+    Their ``forward`` is replaced, outside of any that offloading or casting put there: weights
+    that are not needed are not even moved. Fused projections compute as ever, since the value
+    comes out of the same product. Not for compiled code, which would be compiled again for a
+    module whose ``forward`` has changed: there the hooks overwrite what was computed.
+    """
+    before: list[tuple[dict[str, Any], Forward | None]] = []
+    for attn in attention_modules:
+        for axis in AXES:
+            projection, norm = attn.projection(axis), attn.norm(axis)
+            if projection is None:
+                continue
+            before.append(_replace(projection, _ask(state, attn, axis, projection.forward)))
+            if norm is not None:
+                before.append(_replace(norm, _pass_on(state, axis, norm.forward)))
+    try:
+        yield
+    finally:
+        for attributes, forward in reversed(before):
+            if forward is None:
+                del attributes["forward"]
+            else:
+                attributes["forward"] = forward
+
+
+def _replace(module: nn.Module, forward: Forward) -> tuple[dict[str, Any], Forward | None]:
+    """The module's attributes, and the ``forward`` among them before (None: its class's own)."""
+    attributes = vars(module)
+    was = attributes.get("forward")
+    attributes["forward"] = forward
+    return attributes, was
+
+
+def _ask(state: HookState, attn: AttentionModule, axis: Axis, project: Forward) -> Forward:
+    def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        stored = state.run.replacement(attn, axis, x) if state.run is not None else None
+        return project(x, *args, **kwargs) if stored is None else stored
+
+    return forward
+
+
+def _pass_on(state: HookState, axis: Axis, normalise: Forward) -> Forward:
+    def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if state.run is not None and axis in state.run.replaced:
+            return x
+        return normalise(x, *args, **kwargs)
+
+    return forward

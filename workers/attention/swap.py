@@ -1,0 +1,63 @@
+"""One exchange of attention: what takes what from where, and how the two are mixed."""
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from workers.attention.maps import Address
+
+if TYPE_CHECKING:
+    from workers.attention.run import Transfer
+
+# Where a transfer acts: on a projection's input, on queries and keys, or on the softmax map
+Level = Literal["input", "qk", "map"]
+
+
+class AttentionSwap(NamedTuple):
+    """One exchange: ``part`` of the batch takes ``strength`` of what ``address`` names.
+
+    ``above``: the part that is copied where the transfer has no source.
+    """
+
+    part: slice
+    above: slice
+    address: Address
+    transfer: "Transfer"
+    strength: float
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the query and key that it leaves are a source's, to the last head."""
+        transfer = self.transfer
+        whole = transfer.heads is None and self.strength == 1
+        return whole and transfer.form == "qk" and transfer.source is not None
+
+
+def mixes(transfer: "Transfer") -> bool:
+    """Whether queries and keys are needed, and not only what they are projected from."""
+    if transfer.form == "dense":
+        return False
+    mixed = any(transfer.strength(step) < 1 for step in transfer.steps)
+    return mixed or transfer.heads is not None or transfer.form == "qk"
+
+
+def level_of(transfer: "Transfer", strength: float, above: Level | None) -> Level:
+    """Where ``transfer`` acts; ``above`` is where the row above takes its own attention."""
+    if transfer.form == "dense":
+        return "map"
+    if strength < 1 or transfer.heads is not None or transfer.form == "qk":
+        return "qk"
+    # below a mixed row there is no hidden state that holds its queries and keys
+    return "qk" if transfer.source is None and above == "qk" else "input"
+
+
+def mix(view: Tensor, video: slice, source: Tensor, swap: AttentionSwap) -> None:
+    """Write the mix of ``view``'s own (b, N, H, d) and ``source`` into ``view``."""
+    own = view[swap.part, video]
+    mixed = source if swap.strength == 1 else torch.lerp(own, source, swap.strength)
+    if swap.transfer.heads is None:
+        view[swap.part, video] = mixed
+    else:
+        heads = list(swap.transfer.heads)
+        own[:, :, heads] = mixed[:, :, heads]
