@@ -25,12 +25,13 @@ from torch import Tensor
 from bench.report import Cell, print_figures, print_table
 from schemas.artifacts import Frame
 from schemas.attention import CaptureSpec, CodecName, TransferSpec
+from schemas.capture_plan import resolve_capture
 from schemas.recipes import Generation, Recipe
-from schemas.selection import resolve_capture
+from schemas.selection import resolve_recipe
 from workers.artifacts.codecs.codec import CODECS, Encoded, decode, encode
 from workers.artifacts.codecs.tensors import as_array, as_rows, dtype_name
-from workers.attention.edit import capture_into
 from workers.attention.maps import Address, MapSource, MemoryMaps
+from workers.attention.transfer import Capture, StoredAttention
 from workers.families.base import Frames
 from workers.generation.generate import generate
 from workers.model_settings import ModelSettings
@@ -83,15 +84,21 @@ class Bench:
         )
         self.plan = resolve_capture(CaptureSpec(), card, self.source)
         self.hidden = MemoryMaps()
-        generate(self.model, self.source, capture=capture_into(self.hidden, self.plan))
+        resolved = resolve_recipe(self.source, card)
+        generate(self.model, resolved, capture=Capture(self.plan, self.hidden))
 
     def edit(self, prompt: str, source: MapSource, maps: MemoryMaps | None = None) -> Frames:
         """``prompt`` with ``source``'s attention; the maps that it then had go into ``maps``."""
         generation = self.source.generation.model_copy(update={"prompt": prompt})
         recipe = Recipe(generation=generation, source=self.source, transfer=TransferSpec())
         dense = self.plan.model_copy(update={"form": "dense"})
-        capture = capture_into(maps, dense) if maps is not None else None
-        return generate(self.model, recipe, transfer_from=source, capture=capture)
+        capture = Capture(dense, maps) if maps is not None else None
+        return generate(
+            self.model,
+            resolve_recipe(recipe, self.model.card),
+            stored=StoredAttention(self.plan, source),
+            capture=capture,
+        )
 
     def rows(self) -> Iterator[tuple[Address, Rows]]:
         for (address, name), tensor in self.hidden.tensors.items():

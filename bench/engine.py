@@ -30,16 +30,18 @@ from torch import Tensor
 
 from bench.report import median_ratio, print_figures, print_table
 from schemas.artifacts import CapturePlan
-from schemas.attention import CaptureSpec, TransferSpec
+from schemas.attention import CaptureSpec, Form, TransferSpec
+from schemas.capture_plan import resolve_capture
 from schemas.recipes import Generation, Recipe
-from schemas.selection import resolve_capture, resolve_transfer
+from schemas.selection import resolve_recipe, resolve_transfer
 from storage.objects.folder import FolderStore
 from workers.artifacts.settings import ArtifactSettings, MiB
 from workers.artifacts.store import ArtifactStore
-from workers.attention.edit import capture_into
-from workers.attention.maps import MemoryMaps
+from workers.attention.maps import MapSource, MemoryMaps
+from workers.attention.transfer import Capture, StoredAttention
 from workers.families.registry import FAMILIES
-from workers.generation.generate import StepInfo, generate
+from workers.generation.denoise import StepInfo
+from workers.generation.generate import generate
 from workers.model_settings import CardDefaults, ModelSettings
 from workers.models.pipelines import LoadedModel, prepare
 
@@ -127,7 +129,14 @@ class Bench:
         generation = self.source.generation.model_copy(update={"prompt": prompt})
         return Recipe(generation=generation, source=self.source, transfer=TransferSpec())
 
-    def timed(self, recipe: Recipe, **options: Any) -> Timed:
+    def timed(
+        self,
+        recipe: Recipe,
+        *,
+        source: MapSource | None = None,
+        form: Form = "hidden",
+        capture: Capture | None = None,
+    ) -> Timed:
         """Seconds from the call to the end of the last step, and its latents."""
         seen: list[Timed] = []
         started, cpu_started = time.monotonic(), time.process_time()
@@ -138,8 +147,15 @@ class Bench:
                 seen.append(Timed(seconds, cpu, info.latents[-1].clone()))
                 raise Denoised
 
+        held = self.plan.model_copy(update={"form": form})
         with suppress(Denoised):
-            generate(self.model, recipe, on_step=after_step, **options)
+            generate(
+                self.model,
+                resolve_recipe(recipe, self.model.card),
+                stored=StoredAttention(held, source) if source else None,
+                capture=capture,
+                on_step=after_step,
+            )
         return seen[0]
 
     def captured(self) -> tuple[Timed, Any]:
@@ -147,32 +163,32 @@ class Bench:
         writer = self.artifacts.open_writer(
             project="bench", recipe=self.source, plan=self.plan, grid=self.grid
         )
-        timed = self.timed(self.source, capture=capture_into(writer, self.plan))
+        timed = self.timed(self.source, capture=Capture(self.plan, writer))
         return timed, writer.commit()
 
     def from_store(self, manifest: Any, recipe: Recipe) -> Timed:
         needed = resolve_transfer(TransferSpec(), self.model.card, recipe.generation).needed()
         with self.artifacts.open_reader(manifest, needed, torch.device("cpu")) as reader:
-            return self.timed(recipe, transfer_from=reader)
+            return self.timed(recipe, source=reader)
 
 
 def measure(bench: Bench, rounds: int) -> dict[str, Any]:
     """Warm up once, then ``rounds`` of all kinds; seconds by kind and the exactness."""
-    keep = capture_into(bench.memory, bench.plan)
+    keep = Capture(bench.plan, bench.memory)
     plain = bench.timed(bench.source, capture=keep)
     edit = bench.edit("A red car is driving on the highway.")
     _, manifest = bench.captured()
     runs: dict[str, Callable[[], Timed]] = {
         "plain": lambda: bench.timed(bench.source),
         "capture": lambda: bench.captured()[0],
-        "edit": lambda: bench.timed(edit, transfer_from=bench.memory),
+        "edit": lambda: bench.timed(edit, source=bench.memory),
         "edit_from_store": lambda: bench.from_store(manifest, edit),
     }
     timed: dict[str, list[Timed]] = {kind: [] for kind in KINDS}
     for turn in range(rounds):
         for kind in KINDS[turn % 4 :] + KINDS[: turn % 4]:
             timed[kind].append(runs[kind]())
-    again = bench.timed(bench.edit(bench.source.generation.prompt), transfer_from=bench.memory)
+    again = bench.timed(bench.edit(bench.source.generation.prompt), source=bench.memory)
     stored = bench.from_store(manifest, bench.edit(bench.source.generation.prompt))
     return {
         "seconds": {kind: [run.seconds for run in timed[kind]] for kind in KINDS},

@@ -18,10 +18,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench import engine
 from bench.report import median_ratio, print_figures, print_table
 from schemas.attention import CaptureSpec, Form
-from schemas.selection import resolve_capture
+from schemas.capture_plan import resolve_capture
 from workers.artifacts.settings import MiB
-from workers.attention.edit import capture_into
 from workers.attention.maps import MemoryMaps
+from workers.attention.transfer import Capture
 
 FORMS: tuple[Form, ...] = ("hidden", "qk")
 
@@ -35,10 +35,10 @@ class Edits:
         self.maps = {form: MemoryMaps() for form in FORMS}
         for form, maps in self.maps.items():
             plan = resolve_capture(CaptureSpec(form=form), bench.model.card, bench.source)
-            bench.timed(bench.source, capture=capture_into(maps, plan))
+            bench.timed(bench.source, capture=Capture(plan, maps))
 
     def run(self, form: Form) -> engine.Timed:
-        return self.bench.timed(self.recipe, transfer_from=self.maps[form], form=form)
+        return self.bench.timed(self.recipe, source=self.maps[form], form=form)
 
     def flops(self, form: Form) -> int:
         with FlopCounterMode(display=False) as counter:

@@ -19,6 +19,7 @@ from torch import Tensor
 from schemas.artifacts import TENSOR_NAMES, CapturePlan, Manifest, Needed
 from schemas.attention import Branch, CodecName, Form
 from schemas.recipes import Generation, Recipe
+from schemas.selection import ResolvedTransfer
 from storage.objects.folder import FolderStore
 from training.stock import (
     AutoencoderKLWan,
@@ -31,7 +32,7 @@ from workers.artifacts.store import ArtifactStore
 from workers.attention.attention_hooks import AttentionHooks
 from workers.attention.maps import MapSource
 from workers.attention.recomputed_source import RecomputedSource
-from workers.attention.run import Capture, Transfer
+from workers.attention.transfer import Capture, Transfer
 from workers.families.wan import WAN
 
 BRANCHES: tuple[Branch, ...] = ("cond", "uncond")
@@ -199,8 +200,7 @@ class Bench:
         with self.store.open_writer(
             project="bench", recipe=self._recipe(codec), plan=plan, grid=self.shape.grid
         ) as writer:
-            sink = Capture(form, self.layers, self.all_steps, frozenset(BRANCHES), writer)
-            timed = self.run(capture=sink)
+            timed = self.run(capture=Capture(plan, writer))
             began = time.monotonic()
             manifest = writer.commit()
         return replace(timed, after_s=time.monotonic() - began), manifest
@@ -216,10 +216,18 @@ class Bench:
             if manifest.form == "latents":
                 source = stack.enter_context(RecomputedSource(self.hooks, source, layers=wanted))
             form: Form = "qk" if manifest.form == "qk" else "hidden"
-            transfer = Transfer(
-                form, wanted, self.all_steps, frozenset(BRANCHES), lambda _: 1.0, source
-            )
-            return self.run(transfer=transfer)
+            return self.run(transfer=Transfer(self._everything(wanted), form, source))
+
+    def _everything(self, layers: frozenset[int]) -> ResolvedTransfer:
+        return ResolvedTransfer(
+            layers=tuple(sorted(layers)),
+            steps=tuple(sorted(self.all_steps)),
+            branches=BRANCHES,
+            heads=None,
+            source_branch="own",
+            strength=1.0,
+            strength_end=None,
+        )
 
     def drop(self, manifest: Manifest) -> None:
         """Delete the artifact: the disk holds one at a time."""

@@ -28,13 +28,14 @@ from bench.report import Cell, median_ratio, print_figures, print_table
 from bench.s3 import s3_server
 from schemas.artifacts import CapturePlan, Manifest, Needed
 from schemas.attention import CodecName, TransferSpec
+from schemas.capture_plan import form_bytes
 from schemas.recipes import Generation, Recipe
-from schemas.selection import form_bytes, resolve_transfer
+from schemas.selection import resolve_transfer
 from storage.objects.objects import ObjectStore
 from workers.artifacts.settings import ArtifactSettings, MiB
 from workers.artifacts.store import ArtifactStore
-from workers.attention.edit import capture_into
 from workers.attention.maps import Address, MapSource
+from workers.attention.transfer import Capture
 
 CPU = torch.device("cpu")
 CODECS: tuple[CodecName, ...] = ("raw", "zipnn", "int8")
@@ -191,19 +192,19 @@ def measure_edits(objects: ObjectStore, args: argparse.Namespace) -> dict[str, o
             for tier in TIERS
         }
         bench.artifacts = stores["store"]
-        capture = capture_into(bench.memory, bench.plan)
+        capture = Capture(bench.plan, bench.memory)
         bench.timed(bench.source, capture=capture)
         _, manifest = bench.captured()
         edit, seconds = bench.edit("A red car is driving on the highway."), Seconds()
         resolved = resolve_transfer(TransferSpec(), model.card, bench.source.generation)
 
         def from_memory() -> None:
-            bench.timed(edit, transfer_from=bench.memory)
+            bench.timed(edit, source=bench.memory)
 
         def read(tier: str) -> None:
             with stores[tier].open_reader(manifest, resolved.needed(), CPU) as reader:
                 source = Waited(reader)
-                taken = bench.timed(edit, transfer_from=source).seconds
+                taken = bench.timed(edit, source=source).seconds
             waits[tier].append(source.seconds / taken)
 
         runs: list[tuple[str, Callable[[], None]]] = [("memory", from_memory)]

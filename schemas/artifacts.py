@@ -64,6 +64,14 @@ class CapturePlan(Frozen):
     branches: Annotated[tuple[Branch, ...], Field(min_length=1, max_length=2)]
     hidden_layers: tuple[LayerIndex, ...] = ()
 
+    def holds(self, form: Form, layer: int, step: int) -> bool:
+        """Whether it holds what ``layer`` shows in ``form`` at ``step``."""
+        if step not in self.steps:
+            return False
+        if self.form == "latents":
+            return form == "hidden" and layer in self.hidden_layers
+        return form == self.form and layer in self.layers
+
     def key(self) -> str:
         """The capture key: 32 hex digits, the artifact's name below its source."""
         return canonical_hash({"v": MANIFEST_VERSION, **self.model_dump(mode="json")})[:32]
@@ -183,6 +191,11 @@ class Manifest(Frozen):
     @property
     def key(self) -> str:
         return f"{manifests_folder(self.project, self.source_key)}/{self.capture_key}.json"
+
+    @property
+    def plan(self) -> CapturePlan:
+        """What it holds."""
+        return CapturePlan(**{name: getattr(self, name) for name in CapturePlan.model_fields})
 
     def covers(self, needed: Needed) -> bool:
         """Whether an edit can be made from this artifact alone.

@@ -8,18 +8,10 @@ replace what the edit would compute; latents rerun the source's layers up to the
 
 from schemas.attention import CaptureSpec, CodecName, Form, TransferSpec
 from schemas.base import Frozen
+from schemas.capture_plan import FORMS, form_bytes, forms_of, plan_bytes, resolve_capture
 from schemas.models import ModelCard
 from schemas.recipes import Generation, Recipe
-from schemas.selection import (
-    FORMS,
-    ResolvedTransfer,
-    branches_of,
-    form_bytes,
-    forms_of,
-    plan_bytes,
-    resolve_capture,
-    resolve_transfer,
-)
+from schemas.selection import ResolvedTransfer, branches_of, resolve_transfer
 
 # Stored bytes over decoded ones, on activations: docs/experiments/store.md
 STORED_SHARE: dict[tuple[CodecName, str], float] = {

@@ -22,10 +22,11 @@ from storage.connect import open_objects, open_redis
 from storage.jobs.job_store import JobStore
 from storage.objects.objects import ObjectStore
 from workers.control.dispatcher import Dispatching
+from workers.control.engine_protocol import Engine
 from workers.control.lease import HandBack, Lease
 from workers.control.routing import ROUTER
 from workers.control.routing_request import RoutingRequest, replica_count
-from workers.control.run_job import Engine, JobContext, run_job
+from workers.control.run_job import JobContext, run_job
 from workers.settings import WorkerSettings
 
 log = logging.getLogger("retake.worker")

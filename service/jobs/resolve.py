@@ -7,11 +7,12 @@ import secrets
 from typing import TypeVar
 
 from schemas.attention import CaptureSpec, TransferSpec
+from schemas.capture_plan import resolve_capture
 from schemas.errors import InvalidRequest, Unsupported
 from schemas.models import ModelCard
 from schemas.recipes import Generation, Recipe, check_same_shot
 from schemas.requests import Settings
-from schemas.selection import branches_of, resolve_capture, resolve_transfer
+from schemas.selection import branches_of, resolve_transfer
 from service.settings import ServiceSettings
 
 T = TypeVar("T")

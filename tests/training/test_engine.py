@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from schemas.attention import CaptureSpec, StepRange, TransferSpec
+from schemas.capture_plan import resolve_capture
 from schemas.recipes import Generation, Recipe
-from schemas.selection import resolve_capture
 from tests.training.conftest import FOLDER
+from tests.workers.bench import generate as engine_generate
 from training.edits import EDITS, SOURCE
 from training.exchange import Choice, Exchange
 from training.sampling import Settings, generate
 from training.stock import Pipeline
-from workers.attention.edit import capture_into
 from workers.attention.maps import MemoryMaps
-from workers.generation.generate import generate as engine_generate
+from workers.attention.transfer import Capture
 from workers.model_settings import ModelSettings
 from workers.models.pipelines import LoadedModel, load_model
 
@@ -51,7 +51,7 @@ def test_the_engine_and_the_bench_make_the_same_edit(
 ) -> None:
     source, prompt, maps = _recipe(engine, SOURCE), EDITS[0].prompt, MemoryMaps()
     plan = resolve_capture(CaptureSpec(form="hidden"), engine.card, source)
-    engine_generate(engine, source, capture=capture_into(maps, plan))
+    engine_generate(engine, source, capture=Capture(plan, maps))
     spec = TransferSpec(steps=StepRange(stop=2), source_branch="cond")
     edit = Recipe(generation=_recipe(engine, prompt).generation, source=source, transfer=spec)
     theirs = np.asarray(engine_generate(engine, edit, transfer_from=maps), dtype=np.float64)

@@ -6,14 +6,47 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from schemas.attention import CaptureSpec, Form, TransferSpec
+from schemas.artifacts import CapturePlan
+from schemas.attention import Branch, CaptureSpec, Form, TransferSpec
+from schemas.capture_plan import resolve_capture
 from schemas.recipes import Recipe
-from schemas.selection import resolve_capture
+from schemas.selection import resolve_recipe
 from tests import tiny
-from workers.attention.edit import capture_into
-from workers.attention.maps import MapSink, MemoryMaps
-from workers.generation.generate import StepInfo, generate
+from workers.attention.maps import MapSink, MapSource, MemoryMaps
+from workers.attention.transfer import Capture, StoredAttention
+from workers.families.base import Frames
+from workers.generation.denoise import OnStep, StepInfo
+from workers.generation.generate import generate as engine_generate
 from workers.models.pipelines import LoadedModel
+
+
+def generate(
+    model: LoadedModel,
+    recipe: Recipe,
+    *,
+    transfer_from: MapSource | None = None,
+    form: Form = "hidden",
+    hidden_layers: tuple[int, ...] = (),
+    capture: Capture | None = None,
+    on_step: OnStep | None = None,
+) -> Frames:
+    """The engine's ``generate`` of a recipe, from maps of which a test knows that they fit."""
+    stored = None if transfer_from is None else stored_attention(transfer_from, form, hidden_layers)
+    resolved = resolve_recipe(recipe, model.card)
+    return engine_generate(model, resolved, stored=stored, capture=capture, on_step=on_step)
+
+
+def stored_attention(
+    maps: MapSource, form: Form = "hidden", hidden_layers: tuple[int, ...] = ()
+) -> StoredAttention:
+    plan = plan_of(form).model_copy(update={"hidden_layers": hidden_layers})
+    return StoredAttention(plan, maps)
+
+
+def plan_of(form: Form, branches: tuple[Branch, ...] = ("cond", "uncond")) -> CapturePlan:
+    """All of the tiny model's three layers in three steps."""
+    every = (0, 1, 2)
+    return CapturePlan(form=form, codec="raw", layers=every, steps=every, branches=branches)
 
 
 @dataclass
@@ -46,7 +79,7 @@ class Bench:
         """Run ``recipe`` and keep its attention; its maps and its latents."""
         maps = MemoryMaps()
         plan = resolve_capture(CaptureSpec(form=form, **spec), self.model.card, recipe)
-        return maps, self.latents_of(recipe, capture=capture_into(sink or maps, plan))
+        return maps, self.latents_of(recipe, capture=Capture(plan, sink or maps))
 
 
 def same_to_rounding(one: Tensor, other: Tensor, plain: Tensor, tolerance: float = 1e-3) -> bool:

@@ -17,7 +17,7 @@ from schemas.jobs import Job, JobSpec
 from schemas.models import IntRange, LatentGrid, ModelCard
 from schemas.recipes import Generation, Recipe
 from storage.objects.objects import ObjectMissing, ObjectStore
-from workers.control.run_job import OnPreview, OnStep, RenderedVideo
+from workers.control.engine_protocol import OnPreview, OnStep, RenderedVideo
 from workers.settings import WorkerSettings
 
 CARD = ModelCard(

@@ -11,8 +11,8 @@ from workers.analysis.heatmap import picture
 from workers.analysis.render_map import needed_for, render_map
 from workers.artifacts.read.reader import ArtifactReader
 from workers.artifacts.store import UNREADABLE, ArtifactStore
-from workers.attention.maps import MapSource
-from workers.control.run_job import OnStep
+from workers.attention.transfer import StoredAttention
+from workers.control.engine_protocol import OnStep
 from workers.generation.denoise import StepInfo
 from workers.models.pipelines import LoadedModel
 
@@ -50,8 +50,6 @@ def _draw_from(
     on_step: OnStep,
     reader: ArtifactReader | None,
 ) -> bytes:
-    stored: MapSource | None = reader
-
     def after_step(info: StepInfo) -> None:
         on_step(info.step + 1, info.total)
 
@@ -60,8 +58,7 @@ def _draw_from(
         spec.recipe,
         look.view.place,
         bins=look.view.bins,
-        stored=stored,
-        form=reader.manifest.form if reader else "hidden",
+        stored=StoredAttention(reader.manifest.plan, reader) if reader else None,
         on_step=after_step,
     )
     return picture(pooled)

@@ -14,13 +14,15 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from schemas.artifacts import Needed
-from schemas.attention import Form, TransferSpec
+from schemas.attention import TransferSpec
 from schemas.errors import Unsupported
 from schemas.maps import STORED_FORMS, Place, check_place
 from schemas.recipes import Recipe
+from schemas.selection import resolve_recipe
 from workers.analysis.heatmap import pooled_map
 from workers.attention.attention_hooks import AttentionHooks
 from workers.attention.maps import Address, MapSource
+from workers.attention.transfer import StoredAttention
 from workers.generation.denoise import OnStep, StepInfo
 from workers.generation.generate import generate
 from workers.models.pipelines import LoadedModel
@@ -90,18 +92,17 @@ def render_map(
     place: Place,
     *,
     bins: int = 512,
-    stored: MapSource | None = None,
-    form: Form = "hidden",
+    stored: StoredAttention | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """The pooled map of ``place`` in the run of ``recipe``: (b, b) fp32.
 
-    ``stored``: its artifact, in ``form`` hidden or qk; without it the video is made again up to
-    the step. ``on_step`` hears of each step that is run for it, and may raise (JobCancelled) to
-    stop. Raises InvalidRequest, Unsupported, ArtifactMissing, ArtifactCorrupt.
+    ``stored``: what was kept of its attention, in form hidden or qk; without it the video is made
+    again up to the step. ``on_step`` hears of each step that is run for it, and may raise
+    (JobCancelled) to stop. Raises InvalidRequest, Unsupported, ArtifactMissing, ArtifactCorrupt.
     """
     check_place(place, model.card, recipe.generation)
-    if stored is None or form not in STORED_FORMS:
+    if stored is None or stored.plan.form not in STORED_FORMS:
         if recipe.source is not None:
             raise Unsupported("an edit's map can only be shown from its stored attention")
         return _run_to_step(model, recipe, place, bins, on_step)
@@ -115,8 +116,7 @@ def render_map(
         place._replace(step=at),
         bins,
         on_step,
-        transfer_from=AtStep(stored, place.step),
-        form=form,
+        StoredAttention(stored.plan, AtStep(stored.source, place.step)),
     )
 
 
@@ -126,7 +126,7 @@ def _run_to_step(
     place: Place,
     bins: int,
     on_step: OnStep | None,
-    **options: Any,
+    stored: StoredAttention | None = None,
 ) -> Tensor:
     def after_step(info: StepInfo) -> None:
         if on_step is not None:
@@ -137,7 +137,8 @@ def _run_to_step(
     look = Look(model.hooks, place, bins)
     try:
         with look:
-            generate(model, recipe, on_step=after_step, **options)
+            resolved = resolve_recipe(recipe, model.card)
+            generate(model, resolved, stored=stored, on_step=after_step)
     except Seen:
         pass
     if look.pooled is None:

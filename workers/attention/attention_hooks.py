@@ -17,8 +17,9 @@ from workers.attention.attention_modules import AttentionModule, find_attention_
 from workers.attention.dense import DenseAttention
 from workers.attention.hooks import HookState, install
 from workers.attention.projection_bypass import bypassed_projections, bypasses
-from workers.attention.recomputed_source import keep_inputs
-from workers.attention.run import Capture, Run, Transfer
+from workers.attention.run import Run
+from workers.attention.transfer import Capture, Transfer
+from workers.attention.transformer_inputs import keep_inputs
 from workers.families.base import Family, Pipeline
 
 
@@ -98,7 +99,7 @@ class AttentionHooks:
         ) as run:
             forms = {row.form for row in transfers if row is not None}
             with ExitStack() as ways:
-                if "dense" in forms or (capture is not None and capture.form == "dense"):
+                if "dense" in forms or (capture is not None and capture.plan.form == "dense"):
                     ways.enter_context(DenseAttention(run))
                 if bypasses(transfers) and not self._compiled:
                     ways.enter_context(bypassed_projections(self._state, self.attention_modules))

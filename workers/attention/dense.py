@@ -60,7 +60,11 @@ def attend(
         stored = run.stored(swap, "map", own)
         assert stored is not None
         mixed = torch.lerp(own, stored, swap.strength)
-        heads = slice(None) if swap.transfer.heads is None else list(swap.transfer.heads)
+        heads = (
+            slice(None)
+            if swap.transfer.resolved.heads is None
+            else list(swap.transfer.resolved.heads)
+        )
         own[:, heads] = mixed[:, heads]
     if run.captures("dense", attn.layer):
         run.keep_parts(attn, "map", weights, first=first, whole=whole)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from workers.attention.attention_modules import AttentionModule, Axis
 from workers.attention.hooks import AXES, HookState
-from workers.attention.run import Transfer
+from workers.attention.transfer import Transfer
 
 Forward = Callable[..., Tensor]
 

@@ -5,54 +5,20 @@ stores a two-hundredth of the hidden form.
 """
 
 import copy
-import inspect
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from schemas.artifacts import INPUTS, TENSOR_NAMES
+from schemas.artifacts import INPUTS, TENSOR_NAMES, CapturePlan
 from schemas.attention import Branch, Form
 from schemas.errors import ArtifactMissing
+from workers.attention.attention_hooks import AttentionHooks
 from workers.attention.maps import Address, MapSource, MemoryMaps
-from workers.attention.run import Capture, Run, Transfer
+from workers.attention.run import Run
 from workers.attention.thread_coroutine import ThreadCoroutine
-from workers.families.base import Family
-
-if TYPE_CHECKING:
-    from workers.attention.attention_hooks import AttentionHooks
-
-
-def keep_inputs(family: Family, run: Run, module: nn.Module, inputs: dict[str, Any]) -> None:
-    """Give the last row's inputs of this call to the run's sink.
-
-    ``input`` changes every step and is the same in both branches; the conditions (text, masks,
-    embedded guidance) are kept once, at step 0, for each branch.
-    """
-    capture = run.capture
-    if capture is None or capture.form != "latents" or run.step not in capture.steps:
-        return
-    for b, branch in enumerate(run.here):
-        for name, key, per_step in _stored_names(family, module):
-            value = inputs.get(name)
-            if not isinstance(value, Tensor) or (per_step and branch != "cond"):
-                continue
-            if per_step or run.step == 0:
-                size = len(value) // run.batch
-                end = (b + 1) * len(run.transfers) * size
-                capture.sink.put(Address(run.step, branch, INPUTS), key, value[end - size : end])
-
-
-def _stored_names(family: Family, module: nn.Module) -> Iterator[tuple[str, str, bool]]:
-    """(argument, its name in the artifact, whether it changes with the steps)."""
-    names = [name for name in inspect.signature(type(module).forward).parameters if name != "self"]
-    for place, name in enumerate(names):
-        if name in family.step_inputs:
-            index = family.step_inputs.index(name)
-            yield name, "input" if index == 0 else f"input_{'abcdef'[index]}", True
-        elif name not in family.own_inputs:
-            yield name, f"condition_{chr(ord('a') + place)}", False
+from workers.attention.transfer import Capture, Transfer
+from workers.attention.transformer_inputs import stored_names
 
 
 class RecomputedLayer:
@@ -102,7 +68,7 @@ class RecomputedSource:
 
     def __init__(
         self,
-        hooks: "AttentionHooks",
+        hooks: AttentionHooks,
         stored: MapSource,
         *,
         layers: frozenset[int],
@@ -180,9 +146,7 @@ class RecomputedSource:
             branches=order,
             batched=True,
             tokens=edit.tokens,
-            capture=Capture(
-                self.form, self.layers, frozenset({address.step}), frozenset(order), self._shown
-            ),
+            capture=Capture(self._plan(address.step, order), self._shown),
             transfers=(self.transfer,),
         )
         run.step = address.step
@@ -197,6 +161,15 @@ class RecomputedSource:
         self._run = run
         self._forward.begin(forward)
 
+    def _plan(self, step: int, branches: tuple[Branch, ...]) -> CapturePlan:
+        return CapturePlan(
+            form=self.form,
+            codec="raw",
+            layers=tuple(sorted(self.layers)),
+            steps=(step,),
+            branches=branches,
+        )
+
     def _inputs(self, edit: Run, order: tuple[Branch, ...], step: int) -> dict[str, Any]:
         """The source's inputs of this call: the edit's own, with what was stored put in."""
         module, family = edit.module, self.hooks.family
@@ -207,7 +180,7 @@ class RecomputedSource:
             own = inputs.get(name)
             if isinstance(own, Tensor) and own.ndim and len(own) == size:
                 inputs[name] = own[:1].expand(len(order), *own.shape[1:])
-        for name, key, per_step in _stored_names(family, module):
+        for name, key, per_step in stored_names(family, module):
             own = inputs.get(name)
             if not isinstance(own, Tensor):
                 continue
@@ -228,7 +201,7 @@ class RecomputedSource:
         return self._short[id(module)]
 
 
-def shorten(module: nn.Module, hooks: "AttentionHooks", last: int) -> nn.Module:
+def shorten(module: nn.Module, hooks: AttentionHooks, last: int) -> nn.Module:
     """A copy of ``module``, weights shared, that stops behind layer ``last``."""
     counts: dict[str, int] = {}
     for attn in hooks.modules_of(module):

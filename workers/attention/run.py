@@ -5,8 +5,7 @@ one, or in a replay the source, then its edit, then an edit of that, each taking
 from the row above.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -14,50 +13,10 @@ from torch import Tensor
 from schemas.attention import Branch, Form
 from schemas.errors import ArtifactCorrupt
 from workers.attention.attention_modules import AttentionModule, Axis, heads_view, like, split_heads
-from workers.attention.maps import Address, MapSink, MapSource
+from workers.attention.maps import Address
 from workers.attention.position import Position
 from workers.attention.swap import AttentionSwap, Level, level_of, mix, mixes
-
-
-@dataclass(frozen=True)
-class Capture:
-    """What the last row leaves in ``sink``.
-
-    ``hidden_layers``: of form latents, the layers whose hidden states are kept too.
-    """
-
-    form: Form
-    layers: frozenset[int]
-    steps: frozenset[int]
-    branches: frozenset[Branch]
-    sink: MapSink
-    hidden_layers: frozenset[int] = frozenset()
-
-    def holds(self, form: Form, layer: int, step: int) -> bool:
-        """Whether it holds what ``layer`` shows in ``form`` at ``step``."""
-        if step not in self.steps:
-            return False
-        if self.form == "latents":
-            return form == "hidden" and layer in self.hidden_layers
-        return form == self.form and layer in self.layers
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """What a row takes, and where: ``source`` None is the row above, in the same batch.
-
-    ``form``: of what the source yields (a rerun of stored latents yields ``hidden``).
-    ``strength``: of a step, 0 to 1. ``source_branch``: None takes each branch from its own.
-    """
-
-    form: Form
-    layers: frozenset[int]
-    steps: frozenset[int]
-    branches: frozenset[Branch]
-    strength: Callable[[int], float]
-    source: MapSource | None = None
-    heads: tuple[int, ...] | None = None
-    source_branch: Branch | None = None
+from workers.attention.transfer import Capture, Transfer
 
 
 class Run(Position):
@@ -93,7 +52,7 @@ class Run(Position):
     @property
     def uses_qk(self) -> bool:
         """Whether anything may happen behind the projections, where queries and keys are."""
-        if self.capture is not None and self.capture.form == "qk":
+        if self.capture is not None and self.capture.plan.form == "qk":
             return True
         return any(row is not None and mixes(row) for row in self.transfers)
 
@@ -217,7 +176,7 @@ class Run(Position):
                 above_level = level_of(transfer, strength, above_level)
                 if above_level != level:
                     continue
-                from_branch = transfer.source_branch or branch
+                from_branch = transfer.resolved.source_of(branch)
                 first = (b * len(self.transfers) + r) * size
                 above = (self._index(from_branch, b) * len(self.transfers) + r - 1) * size
                 yield AttentionSwap(
@@ -234,16 +193,18 @@ class Run(Position):
     def _strength(self, transfer: Transfer | None, layer: int, branch: Branch) -> float:
         if (
             transfer is None
-            or layer not in transfer.layers
-            or self.step not in transfer.steps
-            or branch not in transfer.branches
+            or layer not in transfer.resolved.layers
+            or self.step not in transfer.resolved.steps
+            or branch not in transfer.resolved.branches
         ):
             return 0.0
-        return transfer.strength(self.step)
+        return transfer.resolved.strength_at(self.step)
 
     def captures(self, form: Form, layer: int) -> bool:
         capture = self.capture
-        return capture is not None and bool(self.here) and capture.holds(form, layer, self.step)
+        return (
+            capture is not None and bool(self.here) and capture.plan.holds(form, layer, self.step)
+        )
 
     def keep(self, attn: AttentionModule, name: str, tensor: Tensor) -> None:
         """Give the last row's video tokens, of (B, N', …), to the sink, which copies them."""
@@ -266,6 +227,6 @@ class Run(Position):
         size = (whole or len(tensor)) // self.batch
         for b, branch in enumerate(self.here):
             end = (b + 1) * len(self.transfers) * size - first
-            if branch in self.capture.branches and end - size >= 0 and end <= len(tensor):
+            if branch in self.capture.plan.branches and end - size >= 0 and end <= len(tensor):
                 part = tensor[end - size : end]
                 self.capture.sink.put(Address(self.step, branch, attn.layer), name, part)

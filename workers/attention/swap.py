@@ -1,14 +1,12 @@
 """One exchange of attention: what takes what from where, and how the two are mixed."""
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from workers.attention.maps import Address
-
-if TYPE_CHECKING:
-    from workers.attention.run import Transfer
+from workers.attention.transfer import Transfer
 
 # Where a transfer acts: on a projection's input, on queries and keys, or on the softmax map
 Level = Literal["input", "qk", "map"]
@@ -23,30 +21,30 @@ class AttentionSwap(NamedTuple):
     part: slice
     above: slice
     address: Address
-    transfer: "Transfer"
+    transfer: Transfer
     strength: float
 
     @property
     def is_stored(self) -> bool:
         """Whether the query and key that it leaves are a source's, to the last head."""
         transfer = self.transfer
-        whole = transfer.heads is None and self.strength == 1
+        whole = transfer.resolved.heads is None and self.strength == 1
         return whole and transfer.form == "qk" and transfer.source is not None
 
 
-def mixes(transfer: "Transfer") -> bool:
+def mixes(transfer: Transfer) -> bool:
     """Whether queries and keys are needed, and not only what they are projected from."""
     if transfer.form == "dense":
         return False
-    mixed = any(transfer.strength(step) < 1 for step in transfer.steps)
-    return mixed or transfer.heads is not None or transfer.form == "qk"
+    mixed = any(transfer.resolved.strength_at(step) < 1 for step in transfer.resolved.steps)
+    return mixed or transfer.resolved.heads is not None or transfer.form == "qk"
 
 
-def level_of(transfer: "Transfer", strength: float, above: Level | None) -> Level:
+def level_of(transfer: Transfer, strength: float, above: Level | None) -> Level:
     """Where ``transfer`` acts; ``above`` is where the row above takes its own attention."""
     if transfer.form == "dense":
         return "map"
-    if strength < 1 or transfer.heads is not None or transfer.form == "qk":
+    if strength < 1 or transfer.resolved.heads is not None or transfer.form == "qk":
         return "qk"
     # below a mixed row there is no hidden state that holds its queries and keys
     return "qk" if transfer.source is None and above == "qk" else "input"
@@ -56,8 +54,8 @@ def mix(view: Tensor, video: slice, source: Tensor, swap: AttentionSwap) -> None
     """Write the mix of ``view``'s own (b, N, H, d) and ``source`` into ``view``."""
     own = view[swap.part, video]
     mixed = source if swap.strength == 1 else torch.lerp(own, source, swap.strength)
-    if swap.transfer.heads is None:
+    if swap.transfer.resolved.heads is None:
         view[swap.part, video] = mixed
     else:
-        heads = list(swap.transfer.heads)
+        heads = list(swap.transfer.resolved.heads)
         own[:, :, heads] = mixed[:, :, heads]

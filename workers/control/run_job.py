@@ -8,77 +8,21 @@ fence; a map job draws a picture instead. Whatever goes wrong gets one verdict
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from redis import RedisError
 
-from schemas.jobs import Job, JobResult, JobSpec, MapResult
-from schemas.models import ModelCard
+from schemas.jobs import JobResult, MapResult
 from storage.jobs.job_store import Claim, JobStore, LeaseLost
 from storage.objects.objects import ObjectStore, ObjectStoreError
+from workers.control.engine_protocol import Engine
 from workers.control.failure_policy import failure_policy, is_out_of_memory
 from workers.control.lease import Lease
 from workers.control.media import Media, encode_media
 from workers.settings import WorkerSettings
 
 log = logging.getLogger("retake.worker")
-
-OnStep = Callable[[int, int], None]
-OnPreview = Callable[[int, int, bytes], None]
-
-
-class Kept(Protocol):
-    """Attention that was captured and is not yet visible to anyone."""
-
-    def publish(self) -> str | None:
-        """Write the manifest; its key. None: it could not be kept, and the video goes without."""
-
-    def discard(self) -> None: ...
-
-
-class RenderedVideo(NamedTuple):
-    """What a job's denoising gave. ``frames``: (F, H, W, 3) uint8 RGB."""
-
-    frames: NDArray[np.uint8]
-    attention: Literal["none", "stored", "replayed"] = "none"
-    kept: Kept | None = None
-
-
-class Engine(Protocol):
-    """The part of a worker that holds models. ``render`` is called from one thread at a time."""
-
-    def cards(self) -> Sequence[ModelCard]:
-        """The models that it can run."""
-
-    def loaded_models(self) -> list[str]:
-        """The ids of those that need not be loaded first."""
-
-    def held_sources(self) -> list[str]:
-        """The keys of sources whose tensors are at hand here."""
-
-    def check_health(self) -> None:
-        """Raise if only a new process can run another job."""
-
-    def render(
-        self, job: Job, on_step: OnStep, on_preview: OnPreview | None = None
-    ) -> RenderedVideo:
-        """Run the job; ``on_step(done, total)`` after each step. Raises what stops the job.
-
-        ``on_preview(done, total, jpeg)`` behind the steps for which the job asks for a picture.
-        """
-
-    def draw(self, job: Job, on_step: OnStep) -> bytes:
-        """The PNG that a map job asks for; otherwise as ``render``."""
-
-    def forget(self, spec: JobSpec) -> None:
-        """Drop what was kept to take the job up again: it has ended. Raises ObjectStoreError."""
-
-    def free_memory(self) -> None:
-        """Give back what a failed job left behind."""
 
 
 @dataclass(frozen=True)
@@ -129,16 +73,16 @@ def _produce(context: JobContext, lease: Lease, began: float) -> JobResult | Map
 
 def _make_video(context: JobContext, lease: Lease, began: float) -> JobResult:
     job = lease.claim.job
-    film = context.engine.render(job, lease.step, lease.preview)
+    video = context.engine.render(job, lease.step, lease.preview)
     try:
         lease.check()
-        media = encode_media(film.frames, job.spec.recipe.generation.fps, context.settings.media)
+        media = encode_media(video.frames, job.spec.recipe.generation.fps, context.settings.media)
         lease.check()
         keys = _upload(context, lease, media)
-        artifact_key = film.kept.publish() if film.kept else None
+        artifact_key = video.captured.publish() if video.captured else None
     except BaseException:
-        if film.kept:
-            film.kept.discard()
+        if video.captured:
+            video.captured.discard()
         raise
     return JobResult(
         video_key=keys[0],
@@ -146,7 +90,7 @@ def _make_video(context: JobContext, lease: Lease, began: float) -> JobResult:
         spritesheet_key=keys[2],
         size_bytes=len(media.video),
         artifact_key=artifact_key,
-        attention=film.attention,
+        attention=video.attention,
         seconds=round(time.monotonic() - began, 3),
     )
 
@@ -178,7 +122,7 @@ def _upload(context: JobContext, lease: Lease, media: Media) -> list[str]:
 
 
 def _put(context: JobContext, lease: Lease, key: str, data: bytes, content_type: str) -> None:
-    """Write, trying again for as long as the settings allow: a finished film is dear."""
+    """Write, trying again for as long as the settings allow: a finished video is dear."""
     deadline = time.monotonic() + context.settings.storage_patience_s
     delay_s = 0.1
     while True:

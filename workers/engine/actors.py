@@ -19,8 +19,8 @@ from ray.exceptions import RayError
 from ray.util.placement_group import PlacementGroup, get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from workers.attention.maps import MapSource
-from workers.attention.run import Capture
+from schemas.selection import ResolvedRecipe
+from workers.attention.transfer import Capture, StoredAttention
 from workers.control.failure_policy import is_out_of_memory
 from workers.families.base import Frames
 from workers.generation.context_parallel import RankTask, generate_context_parallel
@@ -115,19 +115,27 @@ class Ranks:
     def generate(
         self,
         model: LoadedModel,
-        task: RankTask,
-        source: MapSource | None,
-        capture: Capture | None,
-        on_step: OnStep | None,
+        resolved: ResolvedRecipe,
+        *,
+        stored: StoredAttention | None = None,
+        capture: Capture | None = None,
+        on_step: OnStep | None = None,
     ) -> Frames:
-        """``task`` on all ranks; what ``generate`` gives and raises, or RankLost, MemoryError."""
-        check_fits(model, task.recipe, capture)
+        """``generate`` on all ranks: what that gives and raises, or RankLost, MemoryError."""
+        check_fits(model, resolved, capture)
+        task = RankTask(
+            model.card.id,
+            resolved,
+            stored.plan if stored else None,
+            capture.plan if capture else None,
+        )
         self.check_health()
         running: list[Future[None]] = [
             actor.perform.remote(task).future() for actor in self._actors
         ]
         self.group.stopped = False
-        sink = None if capture is None else capture.sink
+        source = stored.source if stored else None
+        sink = capture.sink if capture else None
         try:
             frames = generate_context_parallel(
                 model, task, source=source, sink=sink, on_step=on_step

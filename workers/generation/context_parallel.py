@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from schemas.artifacts import INPUTS
-from schemas.attention import Branch, Form
+from schemas.artifacts import INPUTS, CapturePlan
 from schemas.errors import ArtifactCorrupt
-from schemas.recipes import Recipe
+from schemas.selection import ResolvedRecipe
 from workers.attention.maps import Address, MapSink, MapSource
-from workers.attention.run import Capture
+from workers.attention.transfer import Capture, StoredAttention
 from workers.families.base import Frames
 from workers.generation.denoise import OnStep, StepInfo
 from workers.generation.generate import generate
@@ -24,34 +23,13 @@ from workers.models.rank_group import RankGroup
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A ``Capture`` without its sink: what every rank must know of it."""
-
-    form: Form
-    layers: frozenset[int]
-    steps: frozenset[int]
-    branches: frozenset[Branch]
-    hidden_layers: frozenset[int] = frozenset()
-
-    @staticmethod
-    def of(capture: Capture | None) -> "Kept | None":
-        if capture is None:
-            return None
-        return Kept(
-            capture.form, capture.layers, capture.steps, capture.branches, capture.hidden_layers
-        )
-
-
-@dataclass(frozen=True)
 class RankTask:
-    """What rank 0 has the others do. ``form``: of the stored source; None: there is none.
-    ``hidden_layers``: of a source in form latents, those that need no rerun."""
+    """What rank 0 has the others do: of ``stored`` and ``capture`` they know what is held."""
 
     model: str
-    recipe: Recipe
-    form: Form | None = None
-    hidden_layers: frozenset[int] = frozenset()
-    capture: Kept | None = None
+    resolved: ResolvedRecipe
+    stored: CapturePlan | None = None
+    capture: CapturePlan | None = None
 
 
 class SharedSource:
@@ -109,20 +87,9 @@ def generate_context_parallel(
         group.broadcast_from_root(lambda: on_step(info) if on_step is not None else None)
 
     device = torch.device(model.pipeline._execution_device)
-    kept = task.capture
-    capture = None
-    if kept is not None:
-        gathered = GatheredSink(group, sink)
-        capture = Capture(
-            kept.form, kept.layers, kept.steps, kept.branches, gathered, kept.hidden_layers
-        )
-    shared = None if task.form is None else SharedSource(group, source, device)
-    return generate(
-        model,
-        task.recipe,
-        transfer_from=shared,
-        form=task.form or "hidden",
-        hidden_layers=task.hidden_layers,
-        capture=capture,
-        on_step=after_step,
-    )
+    stored, capture = None, None
+    if task.stored is not None:
+        stored = StoredAttention(task.stored, SharedSource(group, source, device))
+    if task.capture is not None:
+        capture = Capture(task.capture, GatheredSink(group, sink))
+    return generate(model, task.resolved, stored=stored, capture=capture, on_step=after_step)

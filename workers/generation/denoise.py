@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from schemas.recipes import Generation, Recipe
-from workers.attention.run import Capture, Transfer
+from workers.attention.transfer import Capture, Transfer
 from workers.families.base import Frames
 from workers.models.pipelines import LoadedModel
 

@@ -1,66 +1,45 @@
 """One recipe, run on the stock pipeline: plain, with stored attention, or beside its source."""
 
-import logging
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import torch
-
-from schemas.attention import Form, TransferSpec
+from schemas.capture_plan import forms_of
 from schemas.errors import InvalidRequest, Unsupported
-from schemas.recipes import Recipe, check_same_shot
-from schemas.selection import ResolvedTransfer, check_branches, forms_of, resolve_transfer
-from workers.attention.edit import transfer_from as transfer_out_of
-from workers.attention.maps import MapSource, MemoryMaps
+from schemas.selection import ResolvedRecipe
 from workers.attention.recomputed_source import RecomputedSource
-from workers.attention.run import Capture, Transfer
+from workers.attention.transfer import Capture, StoredAttention, Transfer
 from workers.families.base import Frames
-from workers.generation.denoise import OnStep, StepInfo, denoise
+from workers.generation.denoise import OnStep, denoise
+from workers.generation.replay import replay
 from workers.models.pipelines import LoadedModel
-
-log = logging.getLogger("retake.generate")
-__all__ = ["OnStep", "StepInfo", "check_fits", "generate"]
 
 
 def generate(
     model: LoadedModel,
-    recipe: Recipe,
+    resolved: ResolvedRecipe,
     *,
-    transfer_from: MapSource | None = None,
-    form: Form = "hidden",
-    hidden_layers: frozenset[int] = frozenset(),
+    stored: StoredAttention | None = None,
     capture: Capture | None = None,
     on_step: OnStep | None = None,
 ) -> Frames:
-    """The video of ``recipe``: (F, H, W, 3) uint8.
+    """The video of a recipe: (F, H, W, 3) uint8.
 
-    ``transfer_from``: the attention of ``recipe.source``, in ``form``; without it the source is
-    replayed. ``hidden_layers``: of form latents, those that need no rerun. ``on_step`` may raise
-    (JobCancelled) to stop: nothing of the run is left behind.
+    ``stored``: the attention of its source; without it the source is replayed. ``on_step`` may
+    raise (JobCancelled) to stop: nothing of the run is left behind.
     Raises SourceMismatch, Unsupported, InvalidRequest, ArtifactMissing, ArtifactCorrupt.
     """
-    check_fits(model, recipe, capture)
-    if recipe.source is None:
-        return denoise(model, [recipe], (None,), capture, on_step)
-    resolved = _resolve(model, recipe)
-    if transfer_from is None:
-        return _replay(model, recipe, capture, on_step)
-    if form != "latents":
-        transfer = transfer_out_of(transfer_from, form, resolved)
-        return denoise(model, [recipe], (transfer,), capture, on_step)
-    with RecomputedSource(
-        model.hooks,
-        transfer_from,
-        layers=frozenset(resolved.layers) - hidden_layers,
-        hidden_layers=hidden_layers,
-        branches=model.family.branches(recipe.source.generation.guidance_scale),
-    ) as rerun:
-        transfer = transfer_out_of(rerun, form, resolved)
-        return denoise(model, [recipe], (transfer,), capture, on_step)
+    check_fits(model, resolved, capture)
+    if resolved.transfer is None:
+        return denoise(model, [resolved.recipe], (None,), capture, on_step)
+    if stored is None:
+        return replay(model, resolved, capture, on_step)
+    with _transfer_from(stored, model, resolved) as transfer:
+        return denoise(model, [resolved.recipe], (transfer,), capture, on_step)
 
 
-def check_fits(model: LoadedModel, recipe: Recipe, capture: Capture | None) -> None:
-    """Refuse what would give a wrong video: another model, another shot, a form too poor."""
-    for each in recipe.chain():
+def check_fits(model: LoadedModel, resolved: ResolvedRecipe, capture: Capture | None) -> None:
+    """Refuse what would give a wrong video: another model, unknown LoRAs, a form too poor."""
+    for each in resolved.recipe.chain():
         if each.generation.fingerprint != model.card.fingerprint:
             raise Unsupported(
                 f"model: {each.generation.model!r} is not loaded here in the version that the "
@@ -73,13 +52,14 @@ def check_fits(model: LoadedModel, recipe: Recipe, capture: Capture | None) -> N
                 raise InvalidRequest(
                     f"loras: {name!r} is not known; known is {known}", param="loras"
                 )
-        if each.source is not None:
-            check_same_shot(each.generation, each.source.generation)
-            check_branches(_resolve(model, each), model.card, each.source.generation)
-    if capture is None:
-        return
+    if capture is not None:
+        _check_form(model, resolved, capture)
+
+
+def _check_form(model: LoadedModel, resolved: ResolvedRecipe, capture: Capture) -> None:
+    form = capture.plan.form
     in_parts = model.settings.compile != "none" or model.settings.ranks > 1
-    if capture.form == "dense" and in_parts:
+    if form == "dense" and in_parts:
         raise Unsupported(
             "capture.form: 'dense' is not offered for compiled models, nor for those spread over "
             "several ranks; use qk",
@@ -89,80 +69,32 @@ def check_fits(model: LoadedModel, recipe: Recipe, capture: Capture | None) -> N
         raise Unsupported(
             f"capture: model {model.card.id!r} has no softmax attention map", param="capture"
         )
-    if capture.form not in forms_of(model.card, recipe):
+    possible = forms_of(model.card, resolved.recipe)
+    if form not in possible:
         raise Unsupported(
-            f"capture.form: {capture.form!r} cannot hold the attention of this run; allowed is "
-            f"{', '.join(forms_of(model.card, recipe))}",
+            f"capture.form: {form!r} cannot hold the attention of this run; allowed is "
+            f"{', '.join(possible)}",
             param="capture.form",
         )
 
 
-def _replay(
-    model: LoadedModel, recipe: Recipe, capture: Capture | None, on_step: OnStep | None
-) -> Frames:
-    """The source beside its edit: in one batch where that can be, else one after the other."""
-    chain = recipe.chain()[::-1]  # the first source first
-    transfers: list[ResolvedTransfer | None] = [None]
-    transfers += [_resolve(model, each) for each in chain[1:]]
-    if len(chain) <= min(model.settings.replay_rows, model.family.max_batch) and _fit_one_batch(
-        model, chain, transfers
-    ):
-        rows = tuple(transfer_out_of(None, "hidden", t) if t else None for t in transfers)
-        try:
-            return denoise(model, chain, rows, capture, on_step)
-        except torch.OutOfMemoryError:
-            if capture is not None or model.group is not None:
-                raise  # a sink that already holds a part of this run; other ranks that go on
-            log.warning("a batch of %d does not fit: its rows run in turn", len(chain))
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-    return _one_after_the_other(model, chain, transfers, capture, on_step)
-
-
-def _fit_one_batch(
-    model: LoadedModel, chain: list[Recipe], transfers: list[ResolvedTransfer | None]
-) -> bool:
-    """One batch shares one guidance scale, and a branch only sees those of its own call."""
-    same = len({each.generation.guidance_scale for each in chain}) == 1
-    crosses = any(t is not None and t.source_branch == "cond" for t in transfers)
-    return same and (model.family.batched or not crosses)
-
-
-def _one_after_the_other(
-    model: LoadedModel,
-    chain: list[Recipe],
-    transfers: list[ResolvedTransfer | None],
-    capture: Capture | None,
-    on_step: OnStep | None,
-) -> Frames:
-    """Each in turn, keeping its latents in memory; the next reruns its layers from them."""
-    source: Transfer | None = None
-    with ExitStack() as reruns:
-        for each, following in zip(chain[:-1], transfers[1:], strict=True):
-            assert following is not None
-            latents = MemoryMaps()
-            steps = frozenset(range(each.generation.num_inference_steps))
-            keep = Capture("latents", frozenset(), steps, frozenset(model.card.branches), latents)
-            denoise(model, [each], (source,), keep, _as_step_0(on_step))
-            form: Form = "hidden" if each.source is None else "qk"
-            rerun = RecomputedSource(
-                model.hooks,
-                latents,
-                layers=frozenset(following.layers),
-                branches=model.family.branches(each.generation.guidance_scale),
-                transfer=source,
-                form=form,
-            )
-            source = transfer_out_of(reruns.enter_context(rerun), form, following)
-        return denoise(model, [chain[-1]], (source,), capture, on_step)
-
-
-def _as_step_0(on_step: OnStep | None) -> OnStep | None:
-    """The source's steps count as step 0 of the edit: they must stay cancellable."""
-    if on_step is None:
-        return None
-    return lambda info: on_step(StepInfo(0, info.total, info.latents, own=False))
-
-
-def _resolve(model: LoadedModel, recipe: Recipe) -> ResolvedTransfer:
-    return resolve_transfer(recipe.transfer or TransferSpec(), model.card, recipe.generation)
+@contextmanager
+def _transfer_from(
+    stored: StoredAttention, model: LoadedModel, resolved: ResolvedRecipe
+) -> Iterator[Transfer]:
+    """What the run takes out of ``stored``; latents are recomputed layer by layer meanwhile."""
+    wanted, source = resolved.transfer, resolved.recipe.source
+    assert wanted is not None
+    assert source is not None
+    if stored.plan.form != "latents":
+        yield Transfer(wanted, stored.plan.form, stored.source)
+        return
+    hidden_layers = frozenset(stored.plan.hidden_layers)
+    with RecomputedSource(
+        model.hooks,
+        stored.source,
+        layers=frozenset(wanted.layers) - hidden_layers,
+        hidden_layers=hidden_layers,
+        branches=model.family.branches(source.generation.guidance_scale),
+    ) as recomputed:
+        yield Transfer(wanted, "hidden", recomputed)

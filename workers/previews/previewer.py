@@ -6,6 +6,7 @@ run they copy, and write to nothing of it.
 
 import io
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from schemas.jobs import JobSpec
-from workers.generation.denoise import StepInfo
+from workers.generation.denoise import OnStep, StepInfo
 from workers.models.pipelines import LoadedModel
 from workers.previews.latent_rgb import LatentRgb, fit_colours
 from workers.previews.latents import film_latents, vae_latents, vae_shape
@@ -104,6 +105,26 @@ class Previews:
             self._colours[model.card.id] = _fitted(model, spec)
         colours = self._colours[model.card.id]
         return None if colours is None else Previewer(model, colours, spec, spec.preview_every)
+
+    def behind_steps(
+        self,
+        model: LoadedModel,
+        spec: JobSpec,
+        on_step: Callable[[int, int], None],
+        on_preview: Callable[[int, int, bytes], None] | None,
+    ) -> OnStep:
+        """What a run calls behind each step: ``on_step``, then ``on_preview`` where one is due."""
+        previewer = self.of(model, spec)
+
+        def after_step(info: StepInfo) -> None:
+            on_step(info.step + 1, info.total)
+            if previewer is None or on_preview is None:
+                return
+            jpeg = previewer.after_step(info)
+            if jpeg is not None:
+                on_preview(info.step + 1, info.total, jpeg)
+
+        return after_step
 
 
 def _fitted(model: LoadedModel, spec: JobSpec) -> LatentRgb | None:

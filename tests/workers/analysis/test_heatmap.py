@@ -9,17 +9,17 @@ from PIL import Image
 
 import workers.analysis.heatmap as heatmap
 from schemas.attention import CaptureSpec, Form
+from schemas.capture_plan import resolve_capture
 from schemas.errors import InvalidRequest, Unsupported
 from schemas.maps import Place
 from schemas.recipes import Recipe
-from schemas.selection import resolve_capture
 from tests import tiny
+from tests.workers.bench import generate, stored_attention
 from tests.workers.families.builders_wan import wan_a14b
 from workers.analysis.heatmap import picture, pooled_map
 from workers.analysis.render_map import render_map
-from workers.attention.edit import capture_into
 from workers.attention.maps import Address, MemoryMaps
-from workers.generation.generate import generate
+from workers.attention.transfer import Capture
 from workers.models.pipelines import LoadedModel
 
 ALL = slice(None)
@@ -97,7 +97,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 def captured(model: LoadedModel, recipe: Recipe, form: Form) -> MemoryMaps:
     maps = MemoryMaps()
     plan = resolve_capture(CaptureSpec(form=form), model.card, recipe)
-    generate(model, recipe, capture=capture_into(maps, plan))
+    generate(model, recipe, capture=Capture(plan, maps))
     return maps
 
 
@@ -116,7 +116,7 @@ class TestLook:
     def test_from_what_is_stored(self, model: LoadedModel, form: Form, place: Place) -> None:
         recipe = tiny.recipe(model)
         stored = captured(model, recipe, form)
-        seen = render_map(model, recipe, place, bins=1024, stored=stored, form=form)
+        seen = render_map(model, recipe, place, bins=1024, stored=stored_attention(stored, form))
         assert torch.allclose(seen, self.expected(model, place), atol=1e-4)
 
     @pytest.mark.parametrize("step", [0, 2], ids=["first expert", "second expert"])
@@ -125,7 +125,7 @@ class TestLook:
         model = tiny.load(wan_a14b(), tmp_path)
         place, recipe = Place(step, "cond", 1, 0), tiny.recipe(model)
         stored = captured(model, recipe, "hidden")
-        seen = render_map(model, recipe, place, bins=1024, stored=stored)
+        seen = render_map(model, recipe, place, bins=1024, stored=stored_attention(stored))
         assert torch.allclose(seen, self.expected(model, place), atol=1e-4)
 
     def test_without_anything_stored(self, model: LoadedModel) -> None:

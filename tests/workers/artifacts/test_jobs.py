@@ -23,7 +23,7 @@ from tests.workers.artifacts.captures import PROJECT
 from tests.workers.artifacts.test_faults import cut, files_of_at_most, flip, lose
 from workers.artifacts.read.plan import is_wanted
 from workers.artifacts.settings import ArtifactSettings
-from workers.control.run_job import RenderedVideo
+from workers.control.engine_protocol import RenderedVideo
 from workers.engine.engine import PipelineEngine
 from workers.model_settings import ModelSettings
 from workers.settings import WorkerSettings
@@ -88,8 +88,8 @@ class Films:
     def make_source(self, **spec: Any) -> str | None:
         """Its artifact's key; None: it was not kept."""
         film = self.render(job(self.source, capture=CaptureSpec(**spec)))
-        assert film.kept is not None
-        return film.kept.publish()
+        assert film.captured is not None
+        return film.captured.publish()
 
     def edit(self) -> RenderedVideo:
         return self.render(job(self.changed))
@@ -164,8 +164,8 @@ def test_expired_in_mid_edit(films: Films) -> None:
         films.objects.delete(manifest.key)
         films.objects.delete_prefix(manifest.folder)
 
-    small = films.engine._artifacts.settings.model_copy(update={"window_bytes": 1 << 10})
-    films.engine._artifacts.settings = small  # so that it has not read everything by then
+    small = films.engine._stores.artifacts.settings.model_copy(update={"window_bytes": 1 << 10})
+    films.engine._stores.artifacts.settings = small  # so that it has not read everything by then
     film = films.engine.render(job(films.changed), expire)
     assert film.attention == "replayed"
     assert same(film, replayed)
@@ -175,8 +175,8 @@ def test_a_full_disk_costs_the_artifact_and_not_the_video(films: Films) -> None:
     plain = films.render(job(films.source))
     with files_of_at_most(1 << 10):
         film = films.render(job(films.source, capture=CaptureSpec()))
-        assert film.kept is not None
-        assert film.kept.publish() is None
+        assert film.captured is not None
+        assert film.captured.publish() is None
     assert same(film, plain)
     assert list(films.objects.list("")) == []
 
@@ -221,7 +221,7 @@ def test_layers_kept_beside_latents_are_read_and_those_below_rerun(films: Films)
     films.make_source(form="hidden")
     whole = films.edit()
     hidden = films.manifest()
-    films.engine._artifacts.quarantine(hidden)
+    films.engine._stores.artifacts.quarantine(hidden)
     last = hidden.layers[-1]
     films.make_source(form=None, max_bytes=hidden.decoded_bytes - 1)
     kept = films.manifest()
@@ -251,7 +251,7 @@ def test_a_store_lost_behind_the_last_step_costs_the_artifact(
     films, proxy = stormy
     films.make_source()
     film = films.render(job(films.source, capture=CaptureSpec()))
-    assert film.kept is not None
+    assert film.captured is not None
     proxy.add(Fault("GET", status=503), times=10_000)
-    assert film.kept.publish() is None
+    assert film.captured.publish() is None
     proxy.faults.clear()

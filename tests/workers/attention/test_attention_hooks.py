@@ -5,11 +5,11 @@ import torch
 
 from schemas.errors import ArtifactCorrupt, JobCancelled
 from tests import tiny
-from tests.workers.bench import Bench
+from tests.workers.bench import Bench, generate, plan_of
 from workers.attention.maps import Address, MemoryMaps
 from workers.attention.position import AttentionMissed
-from workers.attention.run import Capture
-from workers.generation.generate import StepInfo, generate
+from workers.attention.transfer import Capture
+from workers.generation.denoise import StepInfo
 from workers.models.pipelines import LoadedModel
 
 
@@ -108,8 +108,7 @@ def test_a_sink_that_fails_ends_the_run(bench: Bench) -> None:
         def put(self, address: Address, name: str, tensor: torch.Tensor) -> None:
             raise OSError("disk full")
 
-    every = frozenset(range(3))
-    keep = Capture("hidden", every, every, frozenset({"cond"}), Full())
+    keep = Capture(plan_of("hidden", ("cond",)), Full())
     with pytest.raises(OSError, match="disk full"):
         generate(bench.model, bench.recipe(), capture=keep)
     assert bench.model.hooks.current is None

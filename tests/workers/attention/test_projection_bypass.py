@@ -11,14 +11,14 @@ from torch._dynamo.utils import counters
 from torch.overrides import TorchFunctionMode
 
 from schemas.attention import CaptureSpec
+from schemas.capture_plan import resolve_capture
 from schemas.errors import ArtifactCorrupt
-from schemas.selection import resolve_capture
-from tests.workers.bench import Bench
+from tests.workers.bench import Bench, generate
 from tests.workers.families.cases import CASES, Case, Runs
 from workers.attention.attention_modules import AttentionModule
-from workers.attention.edit import capture_into
 from workers.attention.maps import Address, MemoryMaps
-from workers.generation.generate import StepInfo, generate
+from workers.attention.transfer import Capture
+from workers.generation.denoise import StepInfo
 
 
 class Computed(TorchFunctionMode):
@@ -147,7 +147,7 @@ def test_what_was_put_in_is_captured_again(bench: Bench) -> None:
     edit = bench.edit(source, "some dog")
     again = MemoryMaps()
     plan = resolve_capture(CaptureSpec(form="qk"), bench.model.card, edit)
-    bench.latents_of(edit, transfer_from=maps, form="qk", capture=capture_into(again, plan))
+    bench.latents_of(edit, transfer_from=maps, form="qk", capture=Capture(plan, again))
     assert again.tensors.keys() == maps.tensors.keys()
     for key, tensor in again.tensors.items():
         assert torch.equal(tensor, maps.tensors[key])

@@ -8,8 +8,9 @@ import torch
 from schemas.attention import TransferSpec
 from schemas.errors import SourceMismatch, Unsupported
 from schemas.recipes import Recipe
-from tests.workers.bench import Bench, same_to_rounding
-from workers.generation.generate import StepInfo, generate
+from tests.workers.bench import Bench, generate, plan_of, same_to_rounding
+from workers.attention.transfer import Capture
+from workers.generation.denoise import StepInfo
 
 
 @pytest.mark.parametrize(
@@ -84,21 +85,17 @@ def test_hidden_cannot_hold_a_mixed_edit(bench: Bench) -> None:
     source = bench.recipe("a car")
     maps, _ = bench.captured(source, "hidden")
     mixed = bench.edit(source, "some dog", strength=0.5)
-    from workers.attention.run import Capture
 
-    every = frozenset(range(3))
-    keep = Capture("hidden", every, every, frozenset({"cond"}), maps)
+    keep = Capture(plan_of("hidden", ("cond",)), maps)
     with pytest.raises(Unsupported, match="qk"):
         bench.latents_of(mixed, transfer_from=maps, capture=keep)
 
 
 def _captured_edit(bench: Bench, edit: Any, maps: Any, form: Any) -> Any:
     from workers.attention.maps import MemoryMaps
-    from workers.attention.run import Capture
 
     kept = MemoryMaps()
-    every = frozenset(range(3))
-    keep = Capture(form, every, every, frozenset({"cond", "uncond"}), kept)
+    keep = Capture(plan_of(form), kept)
     return kept, bench.latents_of(edit, transfer_from=maps, capture=keep)
 
 

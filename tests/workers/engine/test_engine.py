@@ -16,7 +16,7 @@ from schemas.recipes import Recipe
 from storage.objects.objects import ObjectStore, ObjectStoreError
 from tests import tiny
 from workers.artifacts.settings import ArtifactSettings
-from workers.control.run_job import RenderedVideo
+from workers.control.engine_protocol import RenderedVideo
 from workers.engine.engine import PipelineEngine
 from workers.model_settings import ModelSettings
 from workers.models.model_cache import stored_bytes
@@ -96,8 +96,8 @@ def job_of(
 
 
 def keep(film: RenderedVideo) -> str:
-    assert film.kept is not None
-    key = film.kept.publish()
+    assert film.captured is not None
+    key = film.captured.publish()
     assert key is not None
     return key
 
@@ -172,9 +172,9 @@ def test_a_model_that_is_loaded_gets_the_device_cache_s_memory(
     engine.render(job_of(engine, "a red car", source.spec.recipe), unheard_step)
     assert engine.loaded_models() == ["tiny"]
     engine.model("tiny")
-    assert engine._artifacts._tensors.held_bytes > 0
+    assert engine._stores.artifacts._tensors.held_bytes > 0
     engine.model("other")
-    assert engine._artifacts._tensors.held_bytes == 0
+    assert engine._stores.artifacts._tensors.held_bytes == 0
     engine.close()
 
 
@@ -189,8 +189,8 @@ def test_a_video_is_made_though_its_attention_cannot_be_kept(
     monkeypatch.setattr(type(objects), "put_parts", full)
     film = engine.render(job_of(engine, "a car", capture=CaptureSpec()), unheard_step)
     assert (film.frames == plain.frames).all()
-    assert film.kept is not None
-    assert film.kept.publish() is None
+    assert film.captured is not None
+    assert film.captured.publish() is None
 
 
 class Stopped(threading.Event):

@@ -86,8 +86,8 @@ class Studio:
             created_at=0,
         )
         film = self.engine.render(Job(spec=job, state=JobState()), lambda step, total: None)
-        assert film.kept is not None
-        key = film.kept.publish()
+        assert film.captured is not None
+        key = film.captured.publish()
         return next(each for each in list_manifests(self.objects) if each.key == key)
 
     async def drawn(self, recipe: Recipe, kept: Manifest, view: MapView = VIEW) -> bytes:

@@ -6,17 +6,17 @@ import pytest
 import torch
 
 from schemas.attention import CaptureSpec, Form
+from schemas.capture_plan import resolve_capture
 from schemas.errors import InvalidRequest, SourceMismatch, Unsupported
-from schemas.selection import resolve_capture, resolve_transfer
+from schemas.selection import resolve_transfer
 from storage.objects.folder import FolderStore
-from tests.workers.bench import same_to_rounding
+from tests.workers.bench import generate, same_to_rounding
 from tests.workers.families.cases import CASES, Case, Runs
 from workers.artifacts.settings import ArtifactSettings
 from workers.artifacts.store import ArtifactStore
-from workers.attention.edit import capture_into
 from workers.attention.maps import MemoryMaps
+from workers.attention.transfer import Capture
 from workers.families.registry import FAMILIES
-from workers.generation.generate import generate
 
 FORMS: tuple[Form, ...] = ("hidden", "qk", "latents")
 TOLERANCE = 1e-3  # of what the edit changes: fp32 through other kernels, two steps
@@ -60,7 +60,7 @@ def test_hidden_is_the_dense_softmax_map(transfers: Runs, case: Case) -> None:
     plan = resolve_capture(CaptureSpec(form="dense"), transfers.model.card, edit)
     maps = transfers.maps("hidden")
     written_out = transfers.latents_of(
-        edit, transfer_from=maps, capture=capture_into(MemoryMaps(), plan)
+        edit, transfer_from=maps, capture=Capture(plan, MemoryMaps())
     )
     plain = transfers.plain("some dog")
     assert same_to_rounding(written_out, transfers.edited(), plain, TOLERANCE)
@@ -111,7 +111,7 @@ def test_save_load_and_edit_from_the_store(transfers: Runs, form: Form, tmp_path
         source.generation.width, source.generation.height, source.generation.num_frames
     )
     writer = store.open_writer(project="test", recipe=source, plan=plan, grid=grid)
-    transfers.latents_of(source, capture=capture_into(writer, plan))
+    transfers.latents_of(source, capture=Capture(plan, writer))
     writer.commit()
     edit = transfers.edit(source, "some dog")
     assert edit.transfer is not None

@@ -11,11 +11,11 @@ from PIL import Image
 from torch import Tensor
 
 from schemas.recipes import Recipe
+from tests.workers.bench import generate
 from tests.workers.families.cases import Case, Runs
 from tests.workers.previews.watched import spec_of
 from workers.families.base import Frames
 from workers.generation.denoise import StepInfo
-from workers.generation.generate import generate
 from workers.previews.latents import film_latents, vae_latents, vae_shape
 from workers.previews.previewer import Previews
 

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from schemas.attention import CaptureSpec, Form, TransferSpec
+from schemas.capture_plan import resolve_capture
 from schemas.errors import ArtifactCorrupt, JobCancelled
 from schemas.recipes import Recipe
-from schemas.selection import resolve_capture
+from schemas.selection import resolve_recipe
 from tests import tiny
+from tests.workers.bench import plan_of
 from workers.attention.maps import Address, MapSource, MemoryMaps
-from workers.generation.context_parallel import Kept, RankTask, generate_context_parallel
+from workers.generation.context_parallel import RankTask, generate_context_parallel
 from workers.generation.denoise import StepInfo
 from workers.models.model_cache import ModelCache
 from workers.models.pipelines import LoadedModel
@@ -28,6 +30,10 @@ def edit_of(source: Recipe, prompt: str, **transfer: Any) -> Recipe:
     return Recipe(generation=generation, source=source, transfer=TransferSpec(**transfer))
 
 
+def task_of(model: LoadedModel, recipe: Recipe, **held: Any) -> RankTask:
+    return RankTask("tiny", resolve_recipe(recipe, model.card), **held)
+
+
 def is_lead(model: LoadedModel) -> bool:
     assert model.group is not None
     return model.group.rank == 0
@@ -35,7 +41,7 @@ def is_lead(model: LoadedModel) -> bool:
 
 def run(
     model: LoadedModel,
-    order: RankTask,
+    task: RankTask,
     source: MapSource | None = None,
     sink: MemoryMaps | None = None,
     stop_after: int | None = None,
@@ -49,7 +55,7 @@ def run(
             raise JobCancelled("stopped")
 
     on_step = keep if is_lead(model) else None
-    generate_context_parallel(model, order, source=source, sink=sink, on_step=on_step)
+    generate_context_parallel(model, task, source=source, sink=sink, on_step=on_step)
     return torch.stack(latents) if latents else torch.empty(0)
 
 
@@ -57,10 +63,9 @@ def capture(model: LoadedModel, form: Form, changes: dict[str, Any]) -> tuple[Te
     """The run's latents, and its attention as rank 0 was given it."""
     recipe = tiny.recipe(model, **changes)
     plan = resolve_capture(CaptureSpec(form=form), model.card, recipe)
-    kept = Kept(form, frozenset(plan.layers), frozenset(plan.steps), frozenset(plan.branches))
     _source.tensors.clear()
     sink = _source if is_lead(model) else None
-    latents = run(model, RankTask("tiny", recipe, capture=kept), sink=sink)
+    latents = run(model, task_of(model, recipe, capture=plan), sink=sink)
     return latents, dict(_source.tensors)
 
 
@@ -70,11 +75,11 @@ def edit(
     """An edit of what ``capture`` made and kept; ``form`` None replays it."""
     recipe = edit_of(tiny.recipe(model, **changes), prompt, **transfer)
     source = _source if is_lead(model) and form is not None else None
-    return run(model, RankTask("tiny", recipe, form), source)
+    return run(model, task_of(model, recipe, stored=plan_of(form) if form else None), source)
 
 
 def cancelled(model: LoadedModel, after: int) -> Tensor:
-    return run(model, RankTask("tiny", tiny.recipe(model)), stop_after=after)
+    return run(model, task_of(model, tiny.recipe(model)), stop_after=after)
 
 
 class Damaged:
@@ -91,7 +96,11 @@ class Short:
 
 def edit_from(model: LoadedModel, source: type[MapSource]) -> Tensor:
     recipe = edit_of(tiny.recipe(model), "a dog")
-    return run(model, RankTask("tiny", recipe, "hidden"), source() if is_lead(model) else None)
+    return run(
+        model,
+        task_of(model, recipe, stored=plan_of("hidden")),
+        source() if is_lead(model) else None,
+    )
 
 
 def broken(model: LoadedModel) -> str | None:
@@ -107,7 +116,7 @@ def broken(model: LoadedModel) -> str | None:
         (_, second, *_) = model.hooks.transformers[0].get_submodule("blocks").children()
         second.register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError):
-        run(model, RankTask("tiny", tiny.recipe(model)))
+        run(model, task_of(model, tiny.recipe(model)))
     return group.failure_reason()
 
 

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from schemas.errors import Unsupported
 from storage.settings import StorageSettings
 from tests import tiny
+from tests.workers.bench import generate
 from tests.workers.families.builders_cross import allegro
-from workers.generation.generate import generate
 from workers.model_settings import ModelSettings
 from workers.models.model_cache import ModelCache, weight_bytes
 from workers.models.pipelines import ModelLoadError

@@ -10,9 +10,8 @@ import pytest
 from schemas.attention import TransferSpec
 from schemas.recipes import Recipe
 from tests import tiny
-from tests.workers.bench import Bench
+from tests.workers.bench import Bench, generate
 from tests.workers.previews.watched import pixels, spec_of, watched
-from workers.generation.generate import generate
 from workers.models.pipelines import LoadedModel
 from workers.previews import previewer
 from workers.previews.previewer import LONG_SIDE, Previews, encode_jpeg

@@ -6,8 +6,8 @@ import torch
 from numpy.typing import NDArray
 
 from tests import tiny
+from tests.workers.bench import generate
 from tests.workers.previews.watched import pixels, spec_of, watched
-from workers.generation.generate import generate
 from workers.models.pipelines import LoadedModel, load_model
 from workers.previews.latent_rgb import fit_colours
 from workers.previews.previewer import Previews

@@ -1,0 +1,36 @@
+"""What a run is given: a source's attention to put in, and where to leave its own."""
+
+from dataclasses import dataclass
+
+from schemas.artifacts import CapturePlan
+from schemas.attention import Form
+from schemas.selection import ResolvedTransfer
+from workers.attention.maps import MapSink, MapSource
+
+
+@dataclass(frozen=True)
+class StoredAttention:
+    """A source's attention: ``source`` yields what ``plan`` says was kept of its run."""
+
+    plan: CapturePlan
+    source: MapSource
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What one row of a batch takes from ``source``; None is the row above, in the same batch.
+
+    ``form``: of what the source yields (recomputed latents yield ``hidden``).
+    """
+
+    resolved: ResolvedTransfer
+    form: Form = "hidden"
+    source: MapSource | None = None
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What the last row of a batch leaves in ``sink``."""
+
+    plan: CapturePlan
+    sink: MapSink

@@ -1,0 +1,63 @@
+"""What a worker's control loop asks of the engine that it runs jobs with. No torch here."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.jobs import Job, JobSpec
+from schemas.models import ModelCard
+
+OnStep = Callable[[int, int], None]
+OnPreview = Callable[[int, int, bytes], None]
+
+
+class CapturedAttention(Protocol):
+    """Attention that was captured and is not yet visible to anyone."""
+
+    def publish(self) -> str | None:
+        """Write the manifest; its key. None: it could not be kept, and the video goes without."""
+
+    def discard(self) -> None: ...
+
+
+class RenderedVideo(NamedTuple):
+    """What a job's denoising gave. ``frames``: (F, H, W, 3) uint8 RGB."""
+
+    frames: NDArray[np.uint8]
+    attention: Literal["none", "stored", "replayed"] = "none"
+    captured: CapturedAttention | None = None
+
+
+class Engine(Protocol):
+    """The part of a worker that holds models. ``render`` is called from one thread at a time."""
+
+    def cards(self) -> Sequence[ModelCard]:
+        """The models that it can run."""
+
+    def loaded_models(self) -> list[str]:
+        """The ids of those that need not be loaded first."""
+
+    def held_sources(self) -> list[str]:
+        """The keys of sources whose tensors are at hand here."""
+
+    def check_health(self) -> None:
+        """Raise if only a new process can run another job."""
+
+    def render(
+        self, job: Job, on_step: OnStep, on_preview: OnPreview | None = None
+    ) -> RenderedVideo:
+        """Run the job; ``on_step(done, total)`` after each step. Raises what stops the job.
+
+        ``on_preview(done, total, jpeg)`` behind the steps for which the job asks for a picture.
+        """
+
+    def draw(self, job: Job, on_step: OnStep) -> bytes:
+        """The PNG that a map job asks for; otherwise as ``render``."""
+
+    def forget(self, spec: JobSpec) -> None:
+        """Drop what was kept to take the job up again: it has ended. Raises ObjectStoreError."""
+
+    def free_memory(self) -> None:
+        """Give back what a failed job left behind."""

@@ -1,0 +1,110 @@
+"""One job's video, in the order in which it is made: find the source, open the capture, generate.
+
+A stored artifact is a cache: where it is missing, damaged or out of reach, the source is replayed
+in the same job, and where a capture cannot be stored, the video is made without it.
+"""
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+from schemas.jobs import JobSpec
+from schemas.selection import ResolvedRecipe, resolve_recipe
+from storage.objects.objects import ObjectStore
+from workers.artifacts.read.reader import ArtifactReader
+from workers.artifacts.store import UNREADABLE, ArtifactStore
+from workers.attention.transfer import Capture, StoredAttention
+from workers.control.engine_protocol import RenderedVideo
+from workers.engine.best_effort_capture import BestEffortCapture, open_capture
+from workers.engine.source_finder import SourceFinder
+from workers.families.base import Frames
+from workers.generation.denoise import OnStep
+from workers.generation.generate import generate
+from workers.generation.journal import Journal, journals_folder
+from workers.models.pipelines import LoadedModel
+
+if TYPE_CHECKING:
+    from workers.engine.actors import Ranks  # Ray, which a worker of one rank need not load
+
+log = logging.getLogger("retake.worker")
+
+
+class Stores(NamedTuple):
+    """Where a job reads and writes. ``journal_after_s``: see ``Journal``."""
+
+    objects: ObjectStore
+    artifacts: ArtifactStore
+    sources: SourceFinder
+    journal_after_s: float
+
+
+class VideoJob:
+    """``ranks``: the processes that a model may be spread over; None: this one alone."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        model: LoadedModel,
+        spec: JobSpec,
+        on_step: OnStep,
+        ranks: "Ranks | None" = None,
+    ) -> None:
+        self._stores, self._model, self._spec = stores, model, spec
+        self._on_step, self._ranks = on_step, ranks
+        self._resolved: ResolvedRecipe = resolve_recipe(spec.recipe, model.card)
+
+    def run(self) -> RenderedVideo:
+        """From stored attention where there is some. Raises what ``generate`` does."""
+        reader = self._stores.sources.open(self._model, self._spec, self._resolved.transfer)
+        if reader is None:
+            return self._make(None)
+        try:
+            with reader:
+                return self._make(reader)
+        except UNREADABLE as error:
+            log.warning(
+                "job=%s source unreadable (%s): replayed", self._spec.id, type(error).__name__
+            )
+        return self._make(None)
+
+    def _make(self, reader: ArtifactReader | None) -> RenderedVideo:
+        journal = self._journal(reader)
+        capture = None
+        if journal is not None and journal.resumes:  # what is not computed cannot be captured
+            log.info("job=%s resumed from its journal", self._spec.id)
+        else:
+            capture = open_capture(self._stores.artifacts, self._model, self._spec)
+        try:
+            with journal.open() if journal else contextlib.nullcontext():
+                frames = self._generate(reader, capture)
+        except BaseException:
+            if capture is not None:
+                capture.discard()
+            raise
+        if self._resolved.transfer is None:
+            return RenderedVideo(frames, "none", capture)
+        return RenderedVideo(frames, "replayed" if reader is None else "stored", capture)
+
+    def _generate(
+        self, reader: ArtifactReader | None, captured: BestEffortCapture | None
+    ) -> Frames:
+        """By this process, or by all ranks."""
+        stored = StoredAttention(reader.manifest.plan, reader) if reader else None
+        capture = Capture(captured.plan, captured) if captured else None
+        if self._model.group is None:
+            return generate(
+                self._model, self._resolved, stored=stored, capture=capture, on_step=self._on_step
+            )
+        assert self._ranks is not None
+        return self._ranks.generate(
+            self._model, self._resolved, stored=stored, capture=capture, on_step=self._on_step
+        )
+
+    def _journal(self, reader: ArtifactReader | None) -> Journal | None:
+        """None for a model of several ranks: those beside this one could not follow it."""
+        if self._model.group is not None:
+            return None
+        way = reader.manifest.capture_key if reader else "replayed"
+        folder = journals_folder(self._spec.project, self._spec.id)
+        after_s = self._stores.journal_after_s
+        return Journal(self._stores.objects, self._model, folder, way, after_s)
