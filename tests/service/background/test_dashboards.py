@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.service.conftest import Api
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+DEPLOY = Path(__file__).parents[3] / "deploy"
 METRIC = re.compile(r"\b(?:retake|process)[_:][a-z0-9_:]+")
 
 
