@@ -24,7 +24,9 @@ MAX_MANIFEST_BYTES = 256 << 20
 MAX_FRAME_BYTES = 256 << 20
 MAX_TENSOR_BYTES = 64 << 30
 MAX_PACK_BYTES = 5 << 30  # what S3 takes in one PUT
-INPUTS = -1  # the layer under which a step's transformer inputs are kept (form latents)
+INPUTS = -1  # the layer under which a step's transformer inputs and outputs are kept
+OUTPUTS = ("output", "output_b")  # some families give two: video and audio
+COMPUTED = ("computed", "computed_b")  # of an anchored edit: the cond output behind its answer
 
 _ARTIFACT_ID = re.compile(r"attn_([0-9a-f]{64})_([0-9a-f]{32})")
 Count = Annotated[int, Field(ge=0, le=1 << 50)]
@@ -53,8 +55,10 @@ TENSOR_NAMES: dict[Form, tuple[str, ...]] = {
 class CapturePlan(Frozen):
     """A capture spec resolved against its model and recipe: exactly what one artifact holds.
 
-    ``hidden_layers``: of form latents, the last layers, whose hidden states are kept too: an edit
-    then reruns the layers below them only.
+    ``steps`` and ``branches`` are those whose attention is kept; form latents keeps the inputs of
+    every step beside. ``hidden_layers``: of form latents, the layers whose hidden states are kept
+    too, so that they need not be recomputed. ``outputs``: whether the transformer's outputs are
+    kept, of every step and branch, for anchored edits to follow.
     """
 
     form: Form
@@ -63,6 +67,7 @@ class CapturePlan(Frozen):
     steps: tuple[StepIndex, ...]
     branches: Annotated[tuple[Branch, ...], Field(min_length=1, max_length=2)]
     hidden_layers: tuple[LayerIndex, ...] = ()
+    outputs: bool = False
 
     def holds(self, form: Form, layer: int, step: int) -> bool:
         """Whether it holds what ``layer`` shows in ``form`` at ``step``."""
@@ -74,20 +79,26 @@ class CapturePlan(Frozen):
 
     def key(self) -> str:
         """The capture key: 32 hex digits, the artifact's name below its source."""
-        return canonical_hash({"v": MANIFEST_VERSION, **self.model_dump(mode="json")})[:32]
+        plan = self.model_dump(mode="json")
+        if not self.outputs:
+            del plan["outputs"]  # plans without them are older than the field
+        return canonical_hash({"v": MANIFEST_VERSION, **plan})[:32]
 
 
 class Needed(NamedTuple):
     """What an edit reads of its source's attention; ``branches`` are the source's.
 
     ``passes``: how often each tensor is read in a step (2: cond maps into both branches of a
-    model that calls its transformer once per branch).
+    model that calls its transformer once per branch). ``outputs``: whether the source's outputs
+    are followed. ``computed_steps``: those in which the source's own cond output is wanted.
     """
 
     layers: frozenset[int]
     steps: frozenset[int]
     branches: frozenset[Branch]
     passes: int = 1
+    outputs: bool = False
+    computed_steps: frozenset[int] = frozenset()
 
 
 class Frame(Frozen):
@@ -177,6 +188,7 @@ class Manifest(Frozen):
     steps: tuple[StepIndex, ...]
     branches: tuple[Branch, ...]
     hidden_layers: tuple[LayerIndex, ...] = ()
+    outputs: bool = False
     stored_bytes: Count
     decoded_bytes: Count
     created_at: int
@@ -198,16 +210,22 @@ class Manifest(Frozen):
         return CapturePlan(**{name: getattr(self, name) for name in CapturePlan.model_fields})
 
     def covers(self, needed: Needed) -> bool:
-        """Whether an edit can be made from this artifact alone.
+        """Whether an edit can be made from this artifact alone. Latents let any be recomputed."""
+        if needed.outputs and not self.outputs:
+            return False
+        return self.form == "latents" or (
+            needed.layers <= set(self.layers) and self._has_places(needed)
+        )
 
-        Latents let any layer be rerun, so that only steps and branches matter.
-        """
-        layers = self.form == "latents" or needed.layers <= set(self.layers)
-        return layers and needed.steps <= set(self.steps) and needed.branches <= set(self.branches)
+    def recomputed_layers(self, needed: Needed) -> frozenset[int]:
+        """The layers that an edit must recompute, since only latents tell their attention."""
+        if self.form != "latents":
+            return frozenset()
+        there = self.hidden_layers if self._has_places(needed) else ()
+        return needed.layers - set(there)
 
-    def reruns(self, needed: Needed) -> frozenset[int]:
-        """The layers that an edit must rerun, since only latents tell their attention."""
-        return needed.layers - set(self.hidden_layers) if self.form == "latents" else frozenset()
+    def _has_places(self, needed: Needed) -> bool:
+        return needed.steps <= set(self.steps) and needed.branches <= set(self.branches)
 
     def expired(self, now: float) -> bool:
         return self.expires_at is not None and self.expires_at <= now
@@ -264,6 +282,7 @@ class Artifact(Frozen):
     steps: tuple[int, ...]
     branches: tuple[Branch, ...]
     hidden_layers: tuple[int, ...]
+    outputs: bool
     stored_bytes: int
     decoded_bytes: int
     created_at: int

@@ -16,7 +16,7 @@ from schemas.errors import InvalidRequest
 Branch = Literal["cond", "uncond"]
 Form = Literal["latents", "hidden", "qk", "dense"]
 CodecName = Literal["raw", "zstd", "zipnn", "int8"]
-PresetName = Literal["auto", "recolour", "restyle", "object", "background"]
+PresetName = Literal["auto", "recolour", "restyle", "object", "background", "paper"]
 Index = Annotated[int, Field(ge=0, le=100_000)]
 Indices = Annotated[tuple[Index, ...], Field(min_length=1, max_length=4096)]
 
@@ -38,7 +38,11 @@ Steps = Indices | StepRange
 
 
 class CaptureSpec(Frozen):
-    """What of a generation's attention is kept. ``None`` means all of it.
+    """What of a generation's attention is kept.
+
+    ``scope``: ``presets`` keeps the layers, steps and branch that edits with the model's presets
+    read; ``everything`` all of them, which edits without an anchor read. ``layers``, ``steps`` and
+    ``branches``, where given, win over it. Form latents keeps every step in either.
 
     ``form``: see docs/architecture.md; None lets the service choose from ``max_bytes``.
     ``max_bytes``: the artifact may not be larger (bytes, before compression). What form latents
@@ -48,6 +52,7 @@ class CaptureSpec(Frozen):
 
     form: Form | None = "hidden"
     codec: CodecName = "zipnn"
+    scope: Literal["presets", "everything"] = "presets"
     layers: Indices | None = None
     steps: Steps | None = None
     branches: Annotated[tuple[Branch, ...], Field(min_length=1, max_length=2)] | None = None
@@ -63,8 +68,27 @@ class CaptureSpec(Frozen):
         return self
 
 
+class Anchor(Frozen):
+    """An edit that follows its source's velocity and computes only how it differs from it.
+
+    At step 0 and every ``interval``-th step behind it the difference of the two velocities is
+    computed, in branch cond; in between the last one is kept. ``scale``: how much of the difference
+    is added; it takes the place of guidance. docs/architecture.md, "Anchored edits".
+    """
+
+    interval: Annotated[int, Field(ge=1, le=1000)] = 5
+    scale: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 1.0
+
+    def computed_steps(self, total_steps: int) -> tuple[int, ...]:
+        """The steps of a run of so many in which the transformer is called."""
+        return tuple(range(0, total_steps, self.interval))
+
+
 class TransferSpec(Frozen):
     """Which of the source's maps replace the edit's own. ``None`` means every one.
+
+    ``anchor``: follow the source, see ``Anchor``; null is the paper's own way, a whole second
+    generation. A request that does not name it gets its preset's.
 
     ``source_branch``: ``own`` puts the source's cond maps into cond and uncond into uncond;
     ``cond`` puts the source's cond maps into every branch named by ``branches``.
@@ -75,6 +99,7 @@ class TransferSpec(Frozen):
     """
 
     preset: PresetName | None = None
+    anchor: Anchor | None = None
     layers: Indices | None = None
     steps: Steps | None = None
     heads: Indices | None = None
@@ -87,6 +112,7 @@ class TransferSpec(Frozen):
 class Preset(Frozen):
     """A named transfer. None means all; ``steps``: the first of the run, as a share of them."""
 
+    anchor: Anchor | None = Anchor()
     layers: Indices | None = None
     steps: Annotated[float, Field(gt=0, le=1)] = 1.0
     branches: Annotated[tuple[Branch, ...], Field(min_length=1, max_length=2)] | None = None
@@ -94,6 +120,13 @@ class Preset(Frozen):
     def stop(self, total_steps: int) -> int | None:
         """The first step of a run of so many that is no longer taken; None: all are."""
         return None if self.steps == 1 else max(1, round(self.steps * total_steps))
+
+    def anchor_of(self, total_steps: int) -> Anchor | None:
+        """The anchor in a run of so many steps: of a few, at least four are computed."""
+        if self.anchor is None:
+            return None
+        interval = min(self.anchor.interval, max(1, total_steps // 4))
+        return self.anchor.model_copy(update={"interval": interval})
 
 
 def resolve_steps(steps: Steps | None, total: int, param: str) -> tuple[int, ...]:

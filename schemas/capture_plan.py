@@ -4,11 +4,17 @@ The API resolves a request once, against a model's card. Form sizes: arXiv 2504.
 """
 
 from schemas.artifacts import CapturePlan
-from schemas.attention import CaptureSpec, Form, resolve_indices
+from schemas.attention import CaptureSpec, Form, TransferSpec, resolve_indices
 from schemas.errors import InvalidRequest, Unsupported
 from schemas.models import ModelCard
 from schemas.recipes import Generation, Recipe
-from schemas.selection import branches_of, chosen_branches, resolve_transfer, steps_of
+from schemas.selection import (
+    branches_of,
+    chosen_branches,
+    presets_of,
+    resolve_transfer,
+    steps_of,
+)
 
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
 FORMS: tuple[Form, ...] = ("hidden", "qk", "latents")  # the order in which a budget tries them
@@ -28,30 +34,59 @@ def resolve_capture(spec: CaptureSpec, card: ModelCard, recipe: Recipe) -> Captu
             f"capture: model {card.id!r} has no softmax attention map to keep", param="capture"
         )
     generation = recipe.generation
-    branches = branches_of(card, generation)
-    everything = CapturePlan(
+    if spec.scope == "presets":
+        spec = _read_by_presets(spec, card, generation)
+    chosen = CapturePlan(
         form=spec.form or "hidden",
         codec=spec.codec,
-        layers=tuple(range(card.layers)),
-        steps=tuple(range(generation.num_inference_steps)),
-        branches=branches,
+        layers=resolve_indices(spec.layers, card.layers, "capture.layers"),
+        steps=_computed(steps_of(spec.steps, generation, "capture.steps"), recipe),
+        branches=chosen_branches(spec.branches, card, generation, "capture.branches"),
+        outputs=True,
     )
-    chosen = everything.model_copy(
-        update={
-            "layers": resolve_indices(spec.layers, card.layers, "capture.layers"),
-            "steps": steps_of(spec.steps, generation, "capture.steps"),
-            "branches": chosen_branches(spec.branches, card, generation, "capture.branches"),
-        }
-    )
+    if recipe.transfer is not None and recipe.transfer.anchor is not None:
+        chosen = chosen.model_copy(update={"branches": ("cond",)})
     form = _choose_form(spec, chosen, card, recipe)
-    if form != "latents":
-        return chosen.model_copy(update={"form": form})
-    latents = everything.model_copy(update={"form": form})
-    if spec.max_bytes is None:
-        return latents
-    left = spec.max_bytes - form_bytes(form, chosen, card, generation)
-    kept = _last_layers(chosen.layers, left, everything, card, generation)
-    return latents.model_copy(update={"hidden_layers": kept})
+    if form == "dense":
+        return chosen.model_copy(update={"form": form, "outputs": False})
+    plan = chosen.model_copy(update={"form": form})
+    if form != "latents" or spec.max_bytes is None:
+        return plan
+    left = spec.max_bytes - plan_bytes(plan, card, generation)
+    return plan.model_copy(update={"hidden_layers": last_layers(plan, left, card, generation)})
+
+
+def _read_by_presets(spec: CaptureSpec, card: ModelCard, generation: Generation) -> CaptureSpec:
+    """``spec`` with what it leaves open filled in: all that edits with anchored presets read."""
+    read = [
+        resolve_transfer(TransferSpec(preset=name), card, generation)
+        for name, preset in presets_of(card).items()
+        if preset.anchor is not None
+    ]
+    if not read:
+        return spec
+    given = {
+        "layers": spec.layers or tuple(sorted({at for each in read for at in each.layers})),
+        "steps": spec.steps or tuple(sorted({at for each in read for at in each.steps})),
+        "branches": spec.branches or ("cond",),
+    }
+    return spec.model_copy(update=given)
+
+
+def _computed(steps: tuple[int, ...], recipe: Recipe) -> tuple[int, ...]:
+    """Those of ``steps`` that have attention: an anchored edit computes some alone."""
+    if recipe.transfer is None or recipe.transfer.anchor is None:
+        return steps
+    total = recipe.generation.num_inference_steps
+    computed = recipe.transfer.anchor.computed_steps(total)
+    there = tuple(step for step in steps if step in computed)
+    if not there:
+        raise InvalidRequest(
+            "capture.steps: none of them is computed by this anchored edit; computed are "
+            f"{', '.join(map(str, computed))}",
+            param="capture.steps",
+        )
+    return there
 
 
 def _choose_form(spec: CaptureSpec, plan: CapturePlan, card: ModelCard, recipe: Recipe) -> Form:
@@ -64,7 +99,10 @@ def _choose_form(spec: CaptureSpec, plan: CapturePlan, card: ModelCard, recipe: 
             f"allowed is {', '.join(possible)}",
             param="capture.form",
         )
-    sizes = {form: form_bytes(form, plan, card, recipe.generation) for form in allowed}
+    sizes = {
+        form: plan_bytes(plan.model_copy(update={"form": form}), card, recipe.generation)
+        for form in allowed
+    }
     fitting = [form for form in allowed if spec.max_bytes is None or sizes[form] <= spec.max_bytes]
     if not fitting:
         raise InvalidRequest(
@@ -74,17 +112,13 @@ def _choose_form(spec: CaptureSpec, plan: CapturePlan, card: ModelCard, recipe: 
     return fitting[0]
 
 
-def _last_layers(
-    layers: tuple[int, ...],
-    max_bytes: int,
-    everything: CapturePlan,
-    card: ModelCard,
-    generation: Generation,
+def last_layers(
+    plan: CapturePlan, max_bytes: int, card: ModelCard, generation: Generation
 ) -> tuple[int, ...]:
-    """As many of ``layers``, from the last down, as fit with their hidden states of every step."""
-    one = everything.model_copy(update={"layers": layers[-1:]})
-    count = max_bytes // form_bytes("hidden", one, card, generation)
-    return layers[len(layers) - min(count, len(layers)) :]
+    """As many of ``plan``'s layers, from the last down, as fit with their hidden states."""
+    one = plan.model_copy(update={"layers": plan.layers[-1:]})
+    count = max(0, max_bytes) // form_bytes("hidden", one, card, generation)
+    return plan.layers[len(plan.layers) - min(count, len(plan.layers)) :]
 
 
 def forms_of(card: ModelCard, recipe: Recipe) -> tuple[Form, ...]:
@@ -111,6 +145,9 @@ def plan_bytes(plan: CapturePlan, card: ModelCard, generation: Generation) -> in
     """Bytes of all that ``plan`` keeps, before compression."""
     kept = plan.model_copy(update={"layers": plan.hidden_layers})
     beside = form_bytes("hidden", kept, card, generation)
+    if plan.outputs:
+        branches = len(branches_of(card, generation))
+        beside += branches * form_bytes("latents", plan, card, generation)
     return form_bytes(plan.form, plan, card, generation) + beside
 
 

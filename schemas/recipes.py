@@ -59,6 +59,9 @@ class Recipe(Frozen):
     def identity(self) -> dict[str, object]:
         """What decides the numbers: all but ``fps``, which only paces the frames."""
         identity = self.model_dump(mode="json", exclude={"generation": {"fps"}, "source": True})
+        transfer = identity["transfer"]
+        if transfer is not None and transfer["anchor"] is None:
+            del transfer["anchor"]  # the key of an edit the paper's way is older than anchors
         if self.source is not None:
             identity["source"] = self.source.identity()
         return identity

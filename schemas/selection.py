@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from schemas.artifacts import Needed
 from schemas.attention import (
+    Anchor,
     Branch,
     Preset,
     PresetName,
@@ -25,9 +26,13 @@ from schemas.recipes import Generation, Recipe, check_same_shot
 class ResolvedTransfer(Frozen):
     """What is put into an edit. ``heads`` None: all of them.
 
-    ``needed_branches``: the source's branches that are read.
+    ``computed_steps``: of an anchored edit, the steps in which the transformer is called; ``steps``
+    are then among them, and the one branch is cond. ``needed_branches``: the source's branches
+    whose attention is read.
     """
 
+    anchor: Anchor | None = None
+    computed_steps: tuple[int, ...] = ()
     layers: tuple[int, ...]
     steps: tuple[int, ...]
     branches: tuple[Branch, ...]
@@ -52,7 +57,12 @@ class ResolvedTransfer(Frozen):
     def needed(self, passes: int = 1) -> Needed:
         """What is read of the source; ``passes`` as in ``Needed``."""
         return Needed(
-            frozenset(self.layers), frozenset(self.steps), frozenset(self.needed_branches), passes
+            frozenset(self.layers),
+            frozenset(self.steps),
+            frozenset(self.needed_branches),
+            passes,
+            outputs=self.anchor is not None,
+            computed_steps=frozenset(self.computed_steps),
         )
 
     def strength_at(self, step: int) -> float:
@@ -67,10 +77,11 @@ class ResolvedTransfer(Frozen):
 # (which layers) stands in its own retake.json.
 PRESETS: dict[PresetName, Preset] = {
     "auto": Preset(),
-    "recolour": Preset(branches=("cond",)),
-    "restyle": Preset(steps=0.5),
+    "recolour": Preset(),
+    "restyle": Preset(),
     "object": Preset(),
-    "background": Preset(steps=0.5),
+    "background": Preset(),
+    "paper": Preset(anchor=None),
 }
 
 
@@ -94,6 +105,7 @@ def apply_preset(spec: TransferSpec, card: ModelCard, total_steps: int) -> Trans
     preset = presets_of(card)[spec.preset]
     given = {name: getattr(spec, name) for name in spec.model_fields_set if name != "preset"}
     values: dict[str, object] = preset.model_dump(include={"layers", "branches"}, exclude_none=True)
+    values["anchor"] = preset.anchor_of(total_steps)
     stop = preset.stop(total_steps)
     if stop is not None:
         values["steps"] = StepRange(stop=stop)
@@ -113,15 +125,79 @@ def resolve_transfer(
     heads = (
         None if spec.heads is None else resolve_indices(spec.heads, card.heads, "transfer.heads")
     )
+    steps = steps_of(spec.steps, generation, "transfer.steps")
+    branches = chosen_branches(spec.branches, card, generation, "transfer.branches")
+    computed: tuple[int, ...] = ()
+    if spec.anchor is not None:
+        computed, steps, branches = _anchored(spec.anchor, steps, branches, generation)
     return ResolvedTransfer(
+        anchor=spec.anchor,
+        computed_steps=computed,
         layers=resolve_indices(spec.layers, card.layers, "transfer.layers"),
-        steps=steps_of(spec.steps, generation, "transfer.steps"),
-        branches=chosen_branches(spec.branches, card, generation, "transfer.branches"),
+        steps=steps,
+        branches=branches,
         heads=None if heads is None or len(heads) == card.heads else heads,
         source_branch=spec.source_branch,
         strength=spec.strength,
         strength_end=spec.strength_end,
     )
+
+
+def _anchored(
+    anchor: Anchor, steps: tuple[int, ...], branches: tuple[Branch, ...], generation: Generation
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[Branch, ...]]:
+    """(computed steps, those of them whose maps are put in, the branch) of an anchored edit."""
+    total = generation.num_inference_steps
+    if anchor.interval > total:
+        raise InvalidRequest(
+            f"transfer.anchor.interval: {anchor.interval} is not allowed; allowed is 1 to {total}, "
+            "the steps of the run",
+            param="transfer.anchor.interval",
+        )
+    computed = anchor.computed_steps(total)
+    kept = tuple(step for step in computed if step in set(steps))
+    if not kept:
+        raise InvalidRequest(
+            f"transfer.steps: none of them is computed by an edit with interval {anchor.interval}; "
+            f"computed are {', '.join(map(str, computed))}",
+            param="transfer.steps",
+        )
+    if "cond" not in branches:
+        raise InvalidRequest(
+            "transfer.branches: an anchored edit computes 'cond' alone; allowed is ['cond'], or "
+            "transfer.anchor null",
+            param="transfer.branches",
+        )
+    return computed, kept, ("cond",)
+
+
+def check_anchor(
+    transfer: ResolvedTransfer, edit: Generation, source: Recipe, card: ModelCard
+) -> None:
+    """Raise SourceMismatch unless ``source``'s run can be followed as ``transfer`` wants.
+
+    The source's guidance goes into what is followed, so that an edit's own would be without
+    effect; and of a source that is itself anchored only the computed steps have attention.
+    """
+    if transfer.anchor is not None:
+        for field in ("guidance_scale", "negative_prompt"):
+            wanted, had = getattr(edit, field), getattr(source.generation, field)
+            if wanted != had:
+                raise SourceMismatch(
+                    f"{field}: the edit's {wanted!r} differs from the source's {had!r}, whose "
+                    "guidance an anchored edit follows; leave it out, or set transfer.anchor null",
+                    param=field,
+                )
+    if source.transfer is None or source.transfer.anchor is None:
+        return
+    interval = source.transfer.anchor.interval
+    there = set(source.transfer.anchor.computed_steps(source.generation.num_inference_steps))
+    if transfer.anchor is None or not there.issuperset(transfer.computed_steps):
+        raise SourceMismatch(
+            f"transfer.anchor.interval: the source is itself an edit with interval {interval}, and "
+            f"has attention at those steps alone; allowed is a multiple of {interval}",
+            param="transfer.anchor.interval",
+        )
 
 
 def check_branches(transfer: ResolvedTransfer, card: ModelCard, source: Generation) -> None:
@@ -165,6 +241,7 @@ def resolve_recipe(recipe: Recipe, card: ModelCard) -> ResolvedRecipe:
         check_same_shot(each.generation, each.source.generation)
         transfer = resolve_transfer(each.transfer or TransferSpec(), card, each.generation)
         check_branches(transfer, card, each.source.generation)
+        check_anchor(transfer, each.generation, each.source, card)
         transfers.append(transfer)
     return ResolvedRecipe(recipe, tuple(transfers))
 

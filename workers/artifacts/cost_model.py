@@ -120,7 +120,7 @@ def expected_s(manifest: Manifest, needed: Needed, costs: CostModel) -> float | 
     if step_s is None or bandwidth is None:
         return None
     plain_s = step_s * generation.num_inference_steps
-    layers = max(manifest.reruns(needed), default=0) / len(manifest.layers)
+    layers = max(manifest.recomputed_layers(needed), default=0) / len(manifest.layers)
     steps = len(needed.steps) / generation.num_inference_steps
     branches = len(needed.branches) / len(manifest.branches)
     computing_s = plain_s * (1 + layers * steps * branches * needed.passes)

@@ -19,7 +19,7 @@ from workers.attention.hooks import HookState, install
 from workers.attention.projection_bypass import bypassed_projections, bypasses
 from workers.attention.run import Run
 from workers.attention.transfer import Capture, Transfer
-from workers.attention.transformer_inputs import keep_inputs
+from workers.attention.transformer_calls import keep_inputs, keep_outputs
 from workers.families.base import Family, Pipeline
 
 
@@ -130,7 +130,13 @@ class AttentionHooks:
             keep_inputs(self.family, run, module, inputs)
 
     def _after_call(
-        self, attention_modules: list[AttentionModule], _: nn.Module, __: tuple[Any, ...], ___: Any
+        self,
+        attention_modules: list[AttentionModule],
+        _: nn.Module,
+        __: tuple[Any, ...],
+        outputs: Any,
     ) -> None:
-        if self._state.run is not None:
-            self._state.run.end_call(attention_modules)
+        run = self._state.run
+        if run is not None:
+            keep_outputs(run, outputs)
+            run.end_call(attention_modules)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from workers.families.base import Pattern, TokenLayout
 
 Axis = Literal["q", "k"]
+AXES: tuple[Axis, ...] = ("q", "k")
 
 PROJECTIONS = (("to_q", "to_k"), ("to_query", "to_key"), ("q", "k"))
 NORMS = (("norm_q", "norm_k"), ("query_norm", "key_norm"), ("q_norm", "k_norm"))

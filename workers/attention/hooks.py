@@ -16,10 +16,8 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor, nn
 
-from workers.attention.attention_modules import AttentionModule, Axis
+from workers.attention.attention_modules import AXES, AttentionModule, Axis
 from workers.attention.run import Run
-
-AXES: tuple[Axis, ...] = ("q", "k")
 
 
 @dataclass

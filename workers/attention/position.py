@@ -4,12 +4,14 @@ Steps count the iterations of the denoising loop, never the scheduler's own step
 some schedulers step twice an iteration, and some have a time for each frame.
 """
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
 
 from schemas.attention import Branch
-from workers.attention.attention_modules import AttentionModule, Axis
+from workers.attention.attention_modules import AXES, AttentionModule, Axis
 
 
 class AttentionMissed(RuntimeError):
@@ -61,12 +63,34 @@ class Position:
         self.visits.clear()
         self.forget()
 
+    @contextmanager
+    def narrowed(self, branch: Branch, inputs: dict[str, Any]) -> Iterator[None]:
+        """Within the block the call computes ``branch`` alone, on ``inputs``."""
+        whole = self.here, self.inputs
+        self.here, self.inputs = (branch,), inputs
+        try:
+            yield
+        finally:
+            self.here, self.inputs = whole
+
+    def pass_by(self, attention_modules: Iterable[AttentionModule]) -> None:
+        """The call is answered without being made: its layers are not missed, but not needed."""
+        for attn in attention_modules:
+            for axis in AXES:
+                self.visit(attn, axis)
+
+    @property
+    def extra_call(self) -> int | None:
+        """Which of the step's calls for other kinds of guidance this is, from 0; None: none."""
+        extra = self.calls - self.expected - 1
+        return extra if extra >= 0 else None
+
     def end_call(self, attention_modules: list[AttentionModule]) -> None:
         """The call is over: every layer must have shown both its query and its key once."""
         self.module, self.inputs = None, {}
         self.forget()
         for attn in attention_modules:
-            for axis in ("q", "k"):
+            for axis in AXES:
                 visits = self.visits.get((attn.layer, axis), 0)
                 if visits != 1:
                     raise AttentionMissed(

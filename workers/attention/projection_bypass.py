@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from workers.attention.attention_modules import AttentionModule, Axis
-from workers.attention.hooks import AXES, HookState
+from workers.attention.attention_modules import AXES, AttentionModule, Axis
+from workers.attention.hooks import HookState
 from workers.attention.transfer import Transfer
 
 Forward = Callable[..., Tensor]

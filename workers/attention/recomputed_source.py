@@ -18,7 +18,7 @@ from workers.attention.maps import Address, MapSource, MemoryMaps
 from workers.attention.run import Run
 from workers.attention.thread_coroutine import ThreadCoroutine
 from workers.attention.transfer import Capture, Transfer
-from workers.attention.transformer_inputs import stored_names
+from workers.attention.transformer_calls import stored_names
 
 
 class RecomputedLayer:

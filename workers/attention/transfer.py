@@ -20,12 +20,14 @@ class StoredAttention:
 class Transfer:
     """What one row of a batch takes from ``source``; None is the row above, in the same batch.
 
-    ``form``: of what the source yields (recomputed latents yield ``hidden``).
+    ``form``: of what the source yields (recomputed latents yield ``hidden``). ``outputs``: where an
+    anchored edit finds the outputs that it follows.
     """
 
     resolved: ResolvedTransfer
     form: Form = "hidden"
     source: MapSource | None = None
+    outputs: MapSource | None = None
 
 
 @dataclass(frozen=True)

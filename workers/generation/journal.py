@@ -98,9 +98,7 @@ class Journal:
         """Tell the run that the layers are not missed, but not needed."""
         run = self._model.hooks.current
         if run is not None:
-            for attn in self._model.hooks.modules_of(transformer):
-                run.visit(attn, "q")
-                run.visit(attn, "k")
+            run.pass_by(self._model.hooks.modules_of(transformer))
 
     def _note(self, number: int, outputs: Any) -> None:
         if self._off:

@@ -238,7 +238,7 @@ def test_an_edit_of_kept_layers_alone_reruns_nothing(films: Films) -> None:
     kept = films.manifest()
     assert kept.hidden_layers == kept.layers
     needed = Needed(frozenset(kept.layers[1:]), frozenset(kept.steps), frozenset(kept.branches))
-    assert kept.reruns(needed) == frozenset()
+    assert kept.recomputed_layers(needed) == frozenset()
     wanted = [f for pack in kept.packs for f in pack.frames if is_wanted(f, kept, needed)]
     assert {f.layer for f in wanted if f.name == "hidden"} == set(kept.layers[1:])
     assert not [f for f in wanted if f.name == "input"]

@@ -116,7 +116,7 @@ def is_wanted(frame: Frame, manifest: Manifest, needed: Needed) -> bool:
     if _constant(frame):
         return True
     if frame.layer == INPUTS:
-        return frame.step in needed.steps and bool(manifest.reruns(needed))
+        return frame.step in needed.steps and bool(manifest.recomputed_layers(needed))
     return (
         frame.layer in needed.layers
         and frame.step in needed.steps
