@@ -18,7 +18,8 @@ from redis import RedisError
 
 from schemas.jobs import Job, JobResult, JobSpec, MapResult
 from schemas.models import ModelCard
-from storage.jobs.job_store import Claim, JobStore, LeaseLost
+from storage.jobs.claims import Claims
+from storage.jobs.records import Claim, LeaseLost
 from storage.objects.objects import ObjectStore, ObjectStoreError
 from workers.control.failure_policy import failure_policy, is_out_of_memory
 from workers.control.lease import Lease
@@ -86,7 +87,7 @@ class JobContext:
     """What a worker runs its jobs with. ``worker``: its name in claims."""
 
     worker: str
-    jobs: JobStore
+    claims: Claims
     objects: ObjectStore
     engine: Engine
     settings: WorkerSettings
@@ -100,13 +101,13 @@ async def run_job(
     ``on_lease`` is told of the lease while there is one, and None after it.
     """
     settings = context.settings
-    claim = await context.jobs.claim(video_id, context.worker, settings.lease_s)
+    claim = await context.claims.claim(video_id, context.worker, settings.lease_s)
     if claim is None:
         log.info("job=%s not claimed", video_id)
         return
     log.info("job=%s claimed fence=%d attempt=%d", video_id, claim.fence, claim.job.state.attempts)
     async with Lease(
-        context.jobs, claim, lease_s=settings.lease_s, stall_s=settings.stall_timeout_s
+        context.claims, claim, lease_s=settings.lease_s, stall_s=settings.stall_timeout_s
     ) as lease:
         on_lease(lease)
         try:
@@ -198,7 +199,7 @@ def _put(context: JobContext, lease: Lease, key: str, data: bytes, content_type:
 async def _commit(context: JobContext, claim: Claim, result: JobResult | MapResult) -> None:
     video_id = claim.job.spec.id
     try:
-        await _patiently(lambda: context.jobs.complete(claim, result), context.settings)
+        await _patiently(lambda: context.claims.complete(claim, result), context.settings)
     except LeaseLost:
         log.warning("job=%s lost at commit: another has it", video_id)
         await _forget_files(context, claim)
@@ -228,11 +229,11 @@ async def _conclude(context: JobContext, claim: Claim, error: Exception) -> None
     await _forget_files(context, claim)
     try:
         if policy.action == "release":
-            await _patiently(lambda: context.jobs.release(claim, policy.error), context.settings)
+            await _patiently(lambda: context.claims.release(claim, policy.error), context.settings)
         elif policy.action == "fail":
             assert policy.error is not None
             failure = policy.error
-            await _patiently(lambda: context.jobs.fail(claim, failure), context.settings)
+            await _patiently(lambda: context.claims.fail(claim, failure), context.settings)
             await _forget_journal(context, claim)
     except LeaseLost:
         log.warning("job=%s lost before its end: another has it", video_id)
