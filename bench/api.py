@@ -26,7 +26,7 @@ from schemas.models import IntRange, LatentGrid, ModelCard
 from schemas.recipes import Generation, Recipe
 from storage.connect import open_redis
 from storage.embedded.valkey import EmbeddedValkey
-from storage.jobs.job_store import JobStore
+from storage.jobs.jobs import open_jobs
 from storage.keys import KeyStore
 from storage.limits import Limits, ProjectLimits
 from storage.settings import StorageSettings
@@ -87,12 +87,14 @@ def spec_of(video_id: str, project: str) -> JobSpec:
 async def prepare(settings: StorageSettings) -> str:
     """A model on offer, a video to ask for, many to page through; the secret of a key."""
     redis = open_redis(settings)
-    jobs = JobStore(redis, prefix=settings.redis_prefix)
-    await jobs.publish_model(CARD, ttl_s=86_400)
-    await jobs.submit([spec_of("video_00000000", "default")])
+    jobs = open_jobs(redis, prefix=settings.redis_prefix)
+    await jobs.models.publish(CARD, ttl_s=86_400)
+    await jobs.store.submit([spec_of("video_00000000", "default")])
     for first in range(0, VIDEOS, 100):
         ids = range(first, first + 100)
-        await jobs.submit([spec_of(f"video_{number:08d}", "many") for number in ids if number])
+        await jobs.store.submit(
+            [spec_of(f"video_{number:08d}", "many") for number in ids if number]
+        )
     keys = KeyStore(redis, prefix=settings.redis_prefix)
     _, secret = await keys.create("many")
     limits = Limits(redis, ProjectLimits(), prefix=settings.redis_prefix)

@@ -27,7 +27,7 @@ from bench.processes import processes
 from bench.report import Cell, print_figures, print_table
 from schemas.jobs import Job
 from storage.connect import open_objects, open_redis
-from storage.jobs.job_store import JobStore
+from storage.jobs.jobs import open_jobs
 from storage.retention.video_files import collect_videos
 
 ENDED = ("completed", "failed")
@@ -55,7 +55,7 @@ class Bench:
     def __init__(self, stack: FaultStack, seed: int, *, steps: int, within_s: float) -> None:
         self.steps, self.within_s = steps, within_s
         self.stack, self.chance, self.tally = stack, random.Random(seed), Tally()
-        self.jobs = JobStore(open_redis(stack.settings.storage))
+        self.jobs = open_jobs(open_redis(stack.settings.storage))
         self.objects = open_objects(stack.settings.storage)
         self.client = httpx.AsyncClient(base_url=f"{stack.base_url}/v1", timeout=30)
         self.undisturbed: dict[str, bytes] = {}
@@ -80,7 +80,7 @@ class Bench:
         deadline = time.monotonic() + DEADLINE_S
         while time.monotonic() < deadline:
             with contextlib.suppress(RedisError):  # it may be down just now
-                job = await self.jobs.get("default", video_id)
+                job = await self.jobs.store.get("default", video_id)
                 if job.state.status in ENDED:
                     return job
             await asyncio.sleep(0.05)
@@ -115,7 +115,7 @@ class Bench:
         cancelled = len(work) - 1
         ids = [await self.submit(path, body) for path, body in work]
         await asyncio.sleep(self.chance.uniform(0, self.within_s))
-        self.tally.hit += bool(await self.jobs.count("default"))
+        self.tally.hit += bool(await self.jobs.maintenance.count_open("default"))
         began = time.monotonic()
         doing = asyncio.create_task(self.stack.do(fault, self.chance))
         await asyncio.sleep(self.chance.uniform(0, 0.5))
@@ -132,7 +132,7 @@ class Bench:
             self.tally.lost += 1
             print(f"LOST {video_id} after: {fault}", flush=True)
             return
-        ends = [event for event in await self.jobs.all_events(video_id) if event.type in ENDED]
+        ends = [event for event in await self.jobs.events.read_all(video_id) if event.type in ENDED]
         if len(ends) != 1:
             self.tally.doubled += 1
             print(f"DOUBLED {video_id} after: {fault}", flush=True)
@@ -148,10 +148,10 @@ class Bench:
 
     async def orphans(self) -> int:
         """Files of no video that are left after the collector ran."""
-        await collect_videos(self.objects, self.jobs, 0)
+        await collect_videos(self.objects, self.jobs.store, 0)
         kept, last, more = set(), None, True
         while more:
-            page, more = await self.jobs.list("default", after=last, limit=1000, order="asc")
+            page, more = await self.jobs.store.list("default", after=last, limit=1000, order="asc")
             last = page[-1].spec.id
             results = [job.state.result for job in page]
             kept |= {each.video_key.rsplit("/", 1)[0] for each in results if each is not None}

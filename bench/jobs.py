@@ -18,7 +18,8 @@ from schemas.jobs import JobResult, JobSpec
 from schemas.recipes import Generation, Recipe
 from storage.connect import open_redis
 from storage.embedded.valkey import EmbeddedValkey
-from storage.jobs.job_store import Claim, JobStore
+from storage.jobs.jobs import open_jobs
+from storage.jobs.records import Claim
 from storage.settings import StorageSettings
 
 ROUNDS, CALLS = 7, 300
@@ -66,7 +67,7 @@ async def compare(ours: Call, bare: Call) -> tuple[float, float]:
 
 async def measure_calls(redis: Redis) -> dict[str, tuple[float, float]]:
     """Per call: median seconds and ratio to the bare command, with ROUNDS·CALLS jobs queued."""
-    store = JobStore(redis)
+    jobs = open_jobs(redis)
     claims: dict[int, Claim] = {}
 
     async def bare_set(number: int) -> None:
@@ -76,36 +77,36 @@ async def measure_calls(redis: Redis) -> dict[str, tuple[float, float]]:
         await redis.hgetall("retake:job:v0")
 
     async def claim(number: int) -> None:
-        claimed = await store.claim(f"v{number}", "w", 60)
+        claimed = await jobs.claims.claim(f"v{number}", "w", 60)
         assert claimed is not None
         claims[number] = claimed
 
     calls: list[tuple[str, Call, Call]] = [
-        ("submit", lambda n: store.submit([make_spec(f"v{n}")]), bare_set),
-        ("get", lambda n: store.get("p", f"v{n}"), bare_hash),
+        ("submit", lambda n: jobs.store.submit([make_spec(f"v{n}")]), bare_set),
+        ("get", lambda n: jobs.store.get("p", f"v{n}"), bare_hash),
         ("claim", claim, bare_set),
         (
             "progress",
-            lambda n: store.progress(claims[n], step=1, total=20, data={}, lease_s=60),
+            lambda n: jobs.claims.progress(claims[n], step=1, total=20, data={}, lease_s=60),
             bare_set,
         ),
-        ("complete", lambda n: store.complete(claims[n], RESULT, 3600), bare_set),
+        ("complete", lambda n: jobs.claims.complete(claims[n], RESULT, 3600), bare_set),
     ]
     return {name: await compare(ours, bare) for name, ours, bare in calls}
 
 
 async def measure_growth(redis: Redis) -> tuple[float, float, float]:
     """Seconds for a page of 20 among 100 and among QUEUED jobs; bytes of Redis per queued job."""
-    store = JobStore(redis, prefix="growth")
+    jobs = open_jobs(redis, prefix="growth")
 
     async def page(number: int) -> None:
-        await store.list("p", after="v00050", limit=20, order="desc")
+        await jobs.store.list("p", after="v00050", limit=20, order="desc")
 
     before = (await redis.info("memory"))["used_memory"]
-    await store.submit([make_spec(f"v{number:05d}") for number in range(100)])
+    await jobs.store.submit([make_spec(f"v{number:05d}") for number in range(100)])
     few = statistics.median([await per_call(page, 0) for _ in range(3)])
     for first in range(100, QUEUED, 900):
-        await store.submit([make_spec(f"v{n:05d}") for n in range(first, first + 900)])
+        await jobs.store.submit([make_spec(f"v{n:05d}") for n in range(first, first + 900)])
     many = statistics.median([await per_call(page, 0) for _ in range(3)])
     return few, many, ((await redis.info("memory"))["used_memory"] - before) / QUEUED
 

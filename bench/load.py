@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from bench.report import Cell, print_figures, print_table
 from storage.connect import open_redis
 from storage.embedded.valkey import EmbeddedValkey
-from storage.jobs.job_store import JobStore
+from storage.jobs.jobs import Jobs, open_jobs
 from storage.settings import StorageSettings
 from tests.workers.scripted import ScriptedEngine, spec_of
 from workers.local import LocalWorkers
@@ -43,13 +43,13 @@ def workers(storage: StorageSettings, replicas: int) -> Iterator[None]:
         running.drain(0.1)
 
 
-async def fill(jobs: JobStore, redis: Redis, count: int) -> dict[str, float]:
+async def fill(jobs: Jobs, redis: Redis, count: int) -> dict[str, float]:
     """Queue ``count`` jobs, one call each, as clients do."""
     before = (await redis.info("memory"))["used_memory"]
     took_ms = []
     for number in range(count):
         began = time.perf_counter()
-        await jobs.submit([spec_of(number, "slow", steps=STEPS)])
+        await jobs.store.submit([spec_of(number, "slow", steps=STEPS)])
         took_ms.append(1000 * (time.perf_counter() - began))
     after = (await redis.info("memory"))["used_memory"]
     tenth = count // 10
@@ -62,16 +62,16 @@ async def fill(jobs: JobStore, redis: Redis, count: int) -> dict[str, float]:
     }
 
 
-async def work(jobs: JobStore, count: int, replicas: int) -> Worked:
+async def work(jobs: Jobs, count: int, replicas: int) -> Worked:
     """While the next ``count`` jobs are worked off, from the end of one to the end of another."""
     ended: list[tuple[float, float]] = []  # when, and how long it took
     seen: set[str] = set()
     while len(ended) <= count:
-        page, _ = await jobs.list("tests", after=None, limit=1000, order="asc")
+        page, _ = await jobs.store.list("tests", after=None, limit=1000, order="asc")
         for job in page:
             if job.state.result is not None and job.spec.id not in seen:
                 seen.add(job.spec.id)
-                end = int((await jobs.all_events(job.spec.id))[-1].id.split("-")[0]) / 1000
+                end = int((await jobs.events.read_all(job.spec.id))[-1].id.split("-")[0]) / 1000
                 ended.append((end, job.state.result.seconds))
         await asyncio.sleep(0.5)
     ended.sort()
@@ -81,26 +81,26 @@ async def work(jobs: JobStore, count: int, replicas: int) -> Worked:
     return Worked((len(ended) - 1) / (stop - start), busy / (replicas * (stop - start)))
 
 
-async def forget(jobs: JobStore, count: int) -> None:
+async def forget(jobs: Jobs, count: int) -> None:
     """Delete the ended jobs, so that the next measurement starts anew."""
-    page, _ = await jobs.list("tests", after=None, limit=1000, order="asc")
+    page, _ = await jobs.store.list("tests", after=None, limit=1000, order="asc")
     for job in page[: 2 * count]:
         if job.state.status in ("completed", "failed"):
-            await jobs.delete("tests", job.spec.id)
+            await jobs.store.delete("tests", job.spec.id)
 
 
 CostModel = TypeVar("CostModel")
 
 
 def with_jobs(
-    storage: StorageSettings, use: Callable[[JobStore, Redis], Awaitable[CostModel]]
+    storage: StorageSettings, use: Callable[[Jobs, Redis], Awaitable[CostModel]]
 ) -> CostModel:
     """What ``use`` gives, on a connection of its own."""
 
     async def run() -> CostModel:
         redis = open_redis(storage)
         try:
-            return await use(JobStore(redis), redis)
+            return await use(open_jobs(redis), redis)
         finally:
             await redis.aclose()
 

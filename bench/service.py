@@ -20,7 +20,7 @@ from bench.report import Cell, median_ratio, print_figures, print_table
 from retake.stack import Stack
 from storage.connect import open_redis
 from storage.embedded.valkey import EmbeddedValkey
-from storage.jobs.job_store import JobStore
+from storage.jobs.jobs import Jobs, open_jobs
 from storage.settings import StorageSettings
 from training.stock import WanPipeline
 from workers.settings import BUNDLED
@@ -47,14 +47,15 @@ def generate(client: httpx.Client, body: dict[str, Any]) -> tuple[str, float]:
     return video["id"], seconds
 
 
-async def before_first_step_ms(jobs: JobStore, video_id: str) -> tuple[float, float]:
+async def before_first_step_ms(jobs: Jobs, video_id: str) -> tuple[float, float]:
     """From accepted to claimed, and to the beginning of the first denoising step.
 
     By Redis' clock, from the job's events. An event comes when its step is done, so the first
     step began one step's time before; the second step tells how long that is.
     """
     at = {
-        (event.type, event.data.get("step")): event.at_ms for event in await jobs.events(video_id)
+        (event.type, event.data.get("step")): event.at_ms
+        for event in await jobs.events.read(video_id)
     }
     queued, claimed = at["queued", None], at["started", None]
     first, second = at["progress", 1], at["progress", 2]
@@ -95,7 +96,7 @@ async def measure_stack(rounds: int, steps: int) -> dict[str, float]:
         stack.wait_ready()
         url = f"unix://{folder}/valkey/valkey.sock"
         redis = open_redis(StorageSettings(redis_url=url, object_url="file:///unused"))
-        jobs = JobStore(redis)
+        jobs = open_jobs(redis)
         generate(client, body_of(0, 3))
         generate_bare(pipeline, 0, 3)
         waits = []

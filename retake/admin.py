@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from storage.connect import open_redis
-from storage.jobs.job_store import JobStore
+from storage.jobs.maintenance import Maintenance
 from storage.keys import PROJECT_SCOPES, SCOPES, KeyStore
 from storage.settings import StorageSettings
 
@@ -77,7 +77,7 @@ def revoke(key_id: str, redis_url: RedisUrl = None) -> None:
 def dead(limit: int = 100, redis_url: RedisUrl = None) -> None:
     """Jobs that ran out of attempts, newest first, and why."""
     table = Table("id", "at", "code", "message")
-    for letter in _with_redis(redis_url, lambda redis: JobStore(redis).dead(limit)):
+    for letter in _with_redis(redis_url, lambda redis: Maintenance(redis).list_dead(limit)):
         at = datetime.fromtimestamp(letter.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
         table.add_row(letter.video_id, at, letter.error.code, letter.error.message)
     console.print(table)
@@ -86,7 +86,7 @@ def dead(limit: int = 100, redis_url: RedisUrl = None) -> None:
 @jobs.command()
 def retry(video_id: str, redis_url: RedisUrl = None) -> None:
     """Queue a failed job again, with all its attempts."""
-    job = _with_redis(redis_url, lambda redis: JobStore(redis).retry(video_id))
+    job = _with_redis(redis_url, lambda redis: Maintenance(redis).retry(video_id))
     console.print(f"{job.spec.id} is {job.state.status}")
 
 

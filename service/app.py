@@ -1,4 +1,4 @@
-"""The application: its parts opened and closed, its routes joined."""
+"""The application: what it holds is opened and closed here, its routes are joined."""
 
 import asyncio
 import uuid
@@ -10,8 +10,9 @@ from fastapi import FastAPI
 
 from service.background.egress import EgressClient, EgressPolicy
 from service.background.event_streams import EventStreams
+from service.background.job_outcome import OutcomeReader
 from service.background.metrics import Metrics
-from service.background.periodic_tasks import PeriodicTask, PeriodicTasks, tell_ended
+from service.background.periodic_tasks import PeriodicTask, PeriodicTasks
 from service.background.tracing import Tracing
 from service.background.webhook_dispatcher import WebhookDispatcher
 from service.catalogue import Catalogue
@@ -35,7 +36,7 @@ from service.settings import ServiceSettings
 from service.wire import errors, openapi
 from storage.artifact_index import ArtifactIndex
 from storage.connect import open_objects, open_redis
-from storage.jobs.job_store import JobStore
+from storage.jobs.jobs import open_jobs
 from storage.keys import KeyStore
 from storage.limits import Limits, ProjectLimits
 from storage.outbox import Outbox
@@ -57,15 +58,15 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         state = open_state(settings, tracing)
-        chores = PeriodicTasks(tasks_of(state))
+        tasks = PeriodicTasks(tasks_of(state))
         try:
             await check_keys(state)
             app.state.retake = state
-            chores.start()
+            tasks.start()
             yield
         finally:
             await state.streams.close()
-            await chores.stop()
+            await tasks.stop()
             await state.egress.close()
             await state.redis.aclose()
             state.objects.close()
@@ -93,10 +94,10 @@ def create_app(settings: ServiceSettings) -> FastAPI:
 def open_state(settings: ServiceSettings, tracing: Tracing) -> AppState:
     """Everything that one process holds; nothing connects before its first use."""
     redis, prefix = open_redis(settings.storage), settings.storage.redis_prefix
-    jobs = JobStore(redis, prefix=prefix)
+    jobs = open_jobs(redis, prefix=prefix)
     artifacts = ArtifactIndex(redis, prefix=prefix)
-    streams = EventStreams(jobs, settings.max_followers)
-    metrics = Metrics(jobs, artifacts, streams)
+    streams = EventStreams(jobs.store, jobs.events, settings.max_followers)
+    metrics = Metrics(jobs.maintenance, artifacts, streams)
     webhooks = WebhookStore(redis, prefix=prefix)
     targets = EgressPolicy(settings.webhook_allow)
     egress = EgressClient(targets, settings.webhook_timeout_s)
@@ -108,10 +109,12 @@ def open_state(settings: ServiceSettings, tracing: Tracing) -> AppState:
     return AppState(
         settings=settings,
         redis=redis,
-        jobs=jobs,
+        jobs=jobs.store,
+        events=jobs.events,
+        maintenance=jobs.maintenance,
         objects=open_objects(settings.storage),
         artifacts=artifacts,
-        catalogue=Catalogue(jobs.models, settings.models_ttl_s),
+        catalogue=Catalogue(jobs.models.list, settings.models_ttl_s),
         streams=streams,
         keys=KeyCache(KeyStore(redis, prefix=prefix), settings.key_cache_s),
         limits=Limits(redis, limits, prefix=prefix),
@@ -127,10 +130,14 @@ def tasks_of(state: AppState) -> list[PeriodicTask]:
     """What this process does beside answering."""
     consumer = f"api-{uuid.uuid4().hex[:12]}"
     outbox = Outbox(state.redis, consumer, prefix=state.settings.storage.redis_prefix)
-    listeners = [state.webhook_dispatcher.ended, state.metrics.ended, state.tracing.ended]
+    listeners = [
+        state.webhook_dispatcher.queue_event,
+        state.metrics.count_outcome,
+        state.tracing.trace_outcome,
+    ]
     return [
         state.webhook_dispatcher.run,
-        partial(tell_ended, state.jobs, outbox, listeners),
+        OutcomeReader(state.jobs, state.events, outbox, listeners).run,
         partial(sweep_for_ever, state),
     ]
 

@@ -1,6 +1,6 @@
-"""What has ended, told at least once to whoever must act on it: webhooks, metrics.
+"""Jobs that have ended, each read at least once by whoever must act on it: webhooks, metrics.
 
-``JobStore`` puts every ended job into one stream; API processes read it as one consumer group, so
+Redis' scripts put every ended job into one stream; API processes read it as one consumer group, so
 each entry is one process's to handle, and another's if that one dies.
 """
 

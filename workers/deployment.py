@@ -19,7 +19,7 @@ from redis import RedisError
 
 from schemas.models import ModelCard
 from storage.connect import open_objects, open_redis
-from storage.jobs.job_store import JobStore
+from storage.jobs.jobs import Jobs, open_jobs
 from storage.objects.objects import ObjectStore
 from workers.control.dispatcher import Dispatching
 from workers.control.engine_protocol import Engine
@@ -62,12 +62,9 @@ class Dispatcher:
 
     def __init__(self, settings: WorkerSettings, worker: DeploymentHandle[Any]) -> None:
         start_logging(settings)
-        redis = open_redis(settings.storage)
-        jobs = JobStore(
-            redis, prefix=settings.storage.redis_prefix, max_attempts=settings.max_attempts
-        )
+        queue = open_job_store(settings).queue
         self._settings, self._worker = settings, worker
-        self._dispatching = Dispatching(jobs, self._call, self._capacity, settings.lease_s)
+        self._dispatching = Dispatching(queue, self._call, self._capacity, settings.lease_s)
         self._dispatching.start()
 
     async def _call(self, request: RoutingRequest) -> None:
@@ -101,13 +98,11 @@ class VideoWorker:
         start_logging(settings)
         objects = open_objects(settings.storage)
         self._engine = open_engine(settings, objects)
+        jobs = open_job_store(settings)
+        self._registry = jobs.models
         self._context = JobContext(
             worker=ray.get_runtime_context().get_actor_id() or "local",
-            jobs=JobStore(
-                open_redis(settings.storage),
-                prefix=settings.storage.redis_prefix,
-                max_attempts=settings.max_attempts,
-            ),
+            claims=jobs.claims,
             objects=objects,
             engine=self._engine,
             settings=settings,
@@ -162,7 +157,16 @@ class VideoWorker:
             await asyncio.sleep(_CARD_TTL_S / 3)
 
     async def _publish(self, card: ModelCard) -> None:
-        await self._context.jobs.publish_model(card, _CARD_TTL_S)
+        await self._registry.publish(card, _CARD_TTL_S)
+
+
+def open_job_store(settings: WorkerSettings) -> Jobs:
+    """Of this process, on a connection of its own."""
+    return open_jobs(
+        open_redis(settings.storage),
+        prefix=settings.storage.redis_prefix,
+        max_attempts=settings.max_attempts,
+    )
 
 
 def build(settings: WorkerSettings, open_engine: OpenEngine = open_pipelines) -> Application:

@@ -1,10 +1,19 @@
-"""A job that has ended, with the times that its events tell: for metrics and traces."""
+"""Jobs that have ended, with the times that their events hold: for webhooks, metrics and traces."""
 
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from schemas.errors import NotFound
 from schemas.jobs import Job
+from storage.jobs.job_events import JobEvents
 from storage.jobs.job_store import JobStore
+from storage.outbox import Ended, Outbox
+
+BLOCK_MS = 2000
+MAX_AT_ONCE = 64
+TAKE_OVER_MS = 60_000
 
 
 class JobOutcome(NamedTuple):
@@ -31,11 +40,11 @@ class JobOutcome(NamedTuple):
         return self.job.state.error.code if self.job.state.error else "completed"
 
 
-async def outcome_of(jobs: JobStore, job: Job) -> JobOutcome:
+async def outcome_of(events: JobEvents, job: Job) -> JobOutcome:
     """From the job's events where they are still kept, else from its record, in whole seconds."""
-    events = await jobs.all_events(job.spec.id)
-    started = [event for event in events if event.type == "started"]
-    if not events or events[-1].type not in ("completed", "failed"):
+    kept = await events.read_all(job.spec.id)
+    started = [event for event in kept if event.type == "started"]
+    if not kept or kept[-1].type not in ("completed", "failed"):
         state = job.state
         return JobOutcome(
             job,
@@ -45,12 +54,42 @@ async def outcome_of(jobs: JobStore, job: Job) -> JobOutcome:
             step_ms=None,
         )
     began = started[-1].at_ms if started else None
-    steps = [e.at_ms for e in events if e.type == "progress" and began and e.at_ms >= began]
+    steps = [e.at_ms for e in kept if e.type == "progress" and began and e.at_ms >= began]
     gaps = [after - before for before, after in pairwise(steps)]
     return JobOutcome(
         job,
-        queued_ms=events[0].at_ms,
+        queued_ms=kept[0].at_ms,
         started_ms=started[0].at_ms if started else None,
-        ended_ms=events[-1].at_ms,
+        ended_ms=kept[-1].at_ms,
         step_ms=sum(gaps) / len(gaps) if gaps else None,
     )
+
+
+Listener = Callable[[JobOutcome], Awaitable[None]]
+
+
+class OutcomeReader:
+    """Tells every listener of each job that ends, at least once."""
+
+    def __init__(
+        self, jobs: JobStore, events: JobEvents, outbox: Outbox, listeners: Sequence[Listener]
+    ) -> None:
+        self._jobs, self._events = jobs, events
+        self._outbox, self._listeners = outbox, listeners
+
+    async def run(self) -> None:
+        """Until cancelled. Raises RedisError: run it again."""
+        await self._outbox.open()
+        while True:
+            for ended in await self._outbox.reclaim(TAKE_OVER_MS, MAX_AT_ONCE):
+                await self._tell(ended)
+            for ended in await self._outbox.read(MAX_AT_ONCE, BLOCK_MS):
+                await self._tell(ended)
+
+    async def _tell(self, ended: Ended) -> None:
+        with contextlib.suppress(NotFound):  # deleted since
+            job = await self._jobs.get(ended.project, ended.video_id)
+            outcome = await outcome_of(self._events, job)
+            for listener in self._listeners:
+                await listener(outcome)
+        await self._outbox.ack(ended)

@@ -16,7 +16,7 @@ from schemas.errors import NotFound
 from service.background.event_streams import EventStreams
 from service.background.job_outcome import JobOutcome
 from storage.artifact_index import ArtifactIndex
-from storage.jobs.job_store import JobStore
+from storage.jobs.maintenance import Maintenance
 
 REQUEST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 WAIT_S = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
@@ -28,7 +28,7 @@ class Metrics:
     """One registry per application. Gauges are read from Redis when they are asked for, and are the
     same from every process; counters of jobs count in the one process that handled the end."""
 
-    def __init__(self, jobs: JobStore, artifacts: ArtifactIndex, streams: EventStreams) -> None:
+    def __init__(self, jobs: Maintenance, artifacts: ArtifactIndex, streams: EventStreams) -> None:
         self._jobs, self._artifacts, self._streams = jobs, artifacts, streams
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -66,7 +66,7 @@ class Metrics:
     def webhook(self, outcome: str) -> None:
         self._webhooks.labels(outcome).inc()
 
-    async def ended(self, outcome: JobOutcome) -> None:
+    async def count_outcome(self, outcome: JobOutcome) -> None:
         """Count a job that has ended."""
         spec, result = outcome.job.spec, outcome.job.state.result
         model = spec.recipe.generation.model
@@ -98,9 +98,9 @@ class Metrics:
     async def exposition(self, redis: Redis, prefix: str) -> bytes:
         """Everything in Prometheus' text format."""
         self._followed.set(len(self._streams))
-        for priority, depth in (await self._jobs.depths()).items():
+        for priority, depth in (await self._jobs.queue_depths()).items():
             self._waiting.labels(priority).set(depth)
-        self._running.set(await self._jobs.running())
+        self._running.set(await self._jobs.count_running())
         for kind in ("video", "artifact"):
             sizes = await redis.hvals(f"{prefix}:{kind}_bytes")
             self._stored.labels(kind).set(sum(map(int, sizes)))

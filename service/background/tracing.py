@@ -57,7 +57,7 @@ class Tracing:
         context = trace.get_current_span().get_span_context()
         return f"{context.trace_id:032x}" if context.is_valid else None
 
-    async def ended(self, outcome: JobOutcome) -> None:
+    async def trace_outcome(self, outcome: JobOutcome) -> None:
         """Add a job's time in the queue and on a worker to the trace of its request."""
         spec, state = outcome.job.spec, outcome.job.state
         if self.provider is None or spec.traceparent is None:

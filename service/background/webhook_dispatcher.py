@@ -38,11 +38,11 @@ class WebhookDispatcher:
         metrics: Metrics,
         backoff_s: Sequence[float],
     ) -> None:
-        self.store, self._outbound, self._metrics = store, egress, metrics
+        self.store, self._egress, self._metrics = store, egress, metrics
         self._backoff_s = backoff_s
         self._woken = asyncio.Event()
 
-    async def ended(self, outcome: JobOutcome) -> None:
+    async def queue_event(self, outcome: JobOutcome) -> None:
         """Queue the end of a job for every endpoint that wants it."""
         job = outcome.job
         if job.spec.look is not None:
@@ -83,7 +83,7 @@ class WebhookDispatcher:
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": " ".join(signatures),
         }
-        return await self._outbound.post(endpoint.shown.url, headers, body.encode())
+        return await self._egress.post(endpoint.shown.url, headers, body.encode())
 
     async def _attempt(self, delivery: QueuedDelivery) -> None:
         shown = delivery.shown

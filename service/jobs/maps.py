@@ -20,7 +20,7 @@ from schemas.errors import (
 )
 from schemas.jobs import Job, JobError, JobSpec
 from schemas.maps import STORED_FORMS, Look, MapView, check_place, map_id
-from service.background.event_streams import ENDED, wait_for_end
+from service.background.event_streams import ENDED
 from service.jobs.submission import room
 from service.request.auth import Call
 from service.wire.content import Content
@@ -49,7 +49,7 @@ async def picture_of(call: Call, artifact: Artifact, view: MapView, wait_s: floa
     if job.state.status not in ENDED and wait_s:
         call.state.streams.check()
         try:
-            job = await wait_for_end(call.state.jobs, call.state.streams, job, wait_s)
+            job = await call.state.streams.wait_for_end(job, wait_s)
         except NotFound:  # the artifact was deleted, and its jobs with it
             raise no_attention(artifact.id) from None
     if job.state.error is not None:

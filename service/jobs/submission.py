@@ -65,7 +65,7 @@ async def accept(
     key = idempotency_key(call.request)
     digest = body_hash(call.request, body) if key else None
     if key and digest:
-        jobs = await call.state.jobs.accepted(call.project, key, digest)
+        jobs = await call.state.jobs.find_accepted(call.project, key, digest)
         if jobs:
             return jobs
     traceparent = call.state.tracing.traceparent(call.request)

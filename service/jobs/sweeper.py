@@ -44,7 +44,7 @@ async def sweep_for_ever(state: AppState) -> None:
 async def expire_jobs(state: AppState) -> int:
     """Delete the videos, and the pictures of maps, whose time is over; how many."""
     removed = 0
-    while jobs := await state.jobs.expired(BATCH):
+    while jobs := await state.maintenance.list_expired(BATCH):
         for job in jobs:
             try:
                 if job.spec.look is None:

@@ -14,7 +14,9 @@ from service.catalogue import Catalogue
 from service.key_cache import KeyCache
 from service.settings import ServiceSettings
 from storage.artifact_index import ArtifactIndex
+from storage.jobs.job_events import JobEvents
 from storage.jobs.job_store import JobStore
+from storage.jobs.maintenance import Maintenance
 from storage.limits import Limits
 from storage.objects.objects import ObjectStore
 
@@ -24,6 +26,8 @@ class AppState:
     settings: ServiceSettings
     redis: Redis
     jobs: JobStore
+    events: JobEvents
+    maintenance: Maintenance
     objects: ObjectStore
     artifacts: ArtifactIndex
     catalogue: Catalogue

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Response
 from starlette.responses import StreamingResponse
 
 from schemas.jobs import Event
-from service.background.event_streams import ENDED, follow
+from service.background.event_streams import ENDED
 from service.request.dependencies import CallDep, VideoIdDep
 from service.wire.errors import COMMON, documented
 from storage.jobs.job_events import check_event_id
@@ -50,15 +50,15 @@ async def stream_events(
     job = await call.state.jobs.get(call.project, video_id)
     after = check_event_id(last_event_id) if last_event_id else "0"
     ended = job.state.status in ENDED
-    if last_event_id and ended and not await call.state.jobs.events(video_id, after=after):
+    if last_event_id and ended and not await call.state.events.read(video_id, after=after):
         return Response(status_code=204)
     call.state.streams.check()
     began_ms = None
     if last_event_id:  # the steps' times count from the start, which this client has seen
-        starts = [e for e in await call.state.jobs.all_events(video_id) if e.type == "started"]
+        starts = [e for e in await call.state.events.read_all(video_id) if e.type == "started"]
         began_ms = starts[-1].at_ms if starts else None
     keep_alive_s = call.state.settings.sse_keep_alive_s
-    events = follow(call.state.jobs, call.state.streams, job, after, keep_alive_s)
+    events = call.state.streams.follow(job, after, keep_alive_s)
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(_lines(events, began_ms), media_type=STREAM, headers=headers)
 

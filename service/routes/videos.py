@@ -10,7 +10,6 @@ from schemas.jobs import JobSpec
 from schemas.recipes import Recipe
 from schemas.requests import CreateVideo
 from schemas.videos import Video, VideoDeleted, VideoList
-from service.background.event_streams import wait_for_end
 from service.jobs.deletion import remove_video
 from service.jobs.resolve import new_generation
 from service.jobs.submission import accept, job_spec
@@ -65,7 +64,7 @@ async def get_video(
     if query.wait:
         call.state.streams.check()
         seconds = min(query.wait, call.state.settings.max_wait_s)
-        job = await wait_for_end(call.state.jobs, call.state.streams, job, seconds)
+        job = await call.state.streams.wait_for_end(job, seconds)
     response = video_reply(job)
     if job.state.status in ("queued", "in_progress"):
         response.headers["openai-poll-after-ms"] = str(call.state.settings.poll_after_ms)

@@ -1,1 +1,1 @@
-"""Jobs in Redis: their records, queue, claims, events and upkeep."""
+"""Jobs in Redis: their records, queue, claims, events and maintenance."""

@@ -1,4 +1,4 @@
-"""The workers' side of the job store: a job claimed, kept, and ended by its one owner.
+"""What a worker does with a job: claim it, keep it, and end it as its one owner.
 
 A claim has a lease, which says how long nobody else may take the job, and a fence, which every
 write shows: it only grows, and only the newest may write. So a worker that hung past its lease can
@@ -9,17 +9,22 @@ import json
 import uuid
 from typing import Any, Literal
 
+from redis.asyncio import Redis
+
 from schemas.jobs import JobError, JobResult, MapResult
-from storage.jobs.records import CANCELLED, WORKER_LOST, Claim, LeaseLost, job_of
+from storage.jobs.records import CANCELLED, EVENT_TTL_S, WORKER_LOST, Claim, LeaseLost, job_of
 from storage.lua import Scripts
 
 
 class Claims:
-    """Part of ``JobStore``. ``lease_s``: seconds by Redis' clock."""
+    """``max_attempts``: how many claims a job may use up before it fails.
 
-    _scripts: Scripts
-    _max_attempts: int
-    _event_ttl_s: int
+    ``lease_s``: seconds by Redis' clock.
+    """
+
+    def __init__(self, redis: Redis, *, prefix: str = "retake", max_attempts: int = 3) -> None:
+        self._scripts = Scripts(redis, prefix)
+        self._max_attempts = max_attempts
 
     async def claim(self, video_id: str, worker: str, lease_s: float) -> Claim | None:
         """Take a job; counts as an attempt. None: it is deleted, ended, held by a live lease.
@@ -36,7 +41,7 @@ class Claims:
             self._max_attempts,
             CANCELLED.model_dump_json(),
             WORKER_LOST.model_dump_json(),
-            self._event_ttl_s,
+            EVENT_TTL_S,
         )
         return Claim(job_of(reply[1]), int(reply[0]), worker) if reply else None
 
@@ -86,7 +91,7 @@ class Claims:
             error.model_dump_json() if error else "",
             self._max_attempts,
             CANCELLED.model_dump_json(),
-            self._event_ttl_s,
+            EVENT_TTL_S,
         )
         if not done:
             raise _lost(claim)
@@ -112,7 +117,7 @@ class Claims:
             field,
             value,
             "" if retention_s is None else retention_s,
-            self._event_ttl_s,
+            EVENT_TTL_S,
         )
         if not done:
             raise _lost(claim)

@@ -1,4 +1,4 @@
-"""What happens to jobs, as it happens: each job's events, read and waited for."""
+"""Each job's events: read, and waited for."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,12 +14,12 @@ _EVENTS_PER_READ = 256
 
 
 class JobEvents:
-    """Part of ``JobStore``."""
+    """The event streams of all jobs. Claims and the scripts write them."""
 
-    _redis: Redis
-    _prefix: str
+    def __init__(self, redis: Redis, *, prefix: str = "retake") -> None:
+        self._redis, self._prefix = redis, prefix
 
-    async def events(self, video_id: str, *, after: str = "0", block_ms: int = 0) -> list[Event]:
+    async def read(self, video_id: str, *, after: str = "0", block_ms: int = 0) -> list[Event]:
         """The next events later than the id ``after``, waiting up to ``block_ms`` for a first one.
 
         Raises InvalidRequest for an ``after`` that is no event id.
@@ -31,14 +31,14 @@ class JobEvents:
         )
         return [event_of(entry, fields) for _, entries in found for entry, fields in entries]
 
-    async def all_events(self, video_id: str) -> list[Event]:
-        """Those that are kept, to the last."""
+    async def read_all(self, video_id: str) -> list[Event]:
+        """Every event that is still kept, in order."""
         events: list[Event] = []
-        while more := await self.events(video_id, after=events[-1].id if events else "0"):
+        while more := await self.read(video_id, after=events[-1].id if events else "0"):
             events += more
         return events
 
-    async def newer(self, after: Mapping[str, str], *, block_ms: int) -> dict[str, str]:
+    async def read_newer(self, after: Mapping[str, str], *, block_ms: int) -> dict[str, str]:
         """Of the jobs in ``after`` (id: last event seen), those with a later event, and its id.
 
         Waits up to ``block_ms`` for one: a single connection follows any number of jobs.

@@ -1,4 +1,4 @@
-"""Jobs in Redis. Here: accepted, read, listed, cancelled, deleted; the rest is in the base classes.
+"""Jobs as a project sees them: accepted, read, listed, cancelled, deleted.
 
 Every write is one Lua script, so each is whole or not at all, whatever dies in between, and can
 be sent twice. Times are Redis' own clock. One Redis (with replicas), not a cluster.
@@ -11,17 +11,9 @@ from redis.asyncio import Redis
 
 from schemas.errors import IdempotencyMismatch, InvalidRequest, NotFound, RateLimited
 from schemas.jobs import Job, JobSpec
-from storage.jobs.claims import Claims
-from storage.jobs.job_events import JobEvents
-from storage.jobs.maintenance import Maintenance
-from storage.jobs.model_registry import ModelRegistry
-from storage.jobs.queue import Queue
 from storage.jobs.records import (
     CANCELLED,
-    Claim,
-    DeadLetter,
-    Delivery,
-    LeaseLost,
+    EVENT_TTL_S,
     job_from,
     job_of,
     no_attention,
@@ -30,36 +22,22 @@ from storage.jobs.records import (
 )
 from storage.lua import Scripts
 
-__all__ = ["Claim", "DeadLetter", "Delivery", "JobStore", "LeaseLost"]
-
 LIST_MAX = 1000
 DAY_S = 86_400
 _IDEMPOTENCY_TTL_S = DAY_S  # as long as the usual client may retry
 _CURSOR_TTL_S = DAY_S  # how long a deleted id still works as ``after``
 
 
-class JobStore(Queue, Claims, JobEvents, Maintenance, ModelRegistry):
-    """All that is known of jobs, for the service, the dispatchers and the workers.
+class JobStore:
+    """The jobs of all projects, for the API.
 
     ``redis``: a client from ``open_redis``; trouble that outlasts its retries comes as
-    ``redis.RedisError``. ``max_attempts``: claims until a job counts as poison. ``event_ttl_s``:
-    how long the events of an ended job can be read. ``weights``: the shares of high, normal and
-    low priority while all have jobs waiting.
+    ``redis.RedisError``.
     """
 
-    def __init__(
-        self,
-        redis: Redis,
-        *,
-        prefix: str = "retake",
-        max_attempts: int = 3,
-        event_ttl_s: int = 3600,
-        weights: Sequence[int] = (6, 3, 1),
-    ) -> None:
+    def __init__(self, redis: Redis, *, prefix: str = "retake") -> None:
         self._redis, self._prefix = redis, prefix
-        self._max_attempts, self._event_ttl_s = max_attempts, event_ttl_s
         self._scripts = Scripts(redis, prefix)
-        self._set_weights(weights)
 
     async def submit(
         self,
@@ -78,7 +56,7 @@ class JobStore(Queue, Claims, JobEvents, Maintenance, ModelRegistry):
         (project,) = {spec.project for spec in specs}
         return await self._submit(project, specs, idempotency_key, body_hash, max_open)
 
-    async def accepted(self, project: str, idempotency_key: str, body_hash: str) -> list[Job]:
+    async def find_accepted(self, project: str, idempotency_key: str, body_hash: str) -> list[Job]:
         """The jobs that a key stands for, none if it is new. Raises IdempotencyMismatch."""
         return await self._submit(project, (), idempotency_key, body_hash, None)
 
@@ -144,7 +122,7 @@ class JobStore(Queue, Claims, JobEvents, Maintenance, ModelRegistry):
         """Cancel: a queued job ends at once, a running one at its worker's next step, an ended one
         stays as it is. Raises NotFound."""
         record = await self._scripts.run(
-            "cancel", project, video_id, CANCELLED.model_dump_json(), self._event_ttl_s
+            "cancel", project, video_id, CANCELLED.model_dump_json(), EVENT_TTL_S
         )
         if not record:
             raise not_found(video_id)

@@ -1,4 +1,4 @@
-"""The jobs as a whole: counted for limits and metrics, swept, and looked after by a person."""
+"""The jobs as a whole: counted for metrics, expired by the sweeper, retried by an operator."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,32 +12,32 @@ from storage.lua import Scripts
 
 
 class Maintenance:
-    """Part of ``JobStore``."""
+    """Of the jobs of all projects."""
 
-    _redis: Redis
-    _prefix: str
-    _scripts: Scripts
+    def __init__(self, redis: Redis, *, prefix: str = "retake") -> None:
+        self._redis, self._prefix = redis, prefix
+        self._scripts = Scripts(redis, prefix)
 
-    async def count(self, project: str) -> int:
+    async def count_open(self, project: str) -> int:
         """How many jobs of a project are queued or running."""
         return int(await self._redis.scard(f"{self._prefix}:open:{project}"))
 
-    async def depths(self) -> dict[Priority, int]:
+    async def queue_depths(self) -> dict[Priority, int]:
         """How many jobs wait, by priority."""
         async with self._redis.pipeline(transaction=False) as pipe:
             for priority in PRIORITIES:
                 pipe.scard(f"{self._prefix}:waiting:{priority}")
             return dict(zip(PRIORITIES, await pipe.execute(), strict=True))
 
-    async def running(self) -> int:
+    async def count_running(self) -> int:
         """How many jobs are claimed, their lease over or not."""
         return int(await self._redis.zcard(f"{self._prefix}:running"))
 
-    async def expired(self, limit: int = 100) -> Sequence[Job]:
-        """Ended jobs past ``expires_at``, oldest first, for a sweep: objects, then ``delete``."""
+    async def list_expired(self, limit: int = 100) -> Sequence[Job]:
+        """Ended jobs past ``expires_at``, oldest first, whose objects and records are to go."""
         return [job_of(record) for record in await self._scripts.run("expired", limit)]
 
-    async def dead(self, limit: int = 100) -> Sequence[DeadLetter]:
+    async def list_dead(self, limit: int = 100) -> Sequence[DeadLetter]:
         """Jobs that ran out of attempts, newest first."""
         entries: Any = await self._redis.xrevrange(f"{self._prefix}:dead", count=limit)
         return [

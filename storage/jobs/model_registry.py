@@ -2,22 +2,25 @@
 
 from collections.abc import Sequence
 
+from redis.asyncio import Redis
+
 from schemas.models import ModelCard
 from storage.lua import Scripts
 
 
 class ModelRegistry:
-    """Part of ``JobStore``."""
+    """The models that the workers of one Redis offer."""
 
-    _scripts: Scripts
+    def __init__(self, redis: Redis, *, prefix: str = "retake") -> None:
+        self._scripts = Scripts(redis, prefix)
 
-    async def publish_model(self, card: ModelCard, ttl_s: float) -> None:
+    async def publish(self, card: ModelCard, ttl_s: float) -> None:
         """Offer a model for ``ttl_s`` seconds from now, or for that much longer."""
         await self._scripts.run(
             "publish_model", card.id, card.model_dump_json(), round(ttl_s * 1000)
         )
 
-    async def models(self) -> Sequence[ModelCard]:
+    async def list(self) -> Sequence[ModelCard]:
         """The models on offer, by id."""
         cards = await self._scripts.run("models")
         return sorted(map(ModelCard.model_validate_json, cards), key=lambda card: card.id)

@@ -1,4 +1,4 @@
-"""The dispatchers' side of the job store: entries read, kept, taken over and acknowledged.
+"""What a dispatcher does with the queue: read entries, keep them, take them over, acknowledge.
 
 One stream per priority, one consumer group over them. An entry stays until its job has ended or
 was queued anew, so a dispatcher may die at any point.
@@ -13,16 +13,20 @@ from storage.connect import BLOCK_MS_MAX
 from storage.jobs.records import Delivery, delivery_of
 from storage.lua import Scripts
 
+WEIGHTS = (6, 3, 1)  # shares of high, normal and low priority while all have jobs waiting
 
-class Queue:
-    """Part of ``JobStore``. A consumer is a dispatcher's own unique name."""
 
-    _redis: Redis
-    _prefix: str
-    _scripts: Scripts
-    _turns: str
+class JobQueue:
+    """The queue of all projects. A consumer is a dispatcher's own unique name.
 
-    def _set_weights(self, weights: Sequence[int]) -> None:
+    ``weights``: as ``WEIGHTS``; ValueError unless there are three numbers from 1.
+    """
+
+    def __init__(
+        self, redis: Redis, *, prefix: str = "retake", weights: Sequence[int] = WEIGHTS
+    ) -> None:
+        self._redis, self._prefix = redis, prefix
+        self._scripts = Scripts(redis, prefix)
         self._turns = turns_of(weights)
 
     async def read(self, consumer: str, capacity: int, *, block_ms: int = 0) -> Sequence[Delivery]:
@@ -68,7 +72,7 @@ class Queue:
         """
         return bool(await self._scripts.run("ack", *delivery.place, delivery.video_id))
 
-    async def lapsed(self, limit: int = 1000) -> Sequence[str]:
+    async def list_lapsed(self, limit: int = 1000) -> Sequence[str]:
         """Ids of running jobs whose lease is over: their worker hangs, or is cut off."""
         return [video_id.decode() for video_id in await self._scripts.run("lapsed", limit)]
 

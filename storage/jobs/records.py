@@ -13,6 +13,8 @@ WORKER_LOST = JobError(
     message="every worker that took the job stopped before it was finished",
 )
 
+EVENT_TTL_S = 3600  # how long the events of an ended job can be read
+
 # The fields of a state that are kept as JSON; the others are plain text
 _JSON: dict[str, type[Frozen]] = {"result": JobResult, "map": MapResult, "error": JobError}
 _PLAIN = {name.encode(): name for name in JobState.model_fields if name not in _JSON}

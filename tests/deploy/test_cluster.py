@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from storage.connect import open_redis
-from storage.jobs.job_store import JobStore
+from storage.jobs.jobs import open_jobs
 from storage.settings import StorageSettings
 from tests.deploy.test_manifests import COMPOSE, ROOT
 from tests.servers import free_ports
@@ -107,9 +107,9 @@ async def test_head_worker_and_application_serve_a_model(
             stack.enter_context(cluster.running(service))
         assert cluster.succeeds("application", COMPOSE["services"]["application"]["command"])
         redis = open_redis(storage)
-        jobs = JobStore(redis, prefix=storage.redis_prefix)
+        jobs = open_jobs(redis, prefix=storage.redis_prefix)
         deadline = time.monotonic() + PATIENCE_S
-        while not (cards := await jobs.models()):
+        while not (cards := await jobs.models.list()):
             assert time.monotonic() < deadline, "no model was published"
             await asyncio.sleep(0.2)
         await redis.aclose()

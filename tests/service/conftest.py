@@ -17,7 +17,7 @@ from service.request.app_state import AppState
 from service.server import Server
 from service.settings import ServiceSettings
 from storage.connect import open_redis
-from storage.jobs.job_store import JobStore
+from storage.jobs.model_registry import ModelRegistry
 from storage.keys import PROJECT_SCOPES, KeyStore, Scope
 from storage.settings import StorageSettings
 from tests.service.worker import CARD, Worker
@@ -169,7 +169,7 @@ def idle(own_storage: StorageSettings, serve: Serve) -> Api:
 
     async def publish() -> None:
         redis = open_redis(own_storage)
-        await JobStore(redis, prefix=own_storage.redis_prefix).publish_model(CARD, ttl_s=3600)
+        await ModelRegistry(redis, prefix=own_storage.redis_prefix).publish(CARD, ttl_s=3600)
         await redis.aclose()
 
     asyncio.run(publish())

@@ -19,7 +19,8 @@ from schemas.jobs import JobError, JobResult, MapResult
 from schemas.maps import MapView
 from schemas.models import IntRange, LatentGrid, ModelCard
 from storage.connect import open_objects, open_redis
-from storage.jobs.job_store import Claim, JobStore, LeaseLost
+from storage.jobs.jobs import Jobs, open_jobs
+from storage.jobs.records import Claim, LeaseLost
 from storage.settings import StorageSettings
 
 STEPS = 4
@@ -101,14 +102,14 @@ class Worker:
 
     async def _run(self) -> None:
         redis, objects = open_redis(self.settings), open_objects(self.settings)
-        jobs = JobStore(redis, prefix=self.settings.redis_prefix)
+        jobs = open_jobs(redis, prefix=self.settings.redis_prefix)
         for card in self.cards:
-            await jobs.publish_model(card, ttl_s=3600)
+            await jobs.models.publish(card, ttl_s=3600)
         self._ready.set()
         running: set[asyncio.Task[None]] = set()
         while not self._stopping.is_set():
-            for delivery in await jobs.read("tests", 8, block_ms=100):
-                claim = await jobs.claim(delivery.video_id, "worker", LEASE_S)
+            for delivery in await jobs.queue.read("tests", 8, block_ms=100):
+                claim = await jobs.claims.claim(delivery.video_id, "worker", LEASE_S)
                 if claim is not None:
                     self.claimed.append(delivery.video_id)
                     task = asyncio.create_task(self._work(jobs, claim))
@@ -119,30 +120,34 @@ class Worker:
         await redis.aclose()
         objects.close()
 
-    async def _work(self, jobs: JobStore, claim: Claim) -> None:
+    async def _work(self, jobs: Jobs, claim: Claim) -> None:
         with contextlib.suppress(LeaseLost):  # deleted while it ran
             await self._steps(jobs, claim)
 
-    async def _steps(self, jobs: JobStore, claim: Claim) -> None:
+    async def _steps(self, jobs: Jobs, claim: Claim) -> None:
         prompt = claim.job.spec.recipe.generation.prompt
         total = claim.job.spec.recipe.generation.num_inference_steps
         for step in range(1, total + 1):
-            cancelled = await jobs.progress(claim, step=step, total=total, data={}, lease_s=LEASE_S)
+            cancelled = await jobs.claims.progress(
+                claim, step=step, total=total, data={}, lease_s=LEASE_S
+            )
             while "[hold]" in prompt and not cancelled and not self._released.is_set():
                 await asyncio.sleep(0.02)
-                cancelled = await jobs.heartbeat(claim, LEASE_S)
+                cancelled = await jobs.claims.heartbeat(claim, LEASE_S)
             if cancelled:
-                await jobs.fail(claim, JobError(code="cancelled", message="the job was cancelled"))
+                await jobs.claims.fail(
+                    claim, JobError(code="cancelled", message="the job was cancelled")
+                )
                 return
         if "[preview]" in prompt:
             picture = {"jpeg": base64.b64encode(b"a picture").decode()}
-            await jobs.progress(
+            await jobs.claims.progress(
                 claim, step=total, total=total, data=picture, lease_s=LEASE_S, event="preview"
             )
         if "[fail]" in prompt:
-            await jobs.fail(claim, JobError(code="generation_failed", message="as asked"))
+            await jobs.claims.fail(claim, JobError(code="generation_failed", message="as asked"))
             return
-        await jobs.complete(claim, await asyncio.to_thread(self._store, claim))
+        await jobs.claims.complete(claim, await asyncio.to_thread(self._store, claim))
 
     def _store(self, claim: Claim) -> JobResult | MapResult:
         spec = claim.job.spec

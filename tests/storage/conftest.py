@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from storage.connect import open_redis
-from storage.jobs.job_store import JobStore
+from storage.jobs.jobs import Jobs, open_jobs
 from storage.objects.folder import FolderStore
 from storage.objects.objects import ObjectStore
 from storage.objects.s3 import S3Store
@@ -30,8 +30,8 @@ async def redis(valkey_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-def store(redis: Redis, prefix: str) -> JobStore:
-    return JobStore(redis, prefix=prefix)
+def jobs(redis: Redis, prefix: str) -> Jobs:
+    return open_jobs(redis, prefix=prefix)
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from schemas.errors import NotFound, RateLimited
 from schemas.jobs import Job, JobError, JobSpec, MapResult
 from schemas.maps import Look, MapView, map_id
 from storage.artifact_index import ArtifactIndex
-from storage.jobs.job_store import Claim, JobStore, LeaseLost
+from storage.jobs.jobs import Jobs
+from storage.jobs.records import Claim, LeaseLost
 from storage.objects.objects import ObjectStore
 from storage.retention.artifact_files import delete_artifact
 from storage.retention.video_files import collect_videos
@@ -35,12 +36,12 @@ def spec_of(layer: int = 0, of: str = ARTIFACT, **fields: Any) -> JobSpec:
     return make_spec(map_id("p", look), priority="high", look=look, **fields)
 
 
-async def submit(store: JobStore, spec: JobSpec, retry_s: float = 30, **limit: int) -> Job:
-    return await store.submit_map(spec, retry_s=retry_s, max_open=limit.get("max_open"))
+async def submit(jobs: Jobs, spec: JobSpec, retry_s: float = 30, **limit: int) -> Job:
+    return await jobs.store.submit_map(spec, retry_s=retry_s, max_open=limit.get("max_open"))
 
 
-async def claimed(store: JobStore, spec: JobSpec) -> Claim:
-    claim = await store.claim(spec.id, "w", 60)
+async def claimed(jobs: Jobs, spec: JobSpec) -> Claim:
+    claim = await jobs.claims.claim(spec.id, "w", 60)
     assert claim is not None
     return claim
 
@@ -59,111 +60,107 @@ def test_an_id_says_what_is_shown() -> None:
     assert len(ids) == 2 * len(looks)
 
 
-async def test_the_same_picture_is_one_job(store: JobStore, index: ArtifactIndex) -> None:
-    jobs = await asyncio.gather(*(submit(store, spec_of()) for _ in range(20)))
-    assert {job.spec.id for job in jobs} == {spec_of().id}
-    assert [each.video_id for each in await store.read("c", 100)] == [spec_of().id]
-    await submit(store, spec_of(layer=1))
-    assert len(await store.read("c", 100)) == 1
+async def test_the_same_picture_is_one_job(jobs: Jobs, index: ArtifactIndex) -> None:
+    found = await asyncio.gather(*(submit(jobs, spec_of()) for _ in range(20)))
+    assert {job.spec.id for job in found} == {spec_of().id}
+    assert [each.video_id for each in await jobs.queue.read("c", 100)] == [spec_of().id]
+    await submit(jobs, spec_of(layer=1))
+    assert len(await jobs.queue.read("c", 100)) == 1
 
 
 async def test_it_ends_with_a_picture_and_no_video(
-    store: JobStore, index: ArtifactIndex, redis: Redis, prefix: str
+    jobs: Jobs, index: ArtifactIndex, redis: Redis, prefix: str
 ) -> None:
-    await submit(store, spec_of(retention_s=60))
-    claim = await claimed(store, spec_of())
-    await store.complete(claim, PICTURE)
-    await store.complete(claim, PICTURE)  # a lost answer's second try
-    state = (await submit(store, spec_of())).state
+    await submit(jobs, spec_of(retention_s=60))
+    claim = await claimed(jobs, spec_of())
+    await jobs.claims.complete(claim, PICTURE)
+    await jobs.claims.complete(claim, PICTURE)  # a lost answer's second try
+    state = (await submit(jobs, spec_of())).state
     assert (state.status, state.map, state.result) == ("completed", PICTURE, None)
     assert state.expires_at is not None
-    assert await store.list("p", after=None, limit=10, order="asc") == ([], False)
+    assert await jobs.store.list("p", after=None, limit=10, order="asc") == ([], False)
     with pytest.raises(NotFound):
-        await store.list("p", after=spec_of().id, limit=10, order="asc")
+        await jobs.store.list("p", after=spec_of().id, limit=10, order="asc")
     assert not await redis.exists(f"{prefix}:video_bytes")
-    await store.delete("p", spec_of().id)
+    await jobs.store.delete("p", spec_of().id)
     with pytest.raises(NotFound):
-        await store.list("p", after=spec_of().id, limit=10, order="asc")
+        await jobs.store.list("p", after=spec_of().id, limit=10, order="asc")
     left = await everything(redis, prefix)
     assert not [key for key in left if "map" in key.removeprefix(prefix)]
 
 
-async def test_one_that_failed_is_tried_again_later(store: JobStore, index: ArtifactIndex) -> None:
-    await submit(store, spec_of())
-    claim = await claimed(store, spec_of())
-    await store.fail(claim, OOM)
-    assert (await submit(store, spec_of())).state.error == OOM
-    again = (await submit(store, spec_of(), retry_s=0)).state
+async def test_one_that_failed_is_tried_again_later(jobs: Jobs, index: ArtifactIndex) -> None:
+    await submit(jobs, spec_of())
+    claim = await claimed(jobs, spec_of())
+    await jobs.claims.fail(claim, OOM)
+    assert (await submit(jobs, spec_of())).state.error == OOM
+    again = (await submit(jobs, spec_of(), retry_s=0)).state
     assert (again.status, again.error, again.attempts) == ("queued", None, 0)
-    assert await store.claim(spec_of().id, "w", 60) is not None
+    assert await jobs.claims.claim(spec_of().id, "w", 60) is not None
 
 
-async def test_it_counts_among_the_projects_open_jobs(
-    store: JobStore, index: ArtifactIndex
-) -> None:
-    await submit(store, spec_of(), max_open=1)
-    assert await store.count("p") == 1
-    await submit(store, spec_of(), max_open=1)  # joins it
+async def test_it_counts_among_the_projects_open_jobs(jobs: Jobs, index: ArtifactIndex) -> None:
+    await submit(jobs, spec_of(), max_open=1)
+    assert await jobs.maintenance.count_open("p") == 1
+    await submit(jobs, spec_of(), max_open=1)  # joins it
     with pytest.raises(RateLimited, match="1 jobs of this project"):
-        await submit(store, spec_of(layer=1), max_open=1)
+        await submit(jobs, spec_of(layer=1), max_open=1)
     with pytest.raises(RateLimited, match="1 jobs of this project"):
-        await store.submit([make_spec("v")], max_open=1)
+        await jobs.store.submit([make_spec("v")], max_open=1)
 
 
-async def test_without_its_artifact_it_is_not_accepted(
-    store: JobStore, index: ArtifactIndex
-) -> None:
+async def test_without_its_artifact_it_is_not_accepted(jobs: Jobs, index: ArtifactIndex) -> None:
     with pytest.raises(NotFound, match="attention 'attn_x' does not exist"):
-        await submit(store, spec_of(of="attn_x"))
+        await submit(jobs, spec_of(of="attn_x"))
     await index.remove("p", ARTIFACT)
     with pytest.raises(NotFound):
-        await submit(store, spec_of())
-    assert await store.count("p") == 0
+        await submit(jobs, spec_of())
+    assert await jobs.maintenance.count_open("p") == 0
 
 
 async def test_it_goes_with_its_artifact_whatever_its_state(
-    store: JobStore, index: ArtifactIndex, redis: Redis, prefix: str
+    jobs: Jobs, index: ArtifactIndex, redis: Redis, prefix: str
 ) -> None:
     other = artifact("p", seed=1)
     await index.add(other)
     kept = spec_of(of=id_of(other))
     for spec in (*map(spec_of, range(4)), kept):
-        await submit(store, spec)
-    done, failed, running = [await claimed(store, spec_of(layer)) for layer in range(3)]
-    await store.complete(done, PICTURE)
-    await store.fail(failed, OOM)
+        await submit(jobs, spec)
+    done, failed, running = [await claimed(jobs, spec_of(layer)) for layer in range(3)]
+    await jobs.claims.complete(done, PICTURE)
+    await jobs.claims.fail(failed, OOM)
     assert await index.remove("p", ARTIFACT)
     with pytest.raises(LeaseLost):
-        await store.heartbeat(running, 60)
+        await jobs.claims.heartbeat(running, 60)
     with pytest.raises(LeaseLost):
-        await store.complete(running, PICTURE)
+        await jobs.claims.complete(running, PICTURE)
     for layer in range(4):
         with pytest.raises(NotFound):
-            await store.get("p", spec_of(layer).id)
-    assert [each.video_id for each in await store.read("c", 100)] == [kept.id]
-    assert await store.count("p") == 1
+            await jobs.store.get("p", spec_of(layer).id)
+    assert [each.video_id for each in await jobs.queue.read("c", 100)] == [kept.id]
+    assert await jobs.maintenance.count_open("p") == 1
     assert await redis.zcard(f"{prefix}:running") == 0
 
 
-async def test_a_pinned_artifact_keeps_its_maps(store: JobStore, index: ArtifactIndex) -> None:
-    await submit(store, spec_of())
+async def test_a_pinned_artifact_keeps_its_maps(jobs: Jobs, index: ArtifactIndex) -> None:
+    await submit(jobs, spec_of())
     assert await index.pin("p", MANIFEST.source_key, "edit", 60)
     assert not await index.remove("p", ARTIFACT)
-    assert (await store.get("p", spec_of().id)).state.status == "queued"
+    assert (await jobs.store.get("p", spec_of().id)).state.status == "queued"
 
 
 @pytest.mark.parametrize("objects", ["folder"], indirect=True)
 async def test_pictures_that_nobody_has_are_collected(
-    store: JobStore, index: ArtifactIndex, objects: ObjectStore
+    jobs: Jobs, index: ArtifactIndex, objects: ObjectStore
 ) -> None:
-    await submit(store, spec_of())
-    claim = await claimed(store, spec_of())
+    await submit(jobs, spec_of())
+    claim = await claimed(jobs, spec_of())
     kept = f"{spec_of().folder}/{claim.fence}/map.png"
     old = f"{spec_of().folder}/{claim.fence - 1}/map.png"
     nobodys = f"{spec_of(1).folder}/1/map.png"
     for key in (kept, old, nobodys):
         objects.put(key, b"x")
-    assert await collect_videos(objects, store, -1) == 2
+    assert await collect_videos(objects, jobs.store, -1) == 2
     assert [info.key for info in objects.list("maps")] == [kept]
     delete_artifact(objects, "p", ARTIFACT)
     assert list(objects.list("maps")) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from storage.connect import open_objects, open_redis
-from storage.jobs.job_store import JobStore
+from storage.jobs.jobs import Jobs, open_jobs
 from storage.objects.objects import ObjectStore
 from storage.settings import StorageSettings
 from tests import tiny
@@ -36,9 +36,9 @@ def settings(valkey_url: str, tmp_path: Path) -> WorkerSettings:
 
 
 @pytest.fixture
-async def jobs(settings: WorkerSettings) -> AsyncIterator[JobStore]:
+async def jobs(settings: WorkerSettings) -> AsyncIterator[Jobs]:
     redis = open_redis(settings.storage)
-    yield JobStore(redis, prefix=settings.storage.redis_prefix, max_attempts=settings.max_attempts)
+    yield open_jobs(redis, prefix=settings.storage.redis_prefix, max_attempts=settings.max_attempts)
     await redis.aclose()
 
 
@@ -50,8 +50,8 @@ def objects(settings: WorkerSettings) -> Iterator[ObjectStore]:
 
 
 @pytest.fixture
-def context(settings: WorkerSettings, jobs: JobStore, objects: ObjectStore) -> JobContext:
-    return JobContext("worker-a", jobs, objects, ScriptedEngine(settings, objects), settings)
+def context(settings: WorkerSettings, jobs: Jobs, objects: ObjectStore) -> JobContext:
+    return JobContext("worker-a", jobs.claims, objects, ScriptedEngine(settings, objects), settings)
 
 
 @pytest.fixture(scope="session")

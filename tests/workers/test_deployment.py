@@ -11,7 +11,7 @@ import pytest
 from bench.processes import CONTROLLER, DISPATCHER, WORKER, processes
 from schemas.jobs import Job
 from storage.connect import open_redis
-from storage.jobs.job_store import JobStore
+from storage.jobs.jobs import Jobs, open_jobs
 from tests.workers.cluster import Cluster, kill, open_cluster
 from tests.workers.scripted import frames_of, spec_of
 from tests.workers.waiting import ended, events_of, release, stepped, until
@@ -29,18 +29,18 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-async def jobs(cluster: Cluster) -> AsyncIterator[JobStore]:
+async def jobs(cluster: Cluster) -> AsyncIterator[Jobs]:
     redis = open_redis(cluster.settings.storage)
-    yield JobStore(redis)
+    yield open_jobs(redis)
     await redis.aclose()
 
 
-async def submit(jobs: JobStore, number: int, prompt: str = "", **options: int) -> str:
-    (job,) = await jobs.submit([spec_of(number, prompt, **options)])
+async def submit(jobs: Jobs, number: int, prompt: str = "", **options: int) -> str:
+    (job,) = await jobs.store.submit([spec_of(number, prompt, **options)])
     return job.spec.id
 
 
-async def check_whole(cluster: Cluster, jobs: JobStore, job: Job) -> None:
+async def check_whole(cluster: Cluster, jobs: Jobs, job: Job) -> None:
     """Completed once, with the bytes of an undisturbed run."""
     assert job.state.status == "completed", job.state.error
     assert job.state.result is not None
@@ -50,7 +50,7 @@ async def check_whole(cluster: Cluster, jobs: JobStore, job: Job) -> None:
     assert kinds.count("completed") + kinds.count("failed") == 1
 
 
-async def two_running(cluster: Cluster, jobs: JobStore, first: int) -> tuple[str, str]:
+async def two_running(cluster: Cluster, jobs: Jobs, first: int) -> tuple[str, str]:
     """Two jobs that hold, one on each replica."""
     held = [await submit(jobs, first + k, "hold") for k in range(2)]
     for video_id in held:
@@ -58,7 +58,7 @@ async def two_running(cluster: Cluster, jobs: JobStore, first: int) -> tuple[str
     return held[0], held[1]
 
 
-async def test_jobs_run_on_both_replicas(cluster: Cluster, jobs: JobStore) -> None:
+async def test_jobs_run_on_both_replicas(cluster: Cluster, jobs: Jobs) -> None:
     held = await two_running(cluster, jobs, 10)
     assert cluster.pids_of(held[0]) != cluster.pids_of(held[1])
     for video_id in held:
@@ -66,7 +66,7 @@ async def test_jobs_run_on_both_replicas(cluster: Cluster, jobs: JobStore) -> No
         await check_whole(cluster, jobs, await ended(jobs, video_id))
 
 
-async def test_edits_of_a_source_go_where_it_is(cluster: Cluster, jobs: JobStore) -> None:
+async def test_edits_of_a_source_go_where_it_is(cluster: Cluster, jobs: Jobs) -> None:
     ran: set[int] = set()
     redis = open_redis(cluster.settings.storage)
 
@@ -82,18 +82,18 @@ async def test_edits_of_a_source_go_where_it_is(cluster: Cluster, jobs: JobStore
     assert len(ran) == 1
 
 
-async def test_queued_and_running_jobs_can_be_cancelled(cluster: Cluster, jobs: JobStore) -> None:
+async def test_queued_and_running_jobs_can_be_cancelled(cluster: Cluster, jobs: Jobs) -> None:
     held = await two_running(cluster, jobs, 30)
     queued = await submit(jobs, 32)
     for video_id in (queued, *held):
-        await jobs.request_cancel("tests", video_id)
+        await jobs.store.request_cancel("tests", video_id)
         job = await ended(jobs, video_id)
         assert job.state.error is not None
         assert job.state.error.code == "cancelled"
     assert cluster.pids_of(queued) == []
 
 
-async def test_a_killed_worker_s_job_goes_on_elsewhere(cluster: Cluster, jobs: JobStore) -> None:
+async def test_a_killed_worker_s_job_goes_on_elsewhere(cluster: Cluster, jobs: Jobs) -> None:
     video_id = await submit(jobs, 40, "hold")
     await stepped(jobs, video_id)
     (pid,) = cluster.pids_of(video_id)
@@ -104,7 +104,7 @@ async def test_a_killed_worker_s_job_goes_on_elsewhere(cluster: Cluster, jobs: J
     assert job.state.attempts == 2
 
 
-async def test_a_zombie_wakes_to_nothing(cluster: Cluster, jobs: JobStore) -> None:
+async def test_a_zombie_wakes_to_nothing(cluster: Cluster, jobs: Jobs) -> None:
     """Stopped past its lease; another finishes; awake again it may write nothing."""
     video_id = await submit(jobs, 50, "late")
     await stepped(jobs, video_id)
@@ -121,12 +121,12 @@ async def test_a_zombie_wakes_to_nothing(cluster: Cluster, jobs: JobStore) -> No
     for other in held:
         release(cluster.objects, other)
         await ended(jobs, other)
-    assert await jobs.get("tests", video_id) == done
+    assert await jobs.store.get("tests", video_id) == done
     assert {info.key for info in cluster.objects.list(f"videos/tests/{video_id}")} == files
     await check_whole(cluster, jobs, done)
 
 
-async def test_a_killed_dispatcher_loses_nothing(cluster: Cluster, jobs: JobStore) -> None:
+async def test_a_killed_dispatcher_loses_nothing(cluster: Cluster, jobs: Jobs) -> None:
     held = await two_running(cluster, jobs, 60)
     waiting = [await submit(jobs, number) for number in range(62, 66)]
     killed = kill(DISPATCHER)
@@ -140,7 +140,7 @@ async def test_a_killed_dispatcher_loses_nothing(cluster: Cluster, jobs: JobStor
     assert killed not in processes(DISPATCHER)
 
 
-async def test_a_killed_controller_disturbs_no_job(cluster: Cluster, jobs: JobStore) -> None:
+async def test_a_killed_controller_disturbs_no_job(cluster: Cluster, jobs: Jobs) -> None:
     held = await two_running(cluster, jobs, 70)
     killed = kill(CONTROLLER)
     for video_id in held:
@@ -156,7 +156,7 @@ async def test_a_killed_controller_disturbs_no_job(cluster: Cluster, jobs: JobSt
     await check_whole(cluster, jobs, await ended(jobs, await submit(jobs, 72)))
 
 
-async def test_a_crashed_valkey_comes_back_with_every_job(cluster: Cluster, jobs: JobStore) -> None:
+async def test_a_crashed_valkey_comes_back_with_every_job(cluster: Cluster, jobs: Jobs) -> None:
     held = await two_running(cluster, jobs, 80)
     waiting = [await submit(jobs, number) for number in range(82, 86)]
     cluster.crash_valkey()
@@ -166,34 +166,32 @@ async def test_a_crashed_valkey_comes_back_with_every_job(cluster: Cluster, jobs
         await check_whole(cluster, jobs, await ended(jobs, video_id))
 
 
-async def test_a_poison_job_is_buried_and_the_next_one_runs(
-    cluster: Cluster, jobs: JobStore
-) -> None:
+async def test_a_poison_job_is_buried_and_the_next_one_runs(cluster: Cluster, jobs: Jobs) -> None:
     poison, good = await submit(jobs, 90, "crash"), await submit(jobs, 91)
     await check_whole(cluster, jobs, await ended(jobs, good))
     job = await ended(jobs, poison)
     assert (job.state.status, job.state.attempts) == ("failed", 3)
     assert job.state.error is not None
     assert "died" in job.state.error.message
-    assert poison in [letter.video_id for letter in await jobs.dead()]
+    assert poison in [letter.video_id for letter in await jobs.maintenance.list_dead()]
 
 
-async def test_out_of_memory_fails_one_job(cluster: Cluster, jobs: JobStore) -> None:
+async def test_out_of_memory_fails_one_job(cluster: Cluster, jobs: Jobs) -> None:
     job = await ended(jobs, await submit(jobs, 95, "oom"))
     assert job.state.error is not None
     assert job.state.error.code == "out_of_memory"
     await check_whole(cluster, jobs, await ended(jobs, await submit(jobs, 96)))
 
 
-async def test_a_drain_hands_back_what_does_not_end(cluster: Cluster, jobs: JobStore) -> None:
+async def test_a_drain_hands_back_what_does_not_end(cluster: Cluster, jobs: Jobs) -> None:
     """Last: nothing is taken any more afterwards."""
     held = await submit(jobs, 98, "hold")
     await stepped(jobs, held)
     await asyncio.to_thread(cluster.workers.drain, 0.2)
     later = await submit(jobs, 99)
-    state = (await jobs.get("tests", held)).state
+    state = (await jobs.store.get("tests", held)).state
     assert (state.status, state.attempts) == ("queued", 0)
-    assert (await jobs.get("tests", later)).state.status == "queued"
+    assert (await jobs.store.get("tests", later)).state.status == "queued"
 
 
 def test_nothing_is_left_when_it_stops(cluster: Cluster) -> None:

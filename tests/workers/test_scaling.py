@@ -8,7 +8,7 @@ from ray import serve
 
 from bench.processes import WORKER, processes
 from storage.connect import open_redis
-from storage.jobs.job_store import JobStore
+from storage.jobs.jobs import Jobs, open_jobs
 from tests.workers.cluster import Cluster, open_cluster
 from tests.workers.scripted import ScriptedEngine, spec_of
 from tests.workers.waiting import ended, events_of, release, stepped, until
@@ -32,17 +32,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-async def jobs(cluster: Cluster) -> AsyncIterator[JobStore]:
+async def jobs(cluster: Cluster) -> AsyncIterator[Jobs]:
     redis = open_redis(cluster.settings.storage)
-    yield JobStore(redis)
+    yield open_jobs(redis)
     await redis.aclose()
 
 
 async def test_backlog_makes_three_of_one_and_its_end_one_of_three(
-    cluster: Cluster, jobs: JobStore
+    cluster: Cluster, jobs: Jobs
 ) -> None:
     waiting = [spec_of(number, "hold") for number in range(6)]
-    await jobs.submit(waiting)
+    await jobs.store.submit(waiting)
 
     async def three() -> bool:
         return sum(bool(cluster.pids_of(spec.id)) for spec in waiting) == 3
@@ -61,15 +61,13 @@ async def test_backlog_makes_three_of_one_and_its_end_one_of_three(
     await until(one, "one worker")
 
 
-async def test_a_new_version_takes_over_and_no_job_notices(
-    cluster: Cluster, jobs: JobStore
-) -> None:
+async def test_a_new_version_takes_over_and_no_job_notices(cluster: Cluster, jobs: Jobs) -> None:
     """The running job ends on the old version, those that wait run on either, none twice."""
-    (running,) = await jobs.submit([spec_of(10, "hold")])
+    (running,) = await jobs.store.submit([spec_of(10, "hold")])
     await stepped(jobs, running.spec.id)
     (old,) = cluster.pids_of(running.spec.id)
     waiting = [spec_of(number, "slow") for number in range(11, 17)]
-    await jobs.submit(waiting)
+    await jobs.store.submit(waiting)
     newer = cluster.settings.model_copy(update={"log_level": "warning"})
     deploying = asyncio.create_task(
         asyncio.to_thread(serve.run, build(newer, ScriptedEngine), name=APP, route_prefix=None)

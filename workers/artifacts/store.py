@@ -20,10 +20,10 @@ from schemas.artifacts import (
 from schemas.errors import ArtifactCorrupt, ArtifactMissing, ArtifactTooNew
 from schemas.recipes import Recipe
 from storage.objects.objects import ObjectMissing, ObjectStore, ObjectStoreError
+from storage.retry import OBJECT_STORE, retry
 from workers.artifacts.cost_model import CostModel, StepClock, soonest
 from workers.artifacts.host_buffer_cache import HostBufferCache
 from workers.artifacts.index_client import CaptureLease, IndexClient, Pin
-from workers.artifacts.patience import patiently
 from workers.artifacts.read.device_cache import DeviceTensors
 from workers.artifacts.read.reader import ArtifactReader
 from workers.artifacts.read.tiers import Blocks, DiskBlocks, HostBlocks, ObjectBlocks
@@ -107,8 +107,11 @@ class ArtifactStore:
         Raises ObjectStoreError once the store's patience is over: a replay costs the source's run,
         and its film differs from that of the stored maps in the last bits.
         """
-        return patiently(
-            lambda: self._find(project, source_key, needed), self.settings.store_patience_s
+        return retry(
+            lambda: self._find(project, source_key, needed),
+            OBJECT_STORE,
+            self.settings.store_patience_s,
+            what=f"source={source_key} lookup",
         )
 
     def _find(self, project: str, source_key: str, needed: Needed) -> Manifest | None:

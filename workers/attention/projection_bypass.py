@@ -6,14 +6,15 @@ query of a call, the linear gives those in place of its product, and the norm pa
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from workers.attention.attention_modules import AXES, AttentionModule, Axis
 from workers.attention.hooks import HookState
 from workers.attention.transfer import Transfer
+from workers.patching import replaced
 
 Forward = Callable[..., Tensor]
 
@@ -34,31 +35,18 @@ def bypassed_projections(
     comes out of the same product. Not for compiled code, which would be compiled again for a
     module whose ``forward`` has changed: there the hooks overwrite what was computed.
     """
-    before: list[tuple[dict[str, Any], Forward | None]] = []
-    for attn in attention_modules:
-        for axis in AXES:
-            projection, norm = attn.projection(axis), attn.norm(axis)
-            if projection is None:
-                continue
-            before.append(_replace(projection, _ask(state, attn, axis, projection.forward)))
-            if norm is not None:
-                before.append(_replace(norm, _pass_on(state, axis, norm.forward)))
-    try:
+    with ExitStack() as forwards:
+        for attn in attention_modules:
+            for axis in AXES:
+                projection, norm = attn.projection(axis), attn.norm(axis)
+                if projection is None:
+                    continue
+                forward = _ask(state, attn, axis, projection.forward)
+                forwards.enter_context(replaced(projection, "forward", forward))
+                if norm is not None:
+                    forward = _pass_on(state, axis, norm.forward)
+                    forwards.enter_context(replaced(norm, "forward", forward))
         yield
-    finally:
-        for attributes, forward in reversed(before):
-            if forward is None:
-                del attributes["forward"]
-            else:
-                attributes["forward"] = forward
-
-
-def _replace(module: nn.Module, forward: Forward) -> tuple[dict[str, Any], Forward | None]:
-    """The module's attributes, and the ``forward`` among them before (None: its class's own)."""
-    attributes = vars(module)
-    was = attributes.get("forward")
-    attributes["forward"] = forward
-    return attributes, was
 
 
 def _ask(state: HookState, attn: AttentionModule, axis: Axis, project: Forward) -> Forward:

@@ -16,7 +16,8 @@ from redis import RedisError
 
 from schemas.errors import JobFailed
 from schemas.jobs import JobError, JobSpec
-from storage.jobs.job_store import Delivery, JobStore
+from storage.jobs.queue import JobQueue
+from storage.jobs.records import Delivery
 from workers.control.routing_request import RoutingRequest
 
 log = logging.getLogger("retake.dispatcher")
@@ -43,9 +44,9 @@ class Dispatching:
     """
 
     def __init__(
-        self, jobs: JobStore, call: Call, capacity: Callable[[], int], lease_s: float
+        self, queue: JobQueue, call: Call, capacity: Callable[[], int], lease_s: float
     ) -> None:
-        self._jobs, self._call, self._capacity, self._lease_s = jobs, call, capacity, lease_s
+        self._queue, self._call, self._capacity, self._lease_s = queue, call, capacity, lease_s
         self.consumer = uuid.uuid4().hex
         self._held: dict[str, Delivery] = {}
         self._work: set[asyncio.Task[None]] = set()
@@ -97,19 +98,19 @@ class Dispatching:
             with contextlib.suppress(TimeoutError):  # there may be more workers by then
                 await asyncio.wait_for(self._freed.wait(), 1.0)
             return
-        for delivery in await self._jobs.read(self.consumer, free, block_ms=_BLOCK_MS):
+        for delivery in await self._queue.read(self.consumer, free, block_ms=_BLOCK_MS):
             self._take(delivery)
 
     async def _take_over(self) -> None:
         await asyncio.sleep(_KEEP_ALIVE_S)
-        for delivery in await self._jobs.reclaim(self.consumer, _SILENT_MS):
+        for delivery in await self._queue.reclaim(self.consumer, _SILENT_MS):
             log.info("job=%s taken over from a silent dispatcher", delivery.video_id)
             self._take(delivery)
 
     async def _keep_alive(self) -> None:
         await asyncio.sleep(_KEEP_ALIVE_S)
         # its job ended, or another dispatcher has it by now; a worker that runs it goes on
-        for lost in await self._jobs.keep_alive(self.consumer, list(self._held.values())):
+        for lost in await self._queue.keep_alive(self.consumer, list(self._held.values())):
             self._held.pop(lost.entry_id, None)
 
     async def _rescue(self) -> None:
@@ -119,7 +120,7 @@ class Dispatching:
         """
         await asyncio.sleep(self._lease_s / 3)
         held = {delivery.video_id: delivery for delivery in self._held.values()}
-        for video_id in set(await self._jobs.lapsed()) & set(held) - self._rescued:
+        for video_id in set(await self._queue.list_lapsed()) & set(held) - self._rescued:
             log.warning("job=%s lease over, worker silent: calling another", video_id)
             self._rescued.add(video_id)
             self._begin(self._call_again(held[video_id]))
@@ -149,7 +150,7 @@ class Dispatching:
         await self._call_worker(request)
         while delivery.entry_id in self._held:
             try:
-                if await self._jobs.ack(delivery):
+                if await self._queue.ack(delivery):
                     break
             except RedisError as error:
                 log.warning("job=%s not acknowledged: %s", request.video_id, type(error).__name__)
@@ -180,7 +181,7 @@ class Dispatching:
 
     async def _forfeit(self, video_id: str, worker: str) -> None:
         try:
-            await self._jobs.forfeit(video_id, worker, DIED)
+            await self._queue.forfeit(video_id, worker, DIED)
         except RedisError as error:  # then the lease ends by itself
             log.warning("job=%s lease not ended: %s", video_id, type(error).__name__)
 

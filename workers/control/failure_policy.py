@@ -11,7 +11,7 @@ from redis import RedisError
 
 from schemas.errors import JobFailed, RetakeError
 from schemas.jobs import JobError
-from storage.jobs.job_store import LeaseLost
+from storage.jobs.records import LeaseLost
 from storage.objects.objects import ObjectStoreError
 from workers.control.lease import HandBack
 

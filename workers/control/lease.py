@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple, Self
 from redis import RedisError
 
 from schemas.errors import JobCancelled
-from storage.jobs.job_store import Claim, JobStore, LeaseLost
+from storage.jobs.claims import Claims
+from storage.jobs.records import Claim, LeaseLost
 
 log = logging.getLogger("retake.worker")
 
@@ -38,9 +39,9 @@ class Lease:
     renewed: the job hangs, and another worker is to have it.
     """
 
-    def __init__(self, store: JobStore, claim: Claim, *, lease_s: float, stall_s: float) -> None:
+    def __init__(self, claims: Claims, claim: Claim, *, lease_s: float, stall_s: float) -> None:
         self.claim = claim
-        self._store, self._lease_s, self._stall_s = store, lease_s, stall_s
+        self._claims, self._lease_s, self._stall_s = claims, lease_s, stall_s
         self._loop = asyncio.get_running_loop()
         self._steps: asyncio.Queue[_Step] = asyncio.Queue()
         self._began = self._alive_at = time.monotonic()
@@ -115,9 +116,9 @@ class Lease:
     async def _send(self, step: _Step | None) -> None:
         try:
             if step is None:
-                cancelled = await self._store.heartbeat(self.claim, self._lease_s)
+                cancelled = await self._claims.heartbeat(self.claim, self._lease_s)
             else:
-                cancelled = await self._store.progress(
+                cancelled = await self._claims.progress(
                     self.claim,
                     step=step.number,
                     total=step.total,

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from redis import RedisError
 
 from schemas.jobs import JobResult, MapResult
-from storage.jobs.job_store import Claim, JobStore, LeaseLost
+from storage.jobs.claims import Claims
+from storage.jobs.records import Claim, LeaseLost
 from storage.objects.objects import ObjectStore, ObjectStoreError
+from storage.retry import OBJECT_STORE, REDIS, retry, retry_async
 from workers.control.engine_protocol import Engine
 from workers.control.failure_policy import failure_policy, is_out_of_memory
 from workers.control.lease import Lease
@@ -30,7 +32,7 @@ class JobContext:
     """What a worker runs its jobs with. ``worker``: its name in claims."""
 
     worker: str
-    jobs: JobStore
+    claims: Claims
     objects: ObjectStore
     engine: Engine
     settings: WorkerSettings
@@ -44,13 +46,13 @@ async def run_job(
     ``on_lease`` is told of the lease while there is one, and None after it.
     """
     settings = context.settings
-    claim = await context.jobs.claim(video_id, context.worker, settings.lease_s)
+    claim = await context.claims.claim(video_id, context.worker, settings.lease_s)
     if claim is None:
         log.info("job=%s not claimed", video_id)
         return
     log.info("job=%s claimed fence=%d attempt=%d", video_id, claim.fence, claim.job.state.attempts)
     async with Lease(
-        context.jobs, claim, lease_s=settings.lease_s, stall_s=settings.stall_timeout_s
+        context.claims, claim, lease_s=settings.lease_s, stall_s=settings.stall_timeout_s
     ) as lease:
         on_lease(lease)
         try:
@@ -123,26 +125,19 @@ def _upload(context: JobContext, lease: Lease, media: Media) -> list[str]:
 
 def _put(context: JobContext, lease: Lease, key: str, data: bytes, content_type: str) -> None:
     """Write, trying again for as long as the settings allow: a finished video is dear."""
-    deadline = time.monotonic() + context.settings.storage_patience_s
-    delay_s = 0.1
-    while True:
-        try:
-            context.objects.put(key, data, content_type=content_type)
-            return
-        except ObjectStoreError:
-            if time.monotonic() + delay_s > deadline:
-                raise
-            video_id = lease.claim.job.spec.id
-            log.warning("job=%s object store failed; again in %.1f s", video_id, delay_s)
-        time.sleep(delay_s)
-        lease.check()
-        delay_s = min(2 * delay_s, 5.0)
+    retry(
+        lambda: context.objects.put(key, data, content_type=content_type),
+        OBJECT_STORE,
+        context.settings.storage_patience_s,
+        what=f"job={lease.claim.job.spec.id} upload",
+        between_tries=lease.check,
+    )
 
 
 async def _commit(context: JobContext, claim: Claim, result: JobResult | MapResult) -> None:
     video_id = claim.job.spec.id
     try:
-        await _patiently(lambda: context.jobs.complete(claim, result), context.settings)
+        await _write(context, claim, lambda: context.claims.complete(claim, result))
     except LeaseLost:
         log.warning("job=%s lost at commit: another has it", video_id)
         await _forget_files(context, claim)
@@ -172,11 +167,11 @@ async def _conclude(context: JobContext, claim: Claim, error: Exception) -> None
     await _forget_files(context, claim)
     try:
         if policy.action == "release":
-            await _patiently(lambda: context.jobs.release(claim, policy.error), context.settings)
+            await _write(context, claim, lambda: context.claims.release(claim, policy.error))
         elif policy.action == "fail":
             assert policy.error is not None
             failure = policy.error
-            await _patiently(lambda: context.jobs.fail(claim, failure), context.settings)
+            await _write(context, claim, lambda: context.claims.fail(claim, failure))
             await _forget_journal(context, claim)
     except LeaseLost:
         log.warning("job=%s lost before its end: another has it", video_id)
@@ -199,15 +194,7 @@ async def _forget_files(context: JobContext, claim: Claim) -> None:
         log.warning("job=%s files left behind: %s", claim.job.spec.id, type(error).__name__)
 
 
-async def _patiently(write: Callable[[], Awaitable[None]], settings: WorkerSettings) -> None:
-    """Run ``write``, again while Redis is away, for as long as the settings allow."""
-    deadline = time.monotonic() + settings.storage_patience_s
-    while True:
-        try:
-            await write()
-            return
-        except RedisError as error:
-            if time.monotonic() > deadline:
-                raise
-            log.warning("Redis failed, trying again: %s", type(error).__name__)
-            await asyncio.sleep(0.5)
+async def _write(context: JobContext, claim: Claim, write: Callable[[], Awaitable[None]]) -> None:
+    """End the claim by ``write``, again while Redis is away, for as long as the settings allow."""
+    patience_s = context.settings.storage_patience_s
+    await retry_async(write, REDIS, patience_s, what=f"job={claim.job.spec.id} end")

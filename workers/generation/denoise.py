@@ -10,6 +10,7 @@ from schemas.recipes import Generation, Recipe
 from workers.attention.transfer import Capture, Transfer
 from workers.families.base import Frames
 from workers.models.pipelines import LoadedModel
+from workers.patching import replaced
 
 
 class StepInfo(NamedTuple):
@@ -106,8 +107,5 @@ def every_step(
         latents = after_step(out[0])
         return out if latents is None else (latents, *out[1:])
 
-    scheduler.step = step
-    try:
+    with replaced(scheduler, "step", step):
         yield {}
-    finally:
-        del scheduler.step

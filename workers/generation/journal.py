@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from schemas.base import canonical_hash
 from storage.objects.objects import ObjectMissing, ObjectStore, ObjectStoreError
 from workers.artifacts.codecs.checksum import crc32c
 from workers.models.pipelines import LoadedModel
+from workers.patching import replaced
 
 log = logging.getLogger("retake.worker")
 
@@ -62,22 +63,18 @@ class Journal:
     @contextmanager
     def open(self) -> Iterator[None]:
         """Answer and write down the transformers' calls within the block."""
-        transformers = self._model.hooks.transformers
-        before = [transformer.__dict__.get("forward") for transformer in transformers]
-        for transformer in transformers:
-            transformer.forward = self._journaled(transformer)
         ended = False
         try:
-            yield
+            with ExitStack() as forwards:
+                for transformer in self._model.hooks.transformers:
+                    forward = self._forward_of(transformer)
+                    forwards.enter_context(replaced(transformer, "forward", forward))
+                yield
             ended = True
         finally:
-            for transformer, forward in zip(transformers, before, strict=True):
-                del transformer.forward
-                if forward is not None:  # an offload hook's
-                    transformer.forward = forward
             self._writer.shutdown(wait=True, cancel_futures=ended)
 
-    def _journaled(self, transformer: nn.Module) -> Callable[..., Any]:
+    def _forward_of(self, transformer: nn.Module) -> Callable[..., Any]:
         """The transformer's forward, which asks the journal first."""
         compute = transformer.forward
 

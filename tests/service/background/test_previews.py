@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from storage.connect import open_redis
-from storage.jobs.job_store import JobStore
+from storage.jobs.jobs import open_jobs
 from storage.settings import StorageSettings
 from tests.service.conftest import Api, Serve
 from tests.service.worker import CARD, Worker
@@ -33,8 +33,8 @@ def test_what_is_asked_for_reaches_the_worker(idle: Api) -> None:
 
     async def stored() -> int | None:
         redis = open_redis(idle.settings.storage)
-        jobs = JobStore(redis, prefix=idle.settings.storage.redis_prefix)
-        spec = (await jobs.get("default", video_id)).spec
+        jobs = open_jobs(redis, prefix=idle.settings.storage.redis_prefix)
+        spec = (await jobs.store.get("default", video_id)).spec
         await redis.aclose()
         return spec.preview_every
 

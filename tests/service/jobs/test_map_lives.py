@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from storage.connect import open_redis
-from storage.jobs.job_store import JobStore
+from storage.jobs.maintenance import Maintenance
 from storage.settings import StorageSettings
 from tests.service.conftest import Serve, make_key, wait_for
 from tests.service.jobs.test_maps import ask, error_of, pictures
@@ -57,7 +57,7 @@ def test_one_under_way_goes_too(serve: Serve, own_storage: StorageSettings) -> N
 async def open_jobs(storage: StorageSettings) -> int:
     redis = open_redis(storage)
     try:
-        return await JobStore(redis, prefix=storage.redis_prefix).count("default")
+        return await Maintenance(redis, prefix=storage.redis_prefix).count_open("default")
     finally:
         await redis.aclose()
 

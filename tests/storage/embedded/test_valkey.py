@@ -16,7 +16,8 @@ from redis.asyncio import Redis
 
 from storage.connect import open_redis
 from storage.embedded.valkey import EmbeddedValkey
-from storage.jobs.job_store import JobStore, LeaseLost
+from storage.jobs.jobs import open_jobs
+from storage.jobs.records import LeaseLost
 from storage.settings import StorageSettings
 from tests.storage.specs import RESULT, make_spec
 
@@ -71,7 +72,7 @@ async def test_it_answers_on_a_private_socket_with_safe_settings(
 
 async def test_a_restart_keeps_everything(server: EmbeddedValkey, tmp_path: Path) -> None:
     redis = connect(server.start(tmp_path))
-    await JobStore(redis).submit([make_spec("a")])
+    await open_jobs(redis).store.submit([make_spec("a")])
     pid = server.pid
     server.stop()
     assert pid is not None
@@ -79,7 +80,7 @@ async def test_a_restart_keeps_everything(server: EmbeddedValkey, tmp_path: Path
     assert server.pid is None
     server.stop()
     server.start(tmp_path)
-    assert (await JobStore(redis).get("p", "a")).state.status == "queued"
+    assert (await open_jobs(redis).store.get("p", "a")).state.status == "queued"
     await redis.aclose()
 
 
@@ -92,19 +93,21 @@ async def test_acknowledged_submits_survive_kill_9(
     the loss window: about a second, two while the disk is slow."""
     redis = connect(server.start(tmp_path, appendfsync=appendfsync))
     assert await redis.config_get("appendfsync") == {"appendfsync": appendfsync}
-    store = JobStore(redis)
+    jobs = open_jobs(redis)
     names = [f"v{number}" for number in range(ACKNOWLEDGED)]
     for first in range(0, ACKNOWLEDGED, 50):
-        await asyncio.gather(*(store.submit([make_spec(n)]) for n in names[first : first + 50]))
+        await asyncio.gather(
+            *(jobs.store.submit([make_spec(n)]) for n in names[first : first + 50])
+        )
     if appendfsync == "everysec":
         assert await redis.waitaof(1, 0, 10_000) == [1, 0]
     kill(server)
 
     server.start(tmp_path, appendfsync=appendfsync)
-    jobs, more = await store.list("p", after=None, limit=1000, order="asc")
+    found, more = await jobs.store.list("p", after=None, limit=1000, order="asc")
     assert not more
-    assert {job.spec.id for job in jobs} == set(names)
-    assert len(await store.read("c", 1000)) == ACKNOWLEDGED
+    assert {job.spec.id for job in found} == set(names)
+    assert len(await jobs.queue.read("c", 1000)) == ACKNOWLEDGED
     await redis.aclose()
 
 
@@ -113,40 +116,40 @@ async def test_a_claim_that_a_crash_lost_gets_another_fence(
 ) -> None:
     """The file ends before the claim, as after a crash of the host under ``everysec``."""
     redis = connect(server.start(tmp_path))
-    store = JobStore(redis)
-    await store.submit([make_spec("a")])
+    jobs = open_jobs(redis)
+    await jobs.store.submit([make_spec("a")])
     await redis.waitaof(1, 0, 10_000)
     (written,) = (tmp_path / "appendonlydir").glob("*.incr.aof")
     size = written.stat().st_size
-    lost = await store.claim("a", "lost", 60)
+    lost = await jobs.claims.claim("a", "lost", 60)
     assert lost is not None
     kill(server)
     os.truncate(written, size)
 
     server.start(tmp_path)
     with pytest.raises(LeaseLost):  # the worker's next step, whether or not another has the job
-        await store.heartbeat(lost, 60)
-    heir = await store.claim("a", "heir", 60)
+        await jobs.claims.heartbeat(lost, 60)
+    heir = await jobs.claims.claim("a", "heir", 60)
     assert heir is not None
     assert (heir.fence > lost.fence, heir.job.state.attempts) == (True, 1)
     with pytest.raises(LeaseLost):
-        await store.complete(lost, RESULT, None)
-    await store.complete(heir, RESULT, None)
+        await jobs.claims.complete(lost, RESULT, None)
+    await jobs.claims.complete(heir, RESULT, None)
     await redis.aclose()
 
 
 async def test_calls_ride_out_a_restart(server: EmbeddedValkey, tmp_path: Path) -> None:
     """Scripts are loaded anew, connections opened anew; the callers notice nothing."""
     redis = connect(server.start(tmp_path))
-    store = JobStore(redis)
-    await store.submit([make_spec("a")])
-    claim = await store.claim("a", "w", 60)
+    jobs = open_jobs(redis)
+    await jobs.store.submit([make_spec("a")])
+    claim = await jobs.claims.claim("a", "w", 60)
     assert claim is not None
-    await store.heartbeat(claim, 60)
+    await jobs.claims.heartbeat(claim, 60)
     kill(server)
-    beat = asyncio.create_task(store.heartbeat(claim, 60))
-    submit = asyncio.create_task(store.submit([make_spec("b")]))
-    read = asyncio.create_task(store.read("c", 10))
+    beat = asyncio.create_task(jobs.claims.heartbeat(claim, 60))
+    submit = asyncio.create_task(jobs.store.submit([make_spec("b")]))
+    read = asyncio.create_task(jobs.queue.read("c", 10))
     done, _ = await asyncio.wait([beat, submit, read], timeout=0.1)
     assert not done  # they met a dead server, and try again
     server.start(tmp_path)

@@ -10,7 +10,8 @@ from redis.asyncio import Redis
 
 from schemas.errors import InvalidRequest, NotFound
 from schemas.jobs import PRIORITIES, JobError
-from storage.jobs.job_store import Claim, Delivery, JobStore, LeaseLost
+from storage.jobs.jobs import Jobs
+from storage.jobs.records import Claim, Delivery, LeaseLost
 from tests.storage.specs import RESULT, make_spec
 
 CRASH = JobError(code="worker_lost", message="the worker stopped")
@@ -20,8 +21,8 @@ STEPS = 600
 class Chaos:
     """Clients, dispatchers and workers that do anything at any time, zombies among them."""
 
-    def __init__(self, store: JobStore, redis: Redis, prefix: str, seed: int) -> None:
-        self.store, self.redis, self.prefix = store, redis, prefix
+    def __init__(self, jobs: Jobs, redis: Redis, prefix: str, seed: int) -> None:
+        self.jobs, self.redis, self.prefix = jobs, redis, prefix
         self.random = random.Random(seed)
         self.ids: list[str] = []
         self.claims: list[Claim] = []
@@ -41,23 +42,23 @@ class Chaos:
             for i in range(self.random.randint(1, 3))
         ]
         self.ids += [spec.id for spec in new]
-        await self.store.submit(new)
+        await self.jobs.store.submit(new)
 
     def any_id(self) -> str:
         return self.random.choice(self.ids or ["none"])
 
     async def read(self) -> None:
-        self.deliveries += await self.store.read(self.random.choice("ab"), 3)
+        self.deliveries += await self.jobs.queue.read(self.random.choice("ab"), 3)
 
     async def reclaim(self) -> None:
-        self.deliveries += await self.store.reclaim(self.random.choice("ab"), 0)
+        self.deliveries += await self.jobs.queue.reclaim(self.random.choice("ab"), 0)
 
     async def ack(self) -> None:
         if self.deliveries:
-            await self.store.ack(self.random.choice(self.deliveries))
+            await self.jobs.queue.ack(self.random.choice(self.deliveries))
 
     async def claim(self) -> None:
-        claim = await self.store.claim(self.any_id(), "w", 60)
+        claim = await self.jobs.claims.claim(self.any_id(), "w", 60)
         self.claims += [claim] if claim else []
 
     async def write(self) -> None:
@@ -65,33 +66,33 @@ class Chaos:
             return
         claim = self.random.choice(self.claims)  # it may have lost its job long ago
         writes: list[Callable[[], Awaitable[object]]] = [
-            lambda: self.store.heartbeat(claim, 60),
-            lambda: self.store.progress(claim, step=1, total=2, data={}, lease_s=60),
-            lambda: self.store.complete(claim, RESULT, 60),
-            lambda: self.store.fail(claim, CRASH),
-            lambda: self.store.release(claim),
-            lambda: self.store.release(claim, CRASH),
+            lambda: self.jobs.claims.heartbeat(claim, 60),
+            lambda: self.jobs.claims.progress(claim, step=1, total=2, data={}, lease_s=60),
+            lambda: self.jobs.claims.complete(claim, RESULT, 60),
+            lambda: self.jobs.claims.fail(claim, CRASH),
+            lambda: self.jobs.claims.release(claim),
+            lambda: self.jobs.claims.release(claim, CRASH),
         ]
         await self.random.choice(writes)()
 
     async def expire(self) -> None:
-        await self.store.forfeit(self.any_id(), "w", CRASH)
+        await self.jobs.queue.forfeit(self.any_id(), "w", CRASH)
 
     async def cancel(self) -> None:
-        await self.store.request_cancel("p", self.any_id())
+        await self.jobs.store.request_cancel("p", self.any_id())
 
     async def delete(self) -> None:
         if self.random.random() < 0.3:
-            await self.store.delete("p", self.any_id())
+            await self.jobs.store.delete("p", self.any_id())
 
     async def retry(self) -> None:
-        await self.store.retry(self.any_id())
+        await self.jobs.maintenance.retry(self.any_id())
 
     async def check(self) -> None:
-        jobs, more = await self.store.list("p", after=None, limit=1000, order="asc")
+        found, more = await self.jobs.store.list("p", after=None, limit=1000, order="asc")
         assert not more
-        is_open = [job for job in jobs if job.state.status in ("queued", "in_progress")]
-        running = {job.spec.id for job in jobs if job.state.status == "in_progress"}
+        is_open = [job for job in found if job.state.status in ("queued", "in_progress")]
+        running = {job.spec.id for job in found if job.state.status == "in_progress"}
         assert await self.members("open:p") == {job.spec.id for job in is_open}
         leased: Any = await self.redis.zrange(f"{self.prefix}:running", 0, -1)
         assert {video_id.decode() for video_id in leased} == running
@@ -103,7 +104,7 @@ class Chaos:
             assert sorted(fields[b"id"].decode() for _, fields in entries) == sorted(
                 job.spec.id for job in mine
             )
-        for job in jobs:
+        for job in found:
             ended = job.state.result is not None or job.state.error is not None
             assert ended == (job.state.status in ("completed", "failed"))
 
@@ -113,8 +114,8 @@ class Chaos:
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_no_job_is_lost(store: JobStore, redis: Redis, prefix: str, seed: int) -> None:
-    chaos = Chaos(store, redis, prefix, seed)
+async def test_no_job_is_lost(jobs: Jobs, redis: Redis, prefix: str, seed: int) -> None:
+    chaos = Chaos(jobs, redis, prefix, seed)
     for step in range(STEPS):
         await chaos.step()
         if step % 20 == 0:
@@ -122,14 +123,14 @@ async def test_no_job_is_lost(store: JobStore, redis: Redis, prefix: str, seed: 
 
     # then all processes die but one of each kind, which must see every job to its end
     for video_id in chaos.ids:
-        await store.forfeit(video_id, "w", CRASH)
-    while held := [*await store.reclaim("last", 0), *await store.read("last", 50)]:
+        await jobs.queue.forfeit(video_id, "w", CRASH)
+    while held := [*await jobs.queue.reclaim("last", 0), *await jobs.queue.read("last", 50)]:
         for delivery in held:
-            if claim := await store.claim(delivery.video_id, "last", 60):
-                await store.complete(claim, RESULT, 60)
-            assert await store.ack(delivery)
+            if claim := await jobs.claims.claim(delivery.video_id, "last", 60):
+                await jobs.claims.complete(claim, RESULT, 60)
+            assert await jobs.queue.ack(delivery)
     await chaos.check()
-    jobs, _ = await store.list("p", after=None, limit=1000, order="asc")
-    assert {job.state.status for job in jobs} == {"completed", "failed"}
+    found, _ = await jobs.store.list("p", after=None, limit=1000, order="asc")
+    assert {job.state.status for job in found} == {"completed", "failed"}
     for priority in PRIORITIES:
         assert (await redis.xpending(f"{prefix}:queue:{priority}", "dispatchers"))["pending"] == 0

@@ -5,7 +5,7 @@ import json
 from redis.asyncio import Redis
 
 from schemas.models import IntRange, LatentGrid, ModelCard
-from storage.jobs.job_store import JobStore
+from storage.jobs.jobs import Jobs
 
 ANY = IntRange(minimum=1, maximum=64, default=8)
 
@@ -34,24 +34,24 @@ def make_card(model_id: str, revision: str = "1") -> ModelCard:
     )
 
 
-async def test_an_api_reads_the_cards_of_later_workers(store: JobStore, redis: Redis) -> None:
-    await store.publish_model(make_card("a"), 60)
-    (told,) = await store._scripts.run("models")
+async def test_an_api_reads_the_cards_of_later_workers(jobs: Jobs, redis: Redis) -> None:
+    await jobs.models.publish(make_card("a"), 60)
+    (told,) = await jobs.models._scripts.run("models")
     later = json.dumps({**json.loads(told), "supports_telepathy": True})
-    await store._scripts.run("publish_model", "a", later, 60_000)
-    assert await store.models() == [make_card("a")]
+    await jobs.models._scripts.run("publish_model", "a", later, 60_000)
+    assert await jobs.models.list() == [make_card("a")]
 
 
 async def test_cards_are_offered_until_nobody_renews_them(
-    store: JobStore, redis: Redis, prefix: str
+    jobs: Jobs, redis: Redis, prefix: str
 ) -> None:
-    assert await store.models() == []
-    await store.publish_model(make_card("b"), 60)
-    await store.publish_model(make_card("a"), 60)
-    await store.publish_model(make_card("b", "2"), 60)
-    assert await store.models() == [make_card("a"), make_card("b", "2")]
+    assert await jobs.models.list() == []
+    await jobs.models.publish(make_card("b"), 60)
+    await jobs.models.publish(make_card("a"), 60)
+    await jobs.models.publish(make_card("b", "2"), 60)
+    assert await jobs.models.list() == [make_card("a"), make_card("b", "2")]
 
     await redis.zadd(f"{prefix}:models", {"b": 1})  # its minute is over
-    assert await store.models() == [make_card("a")]
-    await store.publish_model(make_card("a"), 60)
+    assert await jobs.models.list() == [make_card("a")]
+    await jobs.models.publish(make_card("a"), 60)
     assert await redis.hkeys(f"{prefix}:model_cards") == [b"a"]

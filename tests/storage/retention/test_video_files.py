@@ -3,7 +3,7 @@
 import pytest
 
 from bench.jobs import RESULT, make_spec
-from storage.jobs.job_store import JobStore
+from storage.jobs.jobs import Jobs
 from storage.objects.objects import ObjectStore
 from storage.retention.video_files import FOLDERS, collect_videos
 
@@ -13,24 +13,24 @@ def left(objects: ObjectStore) -> set[str]:
 
 
 @pytest.mark.parametrize("objects", ["folder"], indirect=True)
-async def test_only_files_of_the_newest_claim_stay(store: JobStore, objects: ObjectStore) -> None:
+async def test_only_files_of_the_newest_claim_stay(jobs: Jobs, objects: ObjectStore) -> None:
     kept, gone = set(), set()
     for video_id in ("done", "running", "queued", "failed", "deleted"):
-        await store.submit([make_spec(video_id)])
+        await jobs.store.submit([make_spec(video_id)])
     for video_id in ("done", "running"):
-        claim = await store.claim(video_id, "worker", 60)
+        claim = await jobs.claims.claim(video_id, "worker", 60)
         assert claim is not None
         kept.add(f"videos/p/{video_id}/{claim.fence}/video.mp4")
         if video_id == "done":
-            await store.complete(claim, RESULT)
-    await store.request_cancel("p", "failed")
-    await store.delete("p", "deleted")
+            await jobs.claims.complete(claim, RESULT)
+    await jobs.store.request_cancel("p", "failed")
+    await jobs.store.delete("p", "deleted")
     kept |= {"journal/p/running/ab/000000", "journal/p/queued/ab/000000"}
     gone |= {f"journal/p/{video_id}/ab/000000" for video_id in ("done", "failed", "deleted")}
     gone |= {f"videos/p/{video_id}/1/video.mp4" for video_id in ("done", "failed", "deleted")}
     for key in kept | gone:
         objects.put(key, b"x")
-    assert await collect_videos(objects, store, 3600) == 0, "all are young"
-    assert await collect_videos(objects, store, -1) == len(gone)
+    assert await collect_videos(objects, jobs.store, 3600) == 0, "all are young"
+    assert await collect_videos(objects, jobs.store, -1) == len(gone)
     assert left(objects) == kept
-    assert await collect_videos(objects, store, -1) == 0
+    assert await collect_videos(objects, jobs.store, -1) == 0

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from ray.exceptions import RayError
 
-from storage.jobs.job_store import JobStore
+from storage.jobs.jobs import Jobs
 from storage.objects.objects import ObjectStore
 from tests.workers.scripted import spec_of
 from tests.workers.waiting import ended, release, stepped, until
@@ -52,11 +52,11 @@ def worker(context: JobContext) -> Worker:
 
 
 @pytest.fixture
-async def open_dispatcher(jobs: JobStore, worker: Worker) -> AsyncIterator[Open]:
+async def open_dispatcher(jobs: Jobs, worker: Worker) -> AsyncIterator[Open]:
     opened: list[Dispatching] = []
 
     def open_one(capacity: int) -> Dispatching:
-        dispatching = Dispatching(jobs, worker, lambda: capacity, lease_s=2.0)
+        dispatching = Dispatching(jobs.queue, worker, lambda: capacity, lease_s=2.0)
         dispatching.start()
         opened.append(dispatching)
         return dispatching
@@ -67,14 +67,14 @@ async def open_dispatcher(jobs: JobStore, worker: Worker) -> AsyncIterator[Open]
 
 
 async def test_no_more_calls_are_open_than_there_is_capacity(
-    jobs: JobStore, worker: Worker, objects: ObjectStore, open_dispatcher: Open
+    jobs: Jobs, worker: Worker, objects: ObjectStore, open_dispatcher: Open
 ) -> None:
     specs = [spec_of(number, "hold") for number in range(6)]
-    await jobs.submit(specs)
+    await jobs.store.submit(specs)
     open_dispatcher(2)
     for spec in specs[:2]:
         await stepped(jobs, spec.id)
-    assert (await jobs.depths())["normal"] == 4
+    assert (await jobs.maintenance.queue_depths())["normal"] == 4
     for spec in specs:
         release(objects, spec.id)
     for spec in specs:
@@ -84,56 +84,56 @@ async def test_no_more_calls_are_open_than_there_is_capacity(
 
 
 async def test_a_call_that_fails_is_made_again(
-    jobs: JobStore, worker: Worker, open_dispatcher: Open
+    jobs: Jobs, worker: Worker, open_dispatcher: Open
 ) -> None:
     worker.failing = 2
-    await jobs.submit([spec_of(1)])
+    await jobs.store.submit([spec_of(1)])
     open_dispatcher(1)
     assert (await ended(jobs, "video_00000001")).state.status == "completed"
     assert worker.called == ["video_00000001"] * 3
 
 
 async def test_a_drained_one_takes_nothing_and_has_its_jobs_handed_back(
-    jobs: JobStore, worker: Worker, open_dispatcher: Open
+    jobs: Jobs, worker: Worker, open_dispatcher: Open
 ) -> None:
-    await jobs.submit([spec_of(1, "hold")])
+    await jobs.store.submit([spec_of(1, "hold")])
     dispatching = open_dispatcher(1)
     await stepped(jobs, "video_00000001")
     await dispatching.drain(0.1)
-    await jobs.submit([spec_of(2)])
+    await jobs.store.submit([spec_of(2)])
     for video_id in ("video_00000001", "video_00000002"):
-        state = (await jobs.get("tests", video_id)).state
+        state = (await jobs.store.get("tests", video_id)).state
         assert (state.status, state.attempts) == ("queued", 0)
     assert worker.called == ["video_00000001"]
     assert dispatching.healthy
 
 
 async def test_a_drained_one_waits_for_what_ends_in_time(
-    jobs: JobStore, objects: ObjectStore, open_dispatcher: Open
+    jobs: Jobs, objects: ObjectStore, open_dispatcher: Open
 ) -> None:
-    await jobs.submit([spec_of(1, "hold")])
+    await jobs.store.submit([spec_of(1, "hold")])
     dispatching = open_dispatcher(1)
     await stepped(jobs, "video_00000001")
     draining = asyncio.create_task(dispatching.drain(60))
     release(objects, "video_00000001")
     await draining
-    assert (await jobs.get("tests", "video_00000001")).state.status == "completed"
+    assert (await jobs.store.get("tests", "video_00000001")).state.status == "completed"
 
 
 async def test_entries_of_one_that_went_silent_are_taken_over(
-    jobs: JobStore, open_dispatcher: Open
+    jobs: Jobs, open_dispatcher: Open
 ) -> None:
-    await jobs.submit([spec_of(1)])
-    assert len(await jobs.read("gone", 1)) == 1
+    await jobs.store.submit([spec_of(1)])
+    assert len(await jobs.queue.read("gone", 1)) == 1
     open_dispatcher(1)
     assert (await ended(jobs, "video_00000001")).state.status == "completed"
 
 
 async def test_what_another_worker_holds_is_left_to_it(
-    jobs: JobStore, worker: Worker, open_dispatcher: Open
+    jobs: Jobs, worker: Worker, open_dispatcher: Open
 ) -> None:
-    await jobs.submit([spec_of(1)])
-    claim = await jobs.claim("video_00000001", "elsewhere", 60)
+    await jobs.store.submit([spec_of(1)])
+    claim = await jobs.claims.claim("video_00000001", "elsewhere", 60)
     assert claim is not None
     open_dispatcher(1)
 
@@ -141,6 +141,6 @@ async def test_what_another_worker_holds_is_left_to_it(
         return len(worker.called) >= 2
 
     await until(called_twice, "the dispatcher asks again")
-    assert (await jobs.get("tests", "video_00000001")).state.worker == "elsewhere"
-    await jobs.release(claim)
+    assert (await jobs.store.get("tests", "video_00000001")).state.worker == "elsewhere"
+    await jobs.claims.release(claim)
     assert (await ended(jobs, "video_00000001")).state.status == "completed"

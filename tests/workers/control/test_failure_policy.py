@@ -3,7 +3,7 @@ import torch
 from redis import ConnectionError as RedisConnectionError
 
 from schemas.errors import ArtifactCorrupt, InvalidRequest, JobCancelled, JobFailed
-from storage.jobs.job_store import LeaseLost
+from storage.jobs.records import LeaseLost
 from storage.objects.objects import ObjectStoreError
 from workers.control.failure_policy import (
     OUT_OF_MEMORY,

@@ -12,7 +12,7 @@ from schemas.maps import Look, MapView, map_id
 from schemas.recipes import Recipe
 from storage.artifact_index import ArtifactIndex
 from storage.connect import open_redis
-from storage.jobs.job_store import JobStore
+from storage.jobs.jobs import Jobs
 from storage.objects.folder import FolderStore
 from storage.objects.objects import Data, ObjectStore
 from tests.storage.manifests import artifact, id_of
@@ -40,11 +40,11 @@ def map_spec(recipe: Recipe, artifact_id: str, view: MapView = VIEW) -> JobSpec:
     )
 
 
-async def submit(jobs: JobStore, settings: WorkerSettings, spec: JobSpec, listed: Manifest) -> None:
+async def submit(jobs: Jobs, settings: WorkerSettings, spec: JobSpec, listed: Manifest) -> None:
     redis = open_redis(settings.storage)
     await ArtifactIndex(redis, prefix=settings.storage.redis_prefix).add(listed)
     await redis.aclose()
-    await jobs.submit_map(spec, retry_s=0, max_open=None)
+    await jobs.store.submit_map(spec, retry_s=0, max_open=None)
 
 
 class TestProtocol:
@@ -54,12 +54,12 @@ class TestProtocol:
         return map_spec(spec_of(1, prompt).recipe, id_of(self.LISTED))
 
     async def test_it_ends_with_one_picture_under_its_fence(
-        self, context: JobContext, jobs: JobStore, objects: ObjectStore, settings: WorkerSettings
+        self, context: JobContext, jobs: Jobs, objects: ObjectStore, settings: WorkerSettings
     ) -> None:
         spec = self.spec()
         await submit(jobs, settings, spec, self.LISTED)
         await run_job(context, spec.id, unheard)
-        state = (await jobs.get("tests", spec.id)).state
+        state = (await jobs.store.get("tests", spec.id)).state
         assert state.map is not None
         assert state.map.map_key == f"{spec.folder}/{state.fence}/map.png"
         assert [info.key for info in objects.list("maps")] == [state.map.map_key]
@@ -72,7 +72,7 @@ class TestProtocol:
     async def test_it_stops_at_its_next_step(
         self,
         context: JobContext,
-        jobs: JobStore,
+        jobs: Jobs,
         objects: ObjectStore,
         settings: WorkerSettings,
         end: str,
@@ -82,19 +82,19 @@ class TestProtocol:
         running = asyncio.create_task(run_job(context, spec.id, unheard))
         await stepped(jobs, spec.id)
         if end == "cancelled":
-            await jobs.request_cancel("tests", spec.id)
+            await jobs.store.request_cancel("tests", spec.id)
             error = (await ended(jobs, spec.id)).state.error
             assert error is not None
             assert error.code == "cancelled"
         else:
-            await jobs.delete("tests", spec.id)
+            await jobs.store.delete("tests", spec.id)
         await running
         assert list(objects.list("maps")) == []
 
     async def test_one_that_is_lost_at_its_end_leaves_nothing(
         self,
         context: JobContext,
-        jobs: JobStore,
+        jobs: Jobs,
         objects: ObjectStore,
         settings: WorkerSettings,
         tmp_path: Path,
@@ -121,7 +121,7 @@ class TestProtocol:
 
         store = Watched(tmp_path / "objects")
         await run_job(
-            JobContext("worker-a", jobs, store, context.engine, settings), spec.id, unheard
+            JobContext("worker-a", jobs.claims, store, context.engine, settings), spec.id, unheard
         )
         assert len(seen) == 1
         assert list(objects.list("maps")) == []

@@ -9,7 +9,7 @@ import av
 import pytest
 
 from schemas.jobs import Job, JobError
-from storage.jobs.job_store import JobStore
+from storage.jobs.jobs import Jobs
 from storage.objects.folder import FolderStore
 from storage.objects.objects import Data, ObjectMissing, ObjectStore, ObjectStoreError
 from tests.workers.scripted import ScriptedEngine, spec_of
@@ -23,10 +23,10 @@ def unheard(lease: Lease | None) -> None:
     pass
 
 
-async def run(context: JobContext, jobs: JobStore, number: int, prompt: str = "") -> Job:
-    await jobs.submit([spec_of(number, prompt)])
+async def run(context: JobContext, jobs: Jobs, number: int, prompt: str = "") -> Job:
+    await jobs.store.submit([spec_of(number, prompt)])
     await run_job(context, f"video_{number:08d}", unheard)
-    return await jobs.get("tests", f"video_{number:08d}")
+    return await jobs.store.get("tests", f"video_{number:08d}")
 
 
 def files(objects: ObjectStore, video_id: str) -> list[str]:
@@ -34,7 +34,7 @@ def files(objects: ObjectStore, video_id: str) -> list[str]:
 
 
 async def test_a_job_ends_with_its_files_and_its_steps(
-    context: JobContext, jobs: JobStore, objects: ObjectStore
+    context: JobContext, jobs: Jobs, objects: ObjectStore
 ) -> None:
     job = await run(context, jobs, 1)
     assert job.state.status == "completed"
@@ -56,14 +56,14 @@ async def test_a_job_ends_with_its_files_and_its_steps(
 
 
 async def test_the_same_recipe_gives_the_same_bytes(
-    context: JobContext, jobs: JobStore, objects: ObjectStore
+    context: JobContext, jobs: Jobs, objects: ObjectStore
 ) -> None:
     videos = []
     for number, seed in ((1, 1), (2, 1), (3, 3)):
         spec = spec_of(seed).model_copy(update={"id": f"video_{number:08d}"})
-        await jobs.submit([spec])
+        await jobs.store.submit([spec])
         await run_job(context, spec.id, unheard)
-        result = (await jobs.get("tests", spec.id)).state.result
+        result = (await jobs.store.get("tests", spec.id)).state.result
         assert result is not None
         videos.append(objects.get(result.video_key))
     assert videos[0] == videos[1] != videos[2]
@@ -71,7 +71,7 @@ async def test_the_same_recipe_gives_the_same_bytes(
 
 @pytest.mark.parametrize(("prompt", "code"), [("oom", "out_of_memory"), ("refused", "unsupported")])
 async def test_what_would_fail_again_fails_at_once(
-    context: JobContext, jobs: JobStore, objects: ObjectStore, prompt: str, code: str
+    context: JobContext, jobs: Jobs, objects: ObjectStore, prompt: str, code: str
 ) -> None:
     job = await run(context, jobs, 1, prompt)
     assert (job.state.status, job.state.attempts) == ("failed", 1)
@@ -82,25 +82,25 @@ async def test_what_would_fail_again_fails_at_once(
 
 
 async def test_a_bug_is_tried_again_then_dead_lettered_without_its_text(
-    context: JobContext, jobs: JobStore
+    context: JobContext, jobs: Jobs
 ) -> None:
-    await jobs.submit([spec_of(1, "bug")])
+    await jobs.store.submit([spec_of(1, "bug")])
     for attempt in (1, 2, 3):
         await run_job(context, "video_00000001", unheard)
-        state = (await jobs.get("tests", "video_00000001")).state
+        state = (await jobs.store.get("tests", "video_00000001")).state
         assert (state.attempts, state.status) == (attempt, "queued" if attempt < 3 else "failed")
     assert state.error is not None
     assert "/a/path" not in state.error.message
-    assert [letter.video_id for letter in await jobs.dead()] == ["video_00000001"]
+    assert [letter.video_id for letter in await jobs.maintenance.list_dead()] == ["video_00000001"]
 
 
 async def test_a_cancelled_job_stops_at_its_next_step(
-    context: JobContext, jobs: JobStore, objects: ObjectStore
+    context: JobContext, jobs: Jobs, objects: ObjectStore
 ) -> None:
-    await jobs.submit([spec_of(1, "hold")])
+    await jobs.store.submit([spec_of(1, "hold")])
     running = asyncio.create_task(run_job(context, "video_00000001", unheard))
     await stepped(jobs, "video_00000001")
-    await jobs.request_cancel("tests", "video_00000001")
+    await jobs.store.request_cancel("tests", "video_00000001")
     job = await ended(jobs, "video_00000001")
     assert job.state.error is not None
     assert job.state.error.code == "cancelled"
@@ -109,59 +109,61 @@ async def test_a_cancelled_job_stops_at_its_next_step(
 
 
 async def test_a_job_that_is_handed_back_keeps_its_attempts(
-    context: JobContext, jobs: JobStore
+    context: JobContext, jobs: Jobs
 ) -> None:
     leases: list[Lease | None] = []
-    await jobs.submit([spec_of(1, "hold")])
+    await jobs.store.submit([spec_of(1, "hold")])
     running = asyncio.create_task(run_job(context, "video_00000001", leases.append))
     await stepped(jobs, "video_00000001")
     assert leases[0] is not None
     leases[0].interrupt(HandBack())
     await running
-    state = (await jobs.get("tests", "video_00000001")).state
+    state = (await jobs.store.get("tests", "video_00000001")).state
     assert (state.status, state.attempts) == ("queued", 0)
     assert leases[-1] is None
 
 
 async def test_a_zombie_changes_nothing(
-    context: JobContext, jobs: JobStore, objects: ObjectStore, settings: WorkerSettings
+    context: JobContext, jobs: Jobs, objects: ObjectStore, settings: WorkerSettings
 ) -> None:
     """Its lease is ended under it, another worker finishes, then it goes on to its own commit."""
-    await jobs.submit([spec_of(1, "late")])
+    await jobs.store.submit([spec_of(1, "late")])
     zombie = asyncio.create_task(run_job(context, "video_00000001", unheard))
     await stepped(jobs, "video_00000001")
     # no progress is heard any more: as if the process was stopped
-    assert await jobs.forfeit("video_00000001", "worker-a", _error())
-    other = JobContext("worker-b", jobs, objects, ScriptedEngine(settings, objects), settings)
+    assert await jobs.queue.forfeit("video_00000001", "worker-a", _error())
+    other = JobContext(
+        "worker-b", jobs.claims, objects, ScriptedEngine(settings, objects), settings
+    )
     release(objects, "video_00000001")
     await run_job(other, "video_00000001", unheard)
-    done = await jobs.get("tests", "video_00000001")
+    done = await jobs.store.get("tests", "video_00000001")
     before = {key: objects.get(key) for key in files(objects, "video_00000001")}
     await zombie
-    assert await jobs.get("tests", "video_00000001") == done
+    assert await jobs.store.get("tests", "video_00000001") == done
     assert {key: objects.get(key) for key in files(objects, "video_00000001")} == before
     assert [event.type for event in await events_of(jobs, "video_00000001")].count("completed") == 1
 
 
 async def test_a_deleted_job_leaves_nothing(
-    context: JobContext, jobs: JobStore, objects: ObjectStore
+    context: JobContext, jobs: Jobs, objects: ObjectStore
 ) -> None:
-    await jobs.submit([spec_of(1, "hold")])
+    await jobs.store.submit([spec_of(1, "hold")])
     running = asyncio.create_task(run_job(context, "video_00000001", unheard))
     await stepped(jobs, "video_00000001")
-    await jobs.delete("tests", "video_00000001")
+    await jobs.store.delete("tests", "video_00000001")
     await running
     assert files(objects, "video_00000001") == []
 
 
-async def test_a_job_that_hangs_loses_its_lease(jobs: JobStore, settings: WorkerSettings) -> None:
-    await jobs.submit([spec_of(1)])
-    claim = await jobs.claim("video_00000001", "worker-a", 0.2)
+async def test_a_job_that_hangs_loses_its_lease(jobs: Jobs, settings: WorkerSettings) -> None:
+    await jobs.store.submit([spec_of(1)])
+    claim = await jobs.claims.claim("video_00000001", "worker-a", 0.2)
     assert claim is not None
-    async with Lease(jobs, claim, lease_s=0.2, stall_s=0.1) as lease:
+    async with Lease(jobs.claims, claim, lease_s=0.2, stall_s=0.1) as lease:
 
         async def claimable() -> bool:
-            return await jobs.claim("video_00000001", "worker-b", 60) is not None
+            return await jobs.claims.claim("video_00000001", "worker-b", 60) is not None
 
         await until(claimable, "the lease ends")
         assert lease.stalled
@@ -183,56 +185,56 @@ class Failing(FolderStore):
 
 
 async def test_a_finished_film_waits_for_the_store(
-    context: JobContext, jobs: JobStore, tmp_path: Path
+    context: JobContext, jobs: Jobs, tmp_path: Path
 ) -> None:
     store = Failing(tmp_path / "objects", failures=2)
-    tired = JobContext("worker-a", jobs, store, context.engine, context.settings)
+    tired = JobContext("worker-a", jobs.claims, store, context.engine, context.settings)
     assert (await run(tired, jobs, 1)).state.status == "completed"
 
 
 async def test_a_store_that_stays_away_gives_the_job_back(
-    context: JobContext, jobs: JobStore, tmp_path: Path
+    context: JobContext, jobs: Jobs, tmp_path: Path
 ) -> None:
     store = Failing(tmp_path / "objects", failures=10**6, first=2)
-    tired = JobContext("worker-a", jobs, store, context.engine, context.settings)
+    tired = JobContext("worker-a", jobs.claims, store, context.engine, context.settings)
     job = await run(tired, jobs, 1)
     assert (job.state.status, job.state.attempts) == ("queued", 1)
     assert files(store, job.spec.id) == [], "what was written before is deleted"
 
 
 async def test_a_job_lost_while_its_files_are_written_leaves_none(
-    context: JobContext, jobs: JobStore, tmp_path: Path
+    context: JobContext, jobs: Jobs, tmp_path: Path
 ) -> None:
     store = Failing(tmp_path / "objects", failures=1, first=2)
     patient = context.settings.model_copy(update={"storage_patience_s": 5.0, "lease_s": 60.0})
-    slow = JobContext("worker-a", jobs, store, context.engine, patient)
-    await jobs.submit([spec_of(1)])
+    slow = JobContext("worker-a", jobs.claims, store, context.engine, patient)
+    await jobs.store.submit([spec_of(1)])
     losing = asyncio.create_task(run_job(slow, "video_00000001", unheard))
 
     async def written() -> bool:
         return len(files(store, "video_00000001")) == 2
 
     await until(written, "two of three files are written")
-    assert await jobs.forfeit("video_00000001", "worker-a", _error())
-    claim = await jobs.claim("video_00000001", "worker-b", 60)
+    assert await jobs.queue.forfeit("video_00000001", "worker-a", _error())
+    claim = await jobs.claims.claim("video_00000001", "worker-b", 60)
     assert claim is not None
     await losing
     assert files(store, "video_00000001") == []
-    assert (await jobs.get("tests", "video_00000001")).state.fence == claim.fence
+    assert (await jobs.store.get("tests", "video_00000001")).state.fence == claim.fence
 
 
-async def test_every_step_is_told_before_the_end(context: JobContext, jobs: JobStore) -> None:
-    await jobs.submit([spec_of(1, steps=200)])
+async def test_every_step_is_told_before_the_end(context: JobContext, jobs: Jobs) -> None:
+    await jobs.store.submit([spec_of(1, steps=200)])
     await run_job(context, "video_00000001", unheard)
     told = [event.data["step"] for event in (await events_of(jobs, "video_00000001"))[2:-1]]
     assert told == list(range(1, 201))
 
 
 async def test_a_claim_that_is_refused_runs_nothing(
-    context: JobContext, jobs: JobStore, objects: ObjectStore
+    context: JobContext, jobs: Jobs, objects: ObjectStore
 ) -> None:
-    await jobs.submit([spec_of(1)])
-    assert await jobs.claim("video_00000001", "worker-b", 60)
+    await jobs.store.submit([spec_of(1)])
+    assert await jobs.claims.claim("video_00000001", "worker-b", 60)
     await run_job(context, "video_00000001", unheard)
     with pytest.raises(ObjectMissing):
         objects.get("videos/tests/video_00000001/0/video.mp4")

@@ -13,7 +13,7 @@ from schemas.jobs import Job, JobSpec
 from schemas.models import ModelCard
 from schemas.recipes import Generation, Recipe
 from storage.connect import open_redis
-from storage.jobs.job_store import JobStore
+from storage.jobs.jobs import Jobs, open_jobs
 from tests import tiny
 from tests.workers.cluster import Cluster, open_cluster
 from tests.workers.waiting import ended, stepped, until
@@ -45,23 +45,23 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-async def jobs(cluster: Cluster) -> AsyncIterator[JobStore]:
+async def jobs(cluster: Cluster) -> AsyncIterator[Jobs]:
     redis = open_redis(cluster.settings.storage)
-    yield JobStore(redis)
+    yield open_jobs(redis)
     await redis.aclose()
 
 
-async def card_of(jobs: JobStore) -> ModelCard:
+async def card_of(jobs: Jobs) -> ModelCard:
     async def published() -> bool:
-        return bool(await jobs.models())
+        return bool(await jobs.models.list())
 
     await until(published, "the model is published")
-    (card,) = await jobs.models()
+    (card,) = await jobs.models.list()
     return card
 
 
 async def submit(
-    jobs: JobStore, number: int, *, steps: int = 3, source: Recipe | None = None
+    jobs: Jobs, number: int, *, steps: int = 3, source: Recipe | None = None
 ) -> JobSpec:
     card = await card_of(jobs)
     generation = Generation(
@@ -88,7 +88,7 @@ async def submit(
         capture=CaptureSpec(form="hidden") if source is None else None,
         created_at=1_700_000_000,
     )
-    await jobs.submit([spec])
+    await jobs.store.submit([spec])
     return spec
 
 
@@ -98,7 +98,7 @@ def film(cluster: Cluster, job: Job) -> bytes:
     return cluster.objects.get(job.state.result.video_key)
 
 
-async def test_a_video_and_its_edit_from_stored_attention(cluster: Cluster, jobs: JobStore) -> None:
+async def test_a_video_and_its_edit_from_stored_attention(cluster: Cluster, jobs: Jobs) -> None:
     assert len(processes(RANK)) == 1
     spec = await submit(jobs, 1)
     source = await ended(jobs, spec.id)
@@ -108,11 +108,11 @@ async def test_a_video_and_its_edit_from_stored_attention(cluster: Cluster, jobs
     assert edit.state.result.attention == "stored"
 
 
-async def test_a_cancelled_job_leaves_the_ranks_in_step(cluster: Cluster, jobs: JobStore) -> None:
+async def test_a_cancelled_job_leaves_the_ranks_in_step(cluster: Cluster, jobs: Jobs) -> None:
     before = processes(WORKER) + processes(RANK)
     long = (await submit(jobs, 10, steps=LONG)).id
     await stepped(jobs, long)
-    await jobs.request_cancel("tests", long)
+    await jobs.store.request_cancel("tests", long)
     job = await ended(jobs, long)
     assert job.state.error is not None
     assert job.state.error.code == "cancelled"
@@ -122,7 +122,7 @@ async def test_a_cancelled_job_leaves_the_ranks_in_step(cluster: Cluster, jobs: 
 
 @pytest.mark.parametrize("running", [True, False], ids=["running", "idle"])
 async def test_a_killed_rank_is_replaced_with_its_replica(
-    cluster: Cluster, jobs: JobStore, running: bool
+    cluster: Cluster, jobs: Jobs, running: bool
 ) -> None:
     """And the job that it was at is run again."""
     (worker,), (rank,) = processes(WORKER), processes(RANK)
@@ -143,7 +143,7 @@ async def test_a_killed_rank_is_replaced_with_its_replica(
     film(cluster, await ended(jobs, (await submit(jobs, 21 + running)).id, REPLACED_S))
 
 
-async def test_ranks_end_with_their_replica(cluster: Cluster, jobs: JobStore) -> None:
+async def test_ranks_end_with_their_replica(cluster: Cluster, jobs: Jobs) -> None:
     (worker,), (rank,) = processes(WORKER), processes(RANK)
     os.kill(worker, signal.SIGKILL)
 

@@ -16,7 +16,7 @@ from schemas.maps import MapView
 from schemas.recipes import Recipe
 from storage.artifact_index import ArtifactIndex
 from storage.connect import open_redis
-from storage.jobs.job_store import JobStore
+from storage.jobs.jobs import Jobs
 from storage.objects.folder import FolderStore
 from storage.objects.objects import ObjectStoreError
 from storage.retention.artifact_files import list_manifests
@@ -55,11 +55,11 @@ class Studio:
     """A worker with the tiny Wan, and what it has captured."""
 
     def __init__(
-        self, engine: PipelineEngine, jobs: JobStore, objects: Moody, settings: WorkerSettings
+        self, engine: PipelineEngine, jobs: Jobs, objects: Moody, settings: WorkerSettings
     ) -> None:
         self.engine, self.jobs, self.objects = engine, jobs, objects
         self.settings = settings
-        self.context = JobContext("worker-a", jobs, objects, engine, settings)
+        self.context = JobContext("worker-a", jobs.claims, objects, engine, settings)
         self.model = engine.model("tiny")
         self.plain = tiny.recipe(self.model)
         self.edit = Recipe(
@@ -93,10 +93,10 @@ class Studio:
     async def drawn(self, recipe: Recipe, kept: Manifest, view: MapView = VIEW) -> bytes:
         """The picture that a map job of the artifact ``kept`` leaves."""
         spec = map_spec(recipe, id_of(kept), view)
-        await self.jobs.submit_map(spec, retry_s=0, max_open=None)
+        await self.jobs.store.submit_map(spec, retry_s=0, max_open=None)
         self.calls = 0
         await run_job(self.context, spec.id, unheard)
-        state = (await self.jobs.get("tests", spec.id)).state
+        state = (await self.jobs.store.get("tests", spec.id)).state
         assert state.map is not None, state.error
         return self.objects.get(state.map.map_key)
 
@@ -106,7 +106,7 @@ class Studio:
 
 @pytest.fixture
 def studio(
-    model_folder: Path, settings: WorkerSettings, jobs: JobStore, tmp_path: Path
+    model_folder: Path, settings: WorkerSettings, jobs: Jobs, tmp_path: Path
 ) -> Iterator[Studio]:
     objects = Moody(tmp_path / "objects")
     engine = open_engine(model_folder, settings, objects, journal_after_s=3600.0)
@@ -145,9 +145,9 @@ class TestPictures:
         studio.objects.down = True
         assert await studio.drawn(studio.plain, plain) == studio.expected(studio.plain)
         spec = map_spec(studio.edit, id_of(edit))
-        await studio.jobs.submit_map(spec, retry_s=0, max_open=None)
+        await studio.jobs.store.submit_map(spec, retry_s=0, max_open=None)
         await run_job(studio.context, spec.id, unheard)
-        state = (await studio.jobs.get("tests", spec.id)).state
+        state = (await studio.jobs.store.get("tests", spec.id)).state
         assert (state.status, state.attempts) == ("queued", 1)
         studio.objects.down = False
         await studio.drawn(studio.edit, edit)
@@ -157,10 +157,10 @@ class TestPictures:
         for pack in kept.packs:
             studio.objects.put(f"{kept.folder}/{pack.name}", bytes(pack.size))
         spec = map_spec(studio.plain, id_of(kept))
-        await studio.jobs.submit_map(spec, retry_s=0, max_open=None)
+        await studio.jobs.store.submit_map(spec, retry_s=0, max_open=None)
         await run_job(studio.context, spec.id, unheard)
         with pytest.raises(NotFound):
-            await studio.jobs.get("tests", spec.id)
+            await studio.jobs.store.get("tests", spec.id)
         assert list(studio.objects.list("maps")) == []
         assert list(list_manifests(studio.objects)) == [], "it was set aside"
 
@@ -188,9 +188,9 @@ class TestPictures:
         kept = studio.capture(studio.plain)
         monkeypatch.setattr("workers.analysis.render_map.Look._look", lambda *_, **__: None)
         spec = map_spec(studio.plain, id_of(kept))
-        await studio.jobs.submit_map(spec, retry_s=0, max_open=None)
+        await studio.jobs.store.submit_map(spec, retry_s=0, max_open=None)
         await run_job(studio.context, spec.id, unheard)
-        state = (await studio.jobs.get("tests", spec.id)).state
+        state = (await studio.jobs.store.get("tests", spec.id)).state
         assert (state.status, state.attempts) == ("failed", 1)
         assert state.error is not None
         assert state.error.code == "unsupported"

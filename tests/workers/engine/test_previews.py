@@ -10,7 +10,7 @@ from PIL import Image
 
 from schemas.errors import JobCancelled
 from schemas.jobs import Event
-from storage.jobs.job_store import JobStore
+from storage.jobs.jobs import Jobs
 from storage.objects.objects import ObjectStore
 from tests import tiny
 from tests.workers.control.test_run_job import unheard
@@ -40,18 +40,18 @@ def engine(
 
 
 async def run(
-    engine: PipelineEngine, jobs: JobStore, objects: ObjectStore, settings: WorkerSettings
+    engine: PipelineEngine, jobs: Jobs, objects: ObjectStore, settings: WorkerSettings
 ) -> list[Event]:
     """The events of a job that asks for a preview every two of six steps."""
     spec = job_of(engine, "a car", preview_every=2).spec
-    await jobs.submit([spec])
-    await run_job(JobContext("worker-a", jobs, objects, engine, settings), spec.id, unheard)
-    assert (await jobs.get("tests", spec.id)).state.status == "completed"
+    await jobs.store.submit([spec])
+    await run_job(JobContext("worker-a", jobs.claims, objects, engine, settings), spec.id, unheard)
+    assert (await jobs.store.get("tests", spec.id)).state.status == "completed"
     return await events_of(jobs, spec.id)
 
 
 async def test_previews_are_in_the_events_behind_their_steps(
-    engine: PipelineEngine, jobs: JobStore, objects: ObjectStore, settings: WorkerSettings
+    engine: PipelineEngine, jobs: Jobs, objects: ObjectStore, settings: WorkerSettings
 ) -> None:
     events = await run(engine, jobs, objects, settings)
     steps = ["progress", "progress", "preview"] * 3
@@ -67,7 +67,7 @@ async def test_previews_are_in_the_events_behind_their_steps(
 
 async def test_a_job_ends_well_without_the_previews_that_fail(
     engine: PipelineEngine,
-    jobs: JobStore,
+    jobs: Jobs,
     objects: ObjectStore,
     settings: WorkerSettings,
     monkeypatch: pytest.MonkeyPatch,

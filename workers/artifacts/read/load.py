@@ -10,8 +10,8 @@ from torch import Tensor
 
 from schemas.errors import ArtifactCorrupt
 from storage.objects.objects import ObjectMissing, ObjectTruncated
+from storage.retry import OBJECT_STORE, retry
 from workers.artifacts.host_buffer_cache import HostBufferCache
-from workers.artifacts.patience import patiently
 from workers.artifacts.read.plan import Block, Piece, TensorPlan
 from workers.artifacts.read.tensor_assembler import DeviceAssembler, HostAssembler, TensorAssembler
 from workers.artifacts.read.tiers import Blocks
@@ -66,7 +66,13 @@ class Loader:
 
     def _read(self, block: Block) -> memoryview:
         try:
-            return patiently(lambda: self._blocks.read(block), self._patience_s, self._stopped)
+            return retry(
+                lambda: self._blocks.read(block),
+                OBJECT_STORE,
+                self._patience_s,
+                what=f"pack={block.key} download",
+                stopped=self._stopped,
+            )
         except (ObjectMissing, ObjectTruncated):
             raise ArtifactCorrupt("a pack of the artifact is missing or cut short") from None
 

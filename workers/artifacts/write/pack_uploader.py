@@ -16,8 +16,8 @@ from typing_extensions import Buffer
 from schemas.artifacts import Frame, Pack
 from schemas.attention import Branch
 from storage.objects.objects import ObjectStore
+from storage.retry import OBJECT_STORE, retry
 from workers.artifacts.codecs.codec import Encoded
-from workers.artifacts.patience import patiently
 from workers.artifacts.settings import ArtifactSettings
 from workers.artifacts.write.buffer_pool import BufferPool
 
@@ -107,11 +107,13 @@ class PackUploader:
     def _upload(self, pack: OpenPack) -> None:
         try:
             key = f"{self._folder}/{pack.name}"
-            patiently(
+            retry(
                 # a pack can be made again, and what is read of it is checked
                 lambda: self._objects.put(key, pack.pieces, durable=False),
+                OBJECT_STORE,
                 self._settings.store_patience_s,
-                self._stopped,
+                what=f"pack={key} upload",
+                stopped=self._stopped,
             )
         except Exception as error:  # whatever ends this thread must reach the denoising
             self._failed(error)

@@ -23,11 +23,11 @@ from schemas.artifacts import Frame, Manifest
 from schemas.attention import CodecName
 from schemas.errors import ArtifactWriteFailed
 from storage.objects.objects import ObjectStore, ObjectStoreError
+from storage.retry import OBJECT_STORE, retry
 from workers.artifacts.codecs.codec import Encoded, encode, encode_packed
 from workers.artifacts.codecs.device_layout import DeviceLayout, device_layout_of
 from workers.artifacts.codecs.tensors import as_array, as_rows, dtype_name
 from workers.artifacts.cost_model import StepClock
-from workers.artifacts.patience import patiently
 from workers.artifacts.settings import ArtifactSettings
 from workers.artifacts.write.buffer_pool import BufferPool, PoolClosed
 from workers.artifacts.write.pack_uploader import PackUploader
@@ -153,7 +153,7 @@ class ArtifactWriter:
         manifest = manifest_of(self.target, packs)
         try:
             check_complete(manifest)
-            visible = self._patiently(lambda: publish(self._objects, manifest))
+            visible = self._retry(lambda: publish(self._objects, manifest))
         except Exception as error:  # whatever it was, nothing may be left behind
             self._failure = error
             self.abort()
@@ -196,7 +196,7 @@ class ArtifactWriter:
     def _others(self) -> Manifest:
         """What another worker has published, if it has."""
         try:
-            visible = self._patiently(lambda: published(self._objects, self.target.key))
+            visible = self._retry(lambda: published(self._objects, self.target.key))
         except ObjectStoreError:
             visible = None
         if visible is None:
@@ -242,8 +242,9 @@ class ArtifactWriter:
                 )
                 self._packer.add(described, encoded, task.buffer)
 
-    def _patiently(self, call: Callable[[], T]) -> T:
-        return patiently(call, self._settings.store_patience_s)
+    def _retry(self, call: Callable[[], T]) -> T:
+        patience_s = self._settings.store_patience_s
+        return retry(call, OBJECT_STORE, patience_s, what=f"artifact={self.folder} manifest")
 
     def _fail(self, error: Exception) -> None:
         if self._failure is None:
