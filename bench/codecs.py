@@ -25,8 +25,8 @@ from torch import Tensor
 from bench.report import Cell, print_figures, print_table
 from schemas.artifacts import Frame
 from schemas.attention import CaptureSpec, CodecName, TransferSpec
-from schemas.capture_plan import resolve_capture
 from schemas.recipes import Generation, Recipe
+from schemas.resolve_capture import resolve_capture
 from schemas.selection import resolve_recipe
 from workers.artifacts.codecs.codec import CODECS, Encoded, decode, encode
 from workers.artifacts.codecs.tensors import as_array, as_rows, dtype_name

@@ -29,10 +29,10 @@ import torch
 from torch import Tensor
 
 from bench.report import median_ratio, print_figures, print_table
-from schemas.artifacts import CapturePlan
 from schemas.attention import CaptureSpec, Form, TransferSpec
-from schemas.capture_plan import resolve_capture
+from schemas.capture_plan import CapturePlan
 from schemas.recipes import Generation, Recipe
+from schemas.resolve_capture import resolve_capture
 from schemas.selection import resolve_recipe, resolve_transfer
 from storage.objects.folder import FolderStore
 from workers.artifacts.settings import ArtifactSettings, MiB

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench import engine
 from bench.report import median_ratio, print_figures, print_table
 from schemas.attention import CaptureSpec, Form
-from schemas.capture_plan import resolve_capture
+from schemas.resolve_capture import resolve_capture
 from workers.artifacts.settings import MiB
 from workers.attention.maps import MemoryMaps
 from workers.attention.transfer import Capture

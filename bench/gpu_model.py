@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from schemas.artifacts import TENSOR_NAMES, CapturePlan, Manifest, Needed
+from schemas.artifacts import Manifest
 from schemas.attention import Branch, CodecName, Form
+from schemas.capture_plan import TENSOR_NAMES, CapturePlan, Needed
 from schemas.recipes import Generation, Recipe
 from schemas.selection import ResolvedTransfer
 from storage.objects.folder import FolderStore

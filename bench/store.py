@@ -26,10 +26,11 @@ from torch import Tensor
 from bench import engine
 from bench.report import Cell, median_ratio, print_figures, print_table
 from bench.s3 import s3_server
-from schemas.artifacts import CapturePlan, Manifest, Needed
+from schemas.artifacts import Manifest
 from schemas.attention import CodecName, TransferSpec
-from schemas.capture_plan import form_bytes
+from schemas.capture_plan import CapturePlan, Needed
 from schemas.recipes import Generation, Recipe
+from schemas.resolve_capture import form_bytes
 from schemas.selection import resolve_transfer
 from storage.objects.objects import ObjectStore
 from workers.artifacts.settings import ArtifactSettings, MiB

@@ -10,28 +10,30 @@ open by it is bounded here, before anything is read.
 
 import re
 from math import prod
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from schemas.attention import Branch, CodecName, Form
-from schemas.base import Frozen, canonical_hash
+from schemas.base import Frozen
+from schemas.capture_plan import (
+    INPUTS,
+    MANIFEST_VERSION,
+    CapturePlan,
+    LayerIndex,
+    Needed,
+    StepIndex,
+)
 from schemas.errors import ArtifactCorrupt, ArtifactTooNew
 from schemas.recipes import Recipe
 
-MANIFEST_VERSION = 1
 MAX_MANIFEST_BYTES = 256 << 20
 MAX_FRAME_BYTES = 256 << 20
 MAX_TENSOR_BYTES = 64 << 30
 MAX_PACK_BYTES = 5 << 30  # what S3 takes in one PUT
-INPUTS = -1  # the layer under which a step's transformer inputs and outputs are kept
-OUTPUTS = ("output", "output_b")  # some families give two: video and audio
-COMPUTED = ("computed", "computed_b")  # of an anchored edit: the cond output behind its answer
 
 _ARTIFACT_ID = re.compile(r"attn_([0-9a-f]{64})_([0-9a-f]{32})")
 Count = Annotated[int, Field(ge=0, le=1 << 50)]
-LayerIndex = Annotated[int, Field(ge=0, le=100_000)]
-StepIndex = Annotated[int, Field(ge=0, le=100_000)]
 Side = Annotated[int, Field(ge=1, le=1 << 20)]
 Dtype = Literal["float32", "bfloat16", "float16", "float64", "int64", "int32", "bool"]
 ITEM_BYTES: dict[Dtype, int] = {
@@ -43,62 +45,6 @@ ITEM_BYTES: dict[Dtype, int] = {
     "float16": 2,
     "bool": 1,
 }
-# The tensors of one layer, step and branch, by form; latents may hold more beside ``input``
-TENSOR_NAMES: dict[Form, tuple[str, ...]] = {
-    "latents": ("input",),
-    "hidden": ("hidden",),
-    "qk": ("q", "k"),
-    "dense": ("map",),
-}
-
-
-class CapturePlan(Frozen):
-    """A capture spec resolved against its model and recipe: exactly what one artifact holds.
-
-    ``steps`` and ``branches`` are those whose attention is kept; form latents keeps the inputs of
-    every step beside. ``hidden_layers``: of form latents, the layers whose hidden states are kept
-    too, so that they need not be recomputed. ``outputs``: whether the transformer's outputs are
-    kept, of every step and branch, for anchored edits to follow.
-    """
-
-    form: Form
-    codec: CodecName
-    layers: tuple[LayerIndex, ...]
-    steps: tuple[StepIndex, ...]
-    branches: Annotated[tuple[Branch, ...], Field(min_length=1, max_length=2)]
-    hidden_layers: tuple[LayerIndex, ...] = ()
-    outputs: bool = False
-
-    def holds(self, form: Form, layer: int, step: int) -> bool:
-        """Whether it holds what ``layer`` shows in ``form`` at ``step``."""
-        if step not in self.steps:
-            return False
-        if self.form == "latents":
-            return form == "hidden" and layer in self.hidden_layers
-        return form == self.form and layer in self.layers
-
-    def key(self) -> str:
-        """The capture key: 32 hex digits, the artifact's name below its source."""
-        plan = self.model_dump(mode="json")
-        if not self.outputs:
-            del plan["outputs"]  # plans without them are older than the field
-        return canonical_hash({"v": MANIFEST_VERSION, **plan})[:32]
-
-
-class Needed(NamedTuple):
-    """What an edit reads of its source's attention; ``branches`` are the source's.
-
-    ``passes``: how often each tensor is read in a step (2: cond maps into both branches of a
-    model that calls its transformer once per branch). ``outputs``: whether the source's outputs
-    are followed. ``computed_steps``: those in which the source's own cond output is wanted.
-    """
-
-    layers: frozenset[int]
-    steps: frozenset[int]
-    branches: frozenset[Branch]
-    passes: int = 1
-    outputs: bool = False
-    computed_steps: frozenset[int] = frozenset()
 
 
 class Frame(Frozen):
@@ -210,22 +156,12 @@ class Manifest(Frozen):
         return CapturePlan(**{name: getattr(self, name) for name in CapturePlan.model_fields})
 
     def covers(self, needed: Needed) -> bool:
-        """Whether an edit can be made from this artifact alone. Latents let any be recomputed."""
-        if needed.outputs and not self.outputs:
-            return False
-        return self.form == "latents" or (
-            needed.layers <= set(self.layers) and self._has_places(needed)
-        )
+        """Whether an edit can be made from this artifact alone."""
+        return self.plan.covers(needed)
 
     def recomputed_layers(self, needed: Needed) -> frozenset[int]:
         """The layers that an edit must recompute, since only latents tell their attention."""
-        if self.form != "latents":
-            return frozenset()
-        there = self.hidden_layers if self._has_places(needed) else ()
-        return needed.layers - set(there)
-
-    def _has_places(self, needed: Needed) -> bool:
-        return needed.steps <= set(self.steps) and needed.branches <= set(self.branches)
+        return self.plan.recomputed_layers(needed)
 
     def expired(self, now: float) -> bool:
         return self.expires_at is not None and self.expires_at <= now

@@ -1,17 +1,18 @@
 """What keeping a generation's attention would take, and what edits from it would cost.
 
 Arithmetic alone, from a model's card: nothing runs. Form sizes: arXiv 2504.10317, section 3.
-Costs are a run's time in units of a plain generation's, without the time to load: hidden and qk
-replace what the edit would compute; latents rerun the source's layers up to the last one wanted,
-1 + (last + 1) / layers; without an artifact every source of the chain runs beside the edit.
+Costs are a run's time in units of a plain generation's, without the time to load. An anchored edit
+makes one call of one branch at each of its computed steps, any other those of a generation. Hidden
+and qk replace what the edit would compute; latents recompute the source's layers up to the last
+one wanted, (last + 1) / layers of such a call; without an artifact every source runs again first.
 """
 
 from schemas.attention import CaptureSpec, CodecName, Form, TransferSpec
 from schemas.base import Frozen
-from schemas.capture_plan import FORMS, form_bytes, forms_of, plan_bytes, resolve_capture
 from schemas.models import ModelCard
 from schemas.recipes import Generation, Recipe
-from schemas.selection import ResolvedTransfer, branches_of, resolve_transfer
+from schemas.resolve_capture import FORMS, form_bytes, forms_of, plan_bytes, resolve_capture
+from schemas.selection import ResolvedTransfer, branches_of, resolve_recipe, resolve_transfer
 
 # Stored bytes over decoded ones, on activations: docs/experiments/store.md
 STORED_SHARE: dict[tuple[CodecName, str], float] = {
@@ -89,7 +90,9 @@ def estimate(
     forms = []
     for form in (*FORMS, "dense"):
         share = stored_share(form, capture.codec, card.dtype)
-        size = form_bytes(form, plan, card, generation)
+        held = plan.model_copy(update={"form": form, "outputs": form != "dense"})
+        size = plan_bytes(held, card, generation)
+        taken = read.model_copy(update={"form": form, "outputs": wanted.anchor is not None})
         forms.append(
             FormEstimate(
                 form=form,
@@ -98,7 +101,7 @@ def estimate(
                 stored_bytes=round(size * share),
                 share_of_dense=size * share / dense,
                 edit_cost=edit_cost(form, wanted, card, generation),
-                edit_read_bytes=round(form_bytes(form, read, card, generation) * share),
+                edit_read_bytes=round(plan_bytes(taken, card, generation) * share),
             )
         )
     grid = card.grid.tokens(generation.width, generation.height, generation.num_frames)
@@ -115,7 +118,7 @@ def estimate(
         chosen_bytes=plan_bytes(chosen, card, generation),
         chosen_edit_cost=edit_cost(chosen.form, wanted, card, generation, chosen.hidden_layers),
         forms=tuple(forms),
-        replay_cost=1.0 + len(recipe.chain()),
+        replay_cost=_replay_cost(recipe, wanted, card),
     )
 
 
@@ -134,10 +137,19 @@ def edit_cost(
     hidden_layers: tuple[int, ...] = (),
 ) -> float:
     """The time of an edit that puts in what is ``wanted``, over a plain generation's."""
-    rerun = set(wanted.layers) - set(hidden_layers)
-    if form != "latents" or not rerun:
-        return 1.0
-    branches = branches_of(card, generation)
-    steps = len(wanted.steps) / generation.num_inference_steps
-    calls = len(wanted.needed_branches) / len(branches)
-    return 1.0 + (max(rerun) + 1) / card.layers * steps * calls
+    computed = 1.0
+    branches, total = len(branches_of(card, generation)), generation.num_inference_steps
+    if wanted.anchor is not None:
+        computed = len(wanted.computed_steps) / (total * branches)
+    recomputed = set(wanted.layers) - set(hidden_layers)
+    if form != "latents" or not recomputed:
+        return computed
+    share = len(wanted.steps) / total * len(wanted.needed_branches) / branches
+    return computed + (max(recomputed) + 1) / card.layers * share
+
+
+def _replay_cost(recipe: Recipe, wanted: ResolvedTransfer, card: ModelCard) -> float:
+    """Of an edit of ``recipe``'s video where nothing is stored: its sources run first."""
+    transfers = [*resolve_recipe(recipe, card).transfers, wanted]
+    runs = [each for each in transfers if each is not None]
+    return 1.0 + sum(edit_cost("hidden", each, card, recipe.generation) for each in runs)

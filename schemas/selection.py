@@ -5,7 +5,6 @@ Storage and workers then compare plain sets of layers, steps and branches.
 
 from typing import Literal, NamedTuple
 
-from schemas.artifacts import Needed
 from schemas.attention import (
     Anchor,
     Branch,
@@ -18,6 +17,7 @@ from schemas.attention import (
     resolve_steps,
 )
 from schemas.base import Frozen
+from schemas.capture_plan import Needed
 from schemas.errors import InvalidRequest, SourceMismatch, Unsupported
 from schemas.models import ModelCard
 from schemas.recipes import Generation, Recipe, check_same_shot

@@ -44,6 +44,8 @@ class ModelSettings(Frozen):
     family can be spread; above 1 it is part of the fingerprint, for other numbers of tokens round
     otherwise.
     ``replay_rows``: videos that one batch may hold when a source is replayed beside its edit.
+    ``replay_bytes``: of device memory for the hidden states of a source that is replayed before an
+    anchored edit; what does not fit is recomputed.
     ``defaults``: what the card says, where neither the folder's retake.json nor the family fits.
     """
 
@@ -61,6 +63,7 @@ class ModelSettings(Frozen):
     loras: dict[str, LoraSettings] = Field(default_factory=dict)
     ranks: Annotated[int, Field(ge=1, le=64)] = 1
     replay_rows: Annotated[int, Field(ge=1, le=64)] = 4
+    replay_bytes: Annotated[int, Field(ge=0)] = 8 << 30
     defaults: CardDefaults = CardDefaults()
 
     @model_validator(mode="after")

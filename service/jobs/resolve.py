@@ -7,12 +7,12 @@ import secrets
 from typing import TypeVar
 
 from schemas.attention import CaptureSpec, TransferSpec
-from schemas.capture_plan import resolve_capture
 from schemas.errors import InvalidRequest, Unsupported
 from schemas.models import ModelCard
 from schemas.recipes import Generation, Recipe, check_same_shot
 from schemas.requests import Settings
-from schemas.selection import branches_of, resolve_transfer
+from schemas.resolve_capture import resolve_capture
+from schemas.selection import branches_of, presets_of, resolve_recipe, resolve_transfer
 from service.settings import ServiceSettings
 
 T = TypeVar("T")
@@ -95,11 +95,23 @@ def edit_recipe(
         raise InvalidRequest(
             f"source: is itself the end of {len(source.chain())} edits; allowed are {max_chain - 1}"
         )
-    return Recipe(
+    recipe = Recipe(
         generation=edit,
         source=source,
-        transfer=plain_transfer(transfer or TransferSpec(preset="auto"), card, edit),
+        transfer=plain_transfer(anchored(transfer, card, edit), card, edit),
     )
+    resolve_recipe(recipe, card)  # refused here, not by a worker
+    return recipe
+
+
+def anchored(asked: TransferSpec | None, card: ModelCard, edit: Generation) -> TransferSpec:
+    """``asked``, with the anchor of preset ``auto`` where it names neither one nor a preset."""
+    if asked is None:
+        return TransferSpec(preset="auto")
+    if asked.preset is not None or "anchor" in asked.model_fields_set:
+        return asked
+    anchor = presets_of(card)["auto"].anchor_of(edit.num_inference_steps)
+    return TransferSpec.model_validate({**asked.model_dump(exclude_unset=True), "anchor": anchor})
 
 
 def plain_transfer(spec: TransferSpec, card: ModelCard, generation: Generation) -> TransferSpec:
@@ -108,10 +120,12 @@ def plain_transfer(spec: TransferSpec, card: ModelCard, generation: Generation) 
     Equal transfers so become equal specs, and recipes that hold them get equal keys.
     """
     parts = resolve_transfer(spec, card, generation)
-    whole_run = branches_of(card, generation)
+    every_step = parts.computed_steps or tuple(range(generation.num_inference_steps))
+    whole_run = ("cond",) if parts.anchor else branches_of(card, generation)
     return TransferSpec(
+        anchor=parts.anchor,
         layers=None if len(parts.layers) == card.layers else parts.layers,
-        steps=None if len(parts.steps) == generation.num_inference_steps else parts.steps,
+        steps=None if parts.steps == every_step else parts.steps,
         heads=parts.heads,
         branches=None if parts.branches == whole_run else parts.branches,
         source_branch=parts.source_branch,

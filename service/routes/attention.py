@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import Field
 
 from schemas.artifacts import Artifact
-from schemas.attention import CaptureSpec, TransferSpec
+from schemas.attention import CaptureSpec
 from schemas.base import Frozen
 from schemas.estimate import Estimate, estimate
 from schemas.maps import MapView
@@ -15,7 +15,7 @@ from schemas.recipes import Recipe
 from schemas.requests import EstimateAttention
 from service.jobs.deletion import remove_artifact
 from service.jobs.maps import picture_of
-from service.jobs.resolve import capture_spec, new_generation
+from service.jobs.resolve import anchored, capture_spec, new_generation
 from service.request.bodies import BodyOf
 from service.request.dependencies import CallDep
 from service.wire.content import bytes_reply
@@ -156,4 +156,5 @@ async def estimate_attention(
     capture = capture_spec(body.capture, call.state.settings, card, recipe) or CaptureSpec(
         form="qk"
     )
-    return reply(estimate(capture, body.transfer or TransferSpec(preset="auto"), card, recipe))
+    transfer = anchored(body.transfer, card, recipe.generation)
+    return reply(estimate(capture, transfer, card, recipe))

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from schemas.artifacts import CapturePlan, Frame, Manifest, Pack, artifact_id
+from schemas.artifacts import Frame, Manifest, Pack, artifact_id
+from schemas.capture_plan import CapturePlan
 from storage.objects.objects import ObjectStore
 from tests.storage.specs import make_spec
 

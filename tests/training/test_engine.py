@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from schemas.attention import CaptureSpec, StepRange, TransferSpec
-from schemas.capture_plan import resolve_capture
 from schemas.recipes import Generation, Recipe
+from schemas.resolve_capture import resolve_capture
 from tests.training.conftest import FOLDER
 from tests.workers.bench import generate as engine_generate
 from training.edits import EDITS, SOURCE

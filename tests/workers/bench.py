@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from schemas.artifacts import CapturePlan
 from schemas.attention import Branch, CaptureSpec, Form, TransferSpec
-from schemas.capture_plan import resolve_capture
+from schemas.capture_plan import CapturePlan
 from schemas.recipes import Recipe
+from schemas.resolve_capture import resolve_capture
 from schemas.selection import resolve_recipe
 from tests import tiny
 from workers.attention.maps import MapSink, MapSource, MemoryMaps
@@ -46,7 +46,9 @@ def stored_attention(
 def plan_of(form: Form, branches: tuple[Branch, ...] = ("cond", "uncond")) -> CapturePlan:
     """All of the tiny model's three layers in three steps."""
     every = (0, 1, 2)
-    return CapturePlan(form=form, codec="raw", layers=every, steps=every, branches=branches)
+    return CapturePlan(
+        form=form, codec="raw", layers=every, steps=every, branches=branches, outputs=True
+    )
 
 
 @dataclass
@@ -74,12 +76,20 @@ class Bench:
         return torch.stack(kept)
 
     def captured(
-        self, recipe: Recipe, form: Form, sink: MapSink | None = None, **spec: Any
+        self,
+        recipe: Recipe,
+        form: Form,
+        sink: MapSink | None = None,
+        stored: StoredAttention | None = None,
+        **spec: Any,
     ) -> tuple[MemoryMaps, Tensor]:
-        """Run ``recipe`` and keep its attention; its maps and its latents."""
+        """Run ``recipe`` and keep its attention, all of it; its maps and its latents."""
         maps = MemoryMaps()
-        plan = resolve_capture(CaptureSpec(form=form, **spec), self.model.card, recipe)
-        return maps, self.latents_of(recipe, capture=Capture(plan, sink or maps))
+        asked = CaptureSpec(form=form, scope="everything", **spec)
+        plan = resolve_capture(asked, self.model.card, recipe)
+        capture = Capture(plan, sink or maps)
+        source = stored.source if stored else None
+        return maps, self.latents_of(recipe, transfer_from=source, capture=capture)
 
 
 def same_to_rounding(one: Tensor, other: Tensor, plain: Tensor, tolerance: float = 1e-3) -> bool:

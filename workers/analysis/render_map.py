@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from schemas.artifacts import Needed
 from schemas.attention import TransferSpec
+from schemas.capture_plan import Needed
 from schemas.errors import Unsupported
 from schemas.maps import STORED_FORMS, Place, check_place
 from schemas.recipes import Recipe

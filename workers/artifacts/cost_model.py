@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 
-from schemas.artifacts import Manifest, Needed
+from schemas.artifacts import Manifest
 from schemas.attention import Form
+from schemas.capture_plan import Needed
 from schemas.recipes import Generation
 from workers.artifacts.read.plan import is_wanted
 
@@ -124,6 +125,9 @@ def expected_s(manifest: Manifest, needed: Needed, costs: CostModel) -> float | 
     steps = len(needed.steps) / generation.num_inference_steps
     branches = len(needed.branches) / len(manifest.branches)
     computing_s = plain_s * (1 + layers * steps * branches * needed.passes)
+    if needed.outputs:  # an anchored edit: one branch of some steps
+        share = len(needed.computed_steps) / generation.num_inference_steps
+        computing_s = plain_s * share * branches * (1 + layers)
     return max(computing_s, needed.passes * read_bytes(manifest, needed) / bandwidth)
 
 

@@ -9,14 +9,8 @@ from pathlib import Path
 
 import torch
 
-from schemas.artifacts import (
-    CapturePlan,
-    Manifest,
-    Needed,
-    manifest_key,
-    manifests_folder,
-    parse_manifest,
-)
+from schemas.artifacts import Manifest, manifest_key, manifests_folder, parse_manifest
+from schemas.capture_plan import CapturePlan, Needed
 from schemas.errors import ArtifactCorrupt, ArtifactMissing, ArtifactTooNew
 from schemas.recipes import Recipe
 from storage.objects.objects import ObjectMissing, ObjectStore, ObjectStoreError

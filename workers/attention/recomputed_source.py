@@ -10,8 +10,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from schemas.artifacts import INPUTS, TENSOR_NAMES, CapturePlan
 from schemas.attention import Branch, Form
+from schemas.capture_plan import INPUTS, TENSOR_NAMES, CapturePlan
 from schemas.errors import ArtifactMissing
 from workers.attention.attention_hooks import AttentionHooks
 from workers.attention.maps import Address, MapSource, MemoryMaps

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from schemas.artifacts import CapturePlan
 from schemas.attention import Form
+from schemas.capture_plan import CapturePlan
 from schemas.selection import ResolvedTransfer
 from workers.attention.maps import MapSink, MapSource
 
@@ -21,13 +21,16 @@ class Transfer:
     """What one row of a batch takes from ``source``; None is the row above, in the same batch.
 
     ``form``: of what the source yields (recomputed latents yield ``hidden``). ``outputs``: where an
-    anchored edit finds the outputs that it follows.
+    anchored edit finds the outputs that it follows; ``follows_anchored``: whether those are an
+    anchored edit's; ``same_prompt``: whether it was made with the edit's prompt.
     """
 
     resolved: ResolvedTransfer
     form: Form = "hidden"
     source: MapSource | None = None
     outputs: MapSource | None = None
+    follows_anchored: bool = False
+    same_prompt: bool = False
 
 
 @dataclass(frozen=True)

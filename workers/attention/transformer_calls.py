@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from schemas.artifacts import INPUTS, OUTPUTS
+from schemas.capture_plan import INPUTS, OUTPUTS
 from workers.attention.maps import Address
 from workers.attention.run import Run
 from workers.families.base import Family

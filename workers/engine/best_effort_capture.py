@@ -5,10 +5,10 @@ import time
 
 from torch import Tensor
 
-from schemas.artifacts import CapturePlan
-from schemas.capture_plan import resolve_capture
+from schemas.capture_plan import CapturePlan
 from schemas.errors import ArtifactWriteFailed
 from schemas.jobs import JobSpec
+from schemas.resolve_capture import resolve_capture
 from workers.artifacts.store import ArtifactStore
 from workers.artifacts.write.writer import ArtifactWriter
 from workers.attention.maps import Address

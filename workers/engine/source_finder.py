@@ -3,7 +3,7 @@
 import logging
 from collections import OrderedDict
 
-from schemas.artifacts import Needed
+from schemas.capture_plan import Needed
 from schemas.jobs import JobSpec
 from schemas.selection import ResolvedTransfer
 from workers.artifacts.read.reader import ArtifactReader

@@ -1,47 +1,158 @@
 """Anchored edits: the transformer's calls answered from the source's outputs.
 
-The stock pipeline and its scheduler run as ever; what they are given differs. At a computed step
-the cond branch of the edit is run on its own latents, and its difference d from the source's cond
-output is kept until the next; every call, of whatever branch, is answered with what the source's
-gave, plus scale · d. So the pipeline's own guidance makes v_guided of the source plus scale · d,
-whatever its formula: it is linear in what all branches share. The idea of a difference of
-velocities is FlowEdit's (arXiv 2412.08629); docs/experiments/model.md has the measurements.
+The stock pipeline and its scheduler run as ever; what the transformer gives them differs. At a
+computed step the edit's cond branch is run on its own latents, and its difference d from the
+source's cond output is kept until the next such step. Every call, of whatever branch, is answered
+with what the source's gave plus scale · d: the pipeline's own guidance then makes the source's
+guided velocity plus scale · d, whatever its formula, since all branches are moved alike.
+
+The idea of a difference of velocities is FlowEdit's (arXiv 2412.08629); keeping d, transferring the
+maps (arXiv 2504.10317) and leaving out uncond were measured here: docs/experiments/model.md.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from schemas.artifacts import COMPUTED, INPUTS, OUTPUTS
-from schemas.attention import Anchor, Branch
-from schemas.errors import ArtifactCorrupt
+from schemas.capture_plan import COMPUTED, INPUTS, OUTPUTS
 from workers.attention.attention_hooks import AttentionHooks
 from workers.attention.maps import Address, MapSource
 from workers.attention.run import Run
 from workers.attention.transfer import Transfer
 from workers.attention.transformer_calls import extra_names, tensors_of
-from workers.generation.replaced import replaced
+from workers.patching import replaced
 
 Tensors = tuple[Tensor, ...]
 
 
+@contextmanager
+def anchored_calls(
+    hooks: AttentionHooks, run: Run, transfers: Sequence[Transfer | None]
+) -> Iterator[None]:
+    """Answer the transformers' calls of ``run`` within the block, if its rows are anchored."""
+    rows = [transfer for transfer in transfers if transfer is not None and transfer.outputs]
+    if not rows:
+        yield
+        return
+    assert len(rows) == len(transfers), "rows that follow and rows that do not, in one batch"
+    answers = AnchoredCalls(hooks, run, rows)
+    with ExitStack() as stack:
+        for transformer in hooks.transformers:
+            stack.enter_context(replaced(transformer, "forward", answers.forward_of(transformer)))
+        yield
+
+
 class AnchoredCalls:
-    """Of one run: each row of its batch follows the source that its transfer names."""
+    """Of one run: each row of the batch follows the outputs that its transfer names."""
 
     def __init__(self, hooks: AttentionHooks, run: Run, transfers: Sequence[Transfer]) -> None:
         self._hooks, self._run, self._transfers = hooks, run, transfers
-        self._differences: list[Tensors] = []  # of each row, float32: (1, …)
-        self._returned: Any = None  # what the transformer last gave, for its type
+        self._differences: list[Tensors] = []  # scale · d of each row, float32: (1, …)
+        self._returned: Any = None  # what the transformer gave last, for its type
+        self._held: dict[tuple[int, Address, str], Tensor] = {}  # what this step has read
+        (self._computed_steps,) = {transfer.resolved.computed_steps for transfer in transfers}
 
-    @contextmanager
-    def answered(self) -> Iterator[None]:
-        """Answer the transformers' calls within the block."""
-        with contextlib_stack() as stack:
-            for transformer in self._hooks.transformers:
-                forward = self._answering(transformer, transformer.forward)
-                stack.enter_context(replaced(transformer, "forward", forward))
-            yield
+    def forward_of(self, transformer: nn.Module) -> Any:
+        """The transformer's forward, made only where something is to be computed."""
+        compute = transformer.forward
+        signature = inspect.signature(type(transformer).forward)
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            run = self._run
+            self._held = {key: each for key, each in self._held.items() if key[1].step == run.step}
+            if "cond" in run.here and run.step in self._computed_steps:
+                inputs = dict(signature.bind(transformer, *args, **kwargs).arguments)
+                del inputs["self"]
+                narrow = self._narrowed(inputs)
+                with run.narrowed("cond", narrow):
+                    self._returned = compute(**narrow)
+                    self._note(tensors_of(self._returned))
+            else:
+                run.pass_by(self._hooks.modules_of(transformer))
+            return _like(self._returned, self._answer())
+
+        return forward
+
+    def _narrowed(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """``inputs`` of the cond branch alone: its part of whatever holds the whole batch."""
+        run = self._run
+        if len(run.here) == 1:
+            return inputs
+        rows, first = len(self._transfers), run.here.index("cond") * len(self._transfers)
+        return {
+            name: value[first : first + rows]
+            if isinstance(value, Tensor) and value.ndim and len(value) == run.batch
+            else value
+            for name, value in inputs.items()
+        }
+
+    def _note(self, outputs: Tensors) -> None:
+        """Keep how the edits' cond ``outputs`` (rows, …) differ from their sources'.
+
+        With one prompt both are the same function of the same latents, and what differs is the
+        rounding of another batch size alone: the source is then followed exactly.
+        """
+        run = self._run
+        self._differences = []
+        for row, transfer in enumerate(self._transfers):
+            own = tuple(each[row : row + 1] for each in outputs)
+            anchor = transfer.resolved.anchor
+            assert anchor is not None
+            source = own if transfer.same_prompt else self._source_computed(transfer)
+            self._differences.append(
+                tuple(
+                    anchor.scale * (edit.float() - followed.float())
+                    for edit, followed in zip(own, source, strict=True)
+                )
+            )
+        if run.capture is not None and run.capture.plan.outputs:
+            for name, tensor in zip(COMPUTED, outputs, strict=False):
+                run.capture.sink.put(Address(run.step, "cond", INPUTS), name, tensor[-1:])
+
+    def _source_computed(self, transfer: Transfer) -> Tensors:
+        """What the source's transformer gave in cond: behind its answer, if it is anchored too."""
+        names = COMPUTED if transfer.follows_anchored else OUTPUTS
+        return self._read(transfer, Address(self._run.step, "cond", INPUTS), names)
+
+    def _answer(self) -> Tensors:
+        """(branches · rows, …), as the call would have given it."""
+        run = self._run
+        if run.extra_call is not None:
+            address, names = Address(run.step, "cond", INPUTS), extra_names(run.extra_call)
+            parts = [self._moved(row, address, names) for row in range(len(self._transfers))]
+        else:
+            parts = [
+                self._moved(row, Address(run.step, branch, INPUTS), OUTPUTS)
+                for branch in run.here
+                for row in range(len(self._transfers))
+            ]
+        return tuple(torch.cat(each) for each in zip(*parts, strict=True))
+
+    def _moved(self, row: int, address: Address, names: tuple[str, ...]) -> Tensors:
+        """The source's output moved by the row's difference, in the output's dtype."""
+        followed = self._read(self._transfers[row], address, names)
+        return tuple(
+            (output.float() + difference).to(output.dtype)
+            for output, difference in zip(followed, self._differences[row], strict=True)
+        )
+
+    def _read(self, transfer: Transfer, address: Address, names: tuple[str, ...]) -> Tensors:
+        count = len(tensors_of(self._returned))
+        return tuple(self._once(transfer.outputs, address, name) for name in names[:count])
+
+    def _once(self, source: MapSource | None, address: Address, name: str) -> Tensor:
+        """Rows share a source, and a difference and an answer its output."""
+        assert source is not None
+        key = (id(source), address, name)
+        if key not in self._held:
+            self._held[key] = source.get(address, name)
+        return self._held[key]
+
+
+def _like(returned: Any, answer: Tensors) -> Any:
+    """``answer`` in the type that the transformer gives."""
+    return answer if isinstance(returned, tuple) else type(returned)(*answer)

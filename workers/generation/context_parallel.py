@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from schemas.artifacts import INPUTS, CapturePlan
+from schemas.capture_plan import INPUTS, CapturePlan
 from schemas.errors import ArtifactCorrupt
 from schemas.selection import ResolvedRecipe
 from workers.attention.maps import Address, MapSink, MapSource

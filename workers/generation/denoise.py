@@ -1,7 +1,7 @@
 """The stock pipeline over one batch, with its steps counted and its attention hooked."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from schemas.recipes import Generation, Recipe
 from workers.attention.transfer import Capture, Transfer
 from workers.families.base import Frames
+from workers.generation.anchored_calls import anchored_calls
 from workers.models.pipelines import LoadedModel
 from workers.patching import replaced
 
@@ -16,13 +17,16 @@ from workers.patching import replaced
 class StepInfo(NamedTuple):
     """After step ``step`` (from 0) of ``total``; ``latents`` of all rows, not to be written to.
 
-    ``own`` is False while a source runs before its edit.
+    ``own`` is False while a source runs before its edit. ``steps_before``, ``steps_behind``: those
+    of the job's other runs.
     """
 
     step: int
     total: int
     latents: Tensor
     own: bool = True
+    steps_before: int = 0
+    steps_behind: int = 0
 
 
 OnStep = Callable[[StepInfo], None]
@@ -36,6 +40,40 @@ def denoise(
     on_step: OnStep | None,
 ) -> Frames:
     """The stock pipeline over ``chain`` in one batch; only the last row is decoded."""
+    return model.family.frames(_run(model, chain, transfers, capture, on_step))
+
+
+def denoise_only(
+    model: LoadedModel,
+    recipe: Recipe,
+    transfer: Transfer | None,
+    capture: Capture,
+    on_step: OnStep | None,
+) -> None:
+    """As ``denoise``, for what is captured alone: nothing is decoded."""
+
+    def after_step(info: StepInfo) -> None:
+        if on_step is not None:
+            on_step(info)
+        if info.step + 1 == info.total:
+            raise _Denoised
+
+    with suppress(_Denoised):
+        _run(model, [recipe], (transfer,), capture, after_step)
+
+
+class _Denoised(Exception):
+    """Ends a pipeline behind its last step: not all take an argument that leaves decoding out."""
+
+
+def _run(
+    model: LoadedModel,
+    chain: list[Recipe],
+    transfers: tuple[Transfer | None, ...],
+    capture: Capture | None,
+    on_step: OnStep | None,
+) -> Any:
+    """What the pipeline returned."""
     generation = chain[-1].generation
     frames, height, width = model.card.grid.tokens(
         generation.width, generation.height, generation.num_frames
@@ -63,13 +101,16 @@ def denoise(
             return latents[-1:] if drop else None
 
         try:
-            with every_step(model, after_step) as callback:
+            with (
+                anchored_calls(model.hooks, run, transfers),
+                every_step(model, after_step) as callback,
+            ):
                 output = model.pipeline(**arguments, **callback)
         finally:
             model.pipeline.maybe_free_model_hooks()
     if run.step != total:
         raise RuntimeError(f"the pipeline made {run.step} of {total} steps")
-    return model.family.frames(output)
+    return output
 
 
 def activate_loras(model: LoadedModel, generation: Generation) -> None:

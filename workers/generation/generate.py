@@ -1,13 +1,10 @@
 """One recipe, run on the stock pipeline: plain, with stored attention, or beside its source."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from schemas.capture_plan import forms_of
 from schemas.errors import InvalidRequest, Unsupported
+from schemas.resolve_capture import forms_of
 from schemas.selection import ResolvedRecipe
-from workers.attention.recomputed_source import RecomputedSource
-from workers.attention.transfer import Capture, StoredAttention, Transfer
+from workers.attention.stored_source import transfer_from
+from workers.attention.transfer import Capture, StoredAttention
 from workers.families.base import Frames
 from workers.generation.denoise import OnStep, denoise
 from workers.generation.replay import replay
@@ -33,7 +30,7 @@ def generate(
         return denoise(model, [resolved.recipe], (None,), capture, on_step)
     if stored is None:
         return replay(model, resolved, capture, on_step)
-    with _transfer_from(stored, model, resolved) as transfer:
+    with transfer_from(stored, model.hooks, resolved) as transfer:
         return denoise(model, [resolved.recipe], (transfer,), capture, on_step)
 
 
@@ -76,25 +73,3 @@ def _check_form(model: LoadedModel, resolved: ResolvedRecipe, capture: Capture) 
             f"{', '.join(possible)}",
             param="capture.form",
         )
-
-
-@contextmanager
-def _transfer_from(
-    stored: StoredAttention, model: LoadedModel, resolved: ResolvedRecipe
-) -> Iterator[Transfer]:
-    """What the run takes out of ``stored``; latents are recomputed layer by layer meanwhile."""
-    wanted, source = resolved.transfer, resolved.recipe.source
-    assert wanted is not None
-    assert source is not None
-    if stored.plan.form != "latents":
-        yield Transfer(wanted, stored.plan.form, stored.source)
-        return
-    hidden_layers = frozenset(stored.plan.hidden_layers)
-    with RecomputedSource(
-        model.hooks,
-        stored.source,
-        layers=frozenset(wanted.layers) - hidden_layers,
-        hidden_layers=hidden_layers,
-        branches=model.family.branches(source.generation.guidance_scale),
-    ) as recomputed:
-        yield Transfer(wanted, "hidden", recomputed)

@@ -117,12 +117,14 @@ class Previews:
         previewer = self.of(model, spec)
 
         def after_step(info: StepInfo) -> None:
-            on_step(info.step + 1, info.total)
+            done = info.steps_before + info.step + 1
+            total = info.steps_before + info.total + info.steps_behind
+            on_step(done, total)
             if previewer is None or on_preview is None:
                 return
             jpeg = previewer.after_step(info)
             if jpeg is not None:
-                on_preview(info.step + 1, info.total, jpeg)
+                on_preview(done, total, jpeg)
 
         return after_step
 

@@ -9,10 +9,10 @@ from PIL import Image
 
 import workers.analysis.heatmap as heatmap
 from schemas.attention import CaptureSpec, Form
-from schemas.capture_plan import resolve_capture
 from schemas.errors import InvalidRequest, Unsupported
 from schemas.maps import Place
 from schemas.recipes import Recipe
+from schemas.resolve_capture import resolve_capture
 from tests import tiny
 from tests.workers.bench import generate, stored_attention
 from tests.workers.families.builders_wan import wan_a14b

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from schemas.artifacts import CapturePlan, Manifest, Needed
+from schemas.artifacts import Manifest
+from schemas.capture_plan import CapturePlan, Needed
 from schemas.recipes import Generation, Recipe
 from workers.artifacts.settings import ArtifactSettings
 from workers.artifacts.store import ArtifactStore

@@ -2,7 +2,8 @@
 
 import pytest
 
-from schemas.artifacts import Manifest, Needed
+from schemas.artifacts import Manifest
+from schemas.capture_plan import Needed
 from tests.storage.manifests import artifact
 from tests.workers.artifacts.captures import PROJECT, everything, plan, recipe, write
 from workers.artifacts.cost_model import (

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.artifacts import INPUTS, MANIFEST_VERSION, Manifest, Needed
+from schemas.artifacts import Manifest
 from schemas.attention import CaptureSpec, TransferSpec
+from schemas.capture_plan import INPUTS, MANIFEST_VERSION, Needed
 from schemas.jobs import Job, JobSpec, JobState
 from schemas.recipes import Recipe
 from storage.objects.objects import ObjectStore

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from schemas.artifacts import MANIFEST_VERSION, Manifest, parse_manifest
+from schemas.artifacts import Manifest, parse_manifest
+from schemas.capture_plan import MANIFEST_VERSION
 from schemas.errors import ArtifactCorrupt, ArtifactTooNew
 from storage.objects.objects import ObjectStore
 from tests.workers.artifacts.captures import PROJECT, everything, plan, recipe, write

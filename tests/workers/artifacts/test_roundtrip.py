@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from schemas.artifacts import INPUTS, Needed
 from schemas.attention import CodecName, Form
+from schemas.capture_plan import INPUTS, Needed
 from schemas.errors import ArtifactMissing, ArtifactWriteFailed
 from storage.objects.objects import ObjectStore
 from tests.servers import Seaweed

@@ -11,8 +11,8 @@ from torch._dynamo.utils import counters
 from torch.overrides import TorchFunctionMode
 
 from schemas.attention import CaptureSpec
-from schemas.capture_plan import resolve_capture
 from schemas.errors import ArtifactCorrupt
+from schemas.resolve_capture import resolve_capture
 from tests.workers.bench import Bench, generate
 from tests.workers.families.cases import CASES, Case, Runs
 from workers.attention.attention_modules import AttentionModule

@@ -3,10 +3,10 @@
 import pytest
 
 from schemas.attention import CaptureSpec, Preset, StepRange, TransferSpec
-from schemas.capture_plan import form_bytes, forms_of, resolve_capture
 from schemas.errors import InvalidRequest
 from schemas.models import IntRange, LatentGrid, ModelCard
 from schemas.recipes import Generation, Recipe
+from schemas.resolve_capture import form_bytes, forms_of, resolve_capture
 from schemas.selection import apply_preset, presets_of, resolve_transfer
 
 ANY = IntRange(minimum=1, maximum=10_000, default=16)

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from schemas.attention import CaptureSpec, Form
-from schemas.capture_plan import resolve_capture
+from schemas.capture_plan import INPUTS
 from schemas.errors import InvalidRequest, SourceMismatch, Unsupported
+from schemas.resolve_capture import resolve_capture
 from schemas.selection import resolve_transfer
 from storage.objects.folder import FolderStore
 from tests.workers.bench import generate, same_to_rounding
@@ -57,7 +58,9 @@ def test_hidden_is_the_dense_softmax_map(transfers: Runs, case: Case) -> None:
     Where text is in no map, stored dense maps must give the same edit too.
     """
     edit = transfers.edit(transfers.source, "some dog")
-    plan = resolve_capture(CaptureSpec(form="dense"), transfers.model.card, edit)
+    plan = resolve_capture(
+        CaptureSpec(form="dense", scope="everything"), transfers.model.card, edit
+    )
     maps = transfers.maps("hidden")
     written_out = transfers.latents_of(
         edit, transfer_from=maps, capture=Capture(plan, MemoryMaps())
@@ -80,7 +83,7 @@ def test_selection_touches_only_what_it_names(transfers: Runs) -> None:
     kept, _ = transfers.captured(
         transfers.source, "hidden", layers=(last,), steps=(1,), branches=("cond",)
     )
-    assert [address for address, _ in kept.tensors] == [(1, "cond", last)]
+    assert [at for at, _ in kept.tensors if at.layer != INPUTS] == [(1, "cond", last)]
     if len(transfers.model.card.branches) > 1:
         cond = transfers.edited(branches=("cond",))
         assert not torch.equal(cond, whole)
@@ -106,7 +109,7 @@ def test_save_load_and_edit_from_the_store(transfers: Runs, form: Form, tmp_path
     settings = ArtifactSettings(pool_bytes=1 << 26, pack_bytes=1 << 20, frame_bytes=1 << 20)
     store = ArtifactStore(FolderStore(tmp_path), settings)
     card, source = transfers.model.card, transfers.source
-    plan = resolve_capture(CaptureSpec(form=form), card, source)
+    plan = resolve_capture(CaptureSpec(form=form, scope="everything"), card, source)
     grid = card.grid.tokens(
         source.generation.width, source.generation.height, source.generation.num_frames
     )

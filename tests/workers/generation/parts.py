@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from schemas.attention import CaptureSpec, Form, TransferSpec
-from schemas.capture_plan import resolve_capture
 from schemas.errors import ArtifactCorrupt, JobCancelled
 from schemas.recipes import Recipe
+from schemas.resolve_capture import resolve_capture
 from schemas.selection import resolve_recipe
 from tests import tiny
 from tests.workers.bench import plan_of

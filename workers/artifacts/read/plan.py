@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import NamedTuple
 
-from schemas.artifacts import INPUTS, ITEM_BYTES, Dtype, Frame, Manifest, Needed
+from schemas.artifacts import ITEM_BYTES, Dtype, Frame, Manifest
 from schemas.attention import Branch
+from schemas.capture_plan import COMPUTED, INPUTS, Needed
 from schemas.errors import ArtifactCorrupt
 from workers.attention.maps import Address
 
@@ -90,7 +91,7 @@ class ReadPlan(NamedTuple):
 
 def plan_reads(manifest: Manifest, needed: Needed, limit_bytes: int) -> ReadPlan:
     """``limit_bytes``: of one tensor. Raises ArtifactCorrupt."""
-    lanes: dict[Branch, dict[Address, Item]] = {}
+    lanes: dict[Branch, dict[tuple[Address, bool], Item]] = {}
     constants: dict[tuple[Address, str], TensorPlan] = {}
     for pack in manifest.packs:
         wanted = [frame for frame in pack.frames if is_wanted(frame, manifest, needed)]
@@ -101,7 +102,8 @@ def plan_reads(manifest: Manifest, needed: Needed, limit_bytes: int) -> ReadPlan
                 tensors = constants.setdefault((address, frame.name), _tensor(address, frame))
                 tensors.pieces.append(piece)
                 continue
-            item = lanes.setdefault(frame.branch, {}).setdefault(address, Item(address))
+            place = address, _is_output(frame)  # a step's inputs are read before, outputs behind
+            item = lanes.setdefault(frame.branch, {}).setdefault(place, Item(address))
             item.tensors.setdefault(frame.name, _tensor(address, frame)).pieces.append(piece)
     plan = ReadPlan({branch: [*lane.values()] for branch, lane in lanes.items()}, constants)
     for tensor in plan.tensors():
@@ -115,6 +117,10 @@ def is_wanted(frame: Frame, manifest: Manifest, needed: Needed) -> bool:
     """Whether an edit reads ``frame``."""
     if _constant(frame):
         return True
+    if frame.name in COMPUTED:
+        return frame.step in needed.computed_steps
+    if _is_output(frame):
+        return needed.outputs
     if frame.layer == INPUTS:
         return frame.step in needed.steps and bool(manifest.recomputed_layers(needed))
     return (
@@ -126,7 +132,11 @@ def is_wanted(frame: Frame, manifest: Manifest, needed: Needed) -> bool:
 
 def _constant(frame: Frame) -> bool:
     """A condition of the source's run: kept once, asked for in every step."""
-    return frame.layer == INPUTS and not frame.name.startswith("input")
+    return frame.layer == INPUTS and frame.name.startswith("condition")
+
+
+def _is_output(frame: Frame) -> bool:
+    return frame.layer == INPUTS and frame.name.startswith(("output", "computed", "extra"))
 
 
 def _tensor(address: Address, frame: Frame) -> TensorPlan:

@@ -16,7 +16,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from schemas.artifacts import Manifest, Needed
+from schemas.artifacts import Manifest
+from schemas.capture_plan import Needed
 from schemas.errors import ArtifactCorrupt, ArtifactMissing
 from workers.artifacts.cost_model import CostModel, StepClock
 from workers.artifacts.host_buffer_cache import HostBufferCache
@@ -41,9 +42,10 @@ class Lane:
         self._loader = loader
         self._device = device
         self._limit_bytes = limit_bytes
-        self._places: dict[Address, list[int]] = {}
+        self._places: dict[tuple[Address, str], list[int]] = {}
         for place, item in enumerate(items):
-            self._places.setdefault(item.address, []).append(place)
+            for name in item.tensors:
+                self._places.setdefault((item.address, name), []).append(place)
         self._next = 0  # the first item not begun
         self._at = 0  # where the denoising is
         self._begun: dict[int, dict[str, Load]] = {}
@@ -52,8 +54,8 @@ class Lane:
         self._ahead()
 
     def get(self, address: Address, name: str) -> Tensor:
-        places = self._places.get(address, [])
-        if not places or name not in self._items[places[0]].tensors:
+        places = self._places.get((address, name), [])
+        if not places:
             raise ArtifactMissing(
                 f"the artifact holds no {name} of step {address.step}, "
                 f"branch {address.branch}, layer {address.layer}"

@@ -5,17 +5,9 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
-from schemas.artifacts import (
-    INPUTS,
-    TENSOR_NAMES,
-    CapturePlan,
-    Manifest,
-    Pack,
-    artifact_folder,
-    manifests_folder,
-    parse_manifest,
-)
+from schemas.artifacts import Manifest, Pack, artifact_folder, manifests_folder, parse_manifest
 from schemas.attention import Branch
+from schemas.capture_plan import INPUTS, OUTPUTS, TENSOR_NAMES, CapturePlan
 from schemas.errors import ArtifactCorrupt, ArtifactTooNew, ArtifactWriteFailed
 from schemas.recipes import Recipe
 from storage.objects.objects import ObjectMissing, ObjectStore
@@ -61,6 +53,7 @@ def manifest_of(target: Target, packs: tuple[Pack, ...]) -> Manifest:
         steps=plan.steps,
         branches=plan.branches,
         hidden_layers=plan.hidden_layers,
+        outputs=plan.outputs,
         stored_bytes=sum(pack.size for pack in packs),
         decoded_bytes=sum(frame.decoded_bytes for pack in packs for frame in pack.frames),
         created_at=int(time.time()),
@@ -107,8 +100,11 @@ def check_complete(manifest: Manifest) -> None:
 def _named(manifest: Manifest) -> Iterator[tuple[int, Branch, int, str]]:
     """All tensors that the plan names, as (step, branch, layer, name)."""
     form, layers = manifest.form, manifest.layers
+    every_step = range(manifest.recipe.generation.num_inference_steps)
+    if manifest.outputs:
+        yield from product(every_step, ("cond",), (INPUTS,), OUTPUTS[:1])
     if form == "latents":
         # a step's input is that of both branches
-        yield from product(manifest.steps, ("cond",), (INPUTS,), TENSOR_NAMES[form])
+        yield from product(every_step, ("cond",), (INPUTS,), TENSOR_NAMES[form])
         form, layers = "hidden", manifest.hidden_layers
     yield from product(manifest.steps, manifest.branches, layers, TENSOR_NAMES[form])

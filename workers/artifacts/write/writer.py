@@ -21,6 +21,7 @@ from torch import Tensor
 
 from schemas.artifacts import Frame, Manifest
 from schemas.attention import CodecName
+from schemas.capture_plan import INPUTS
 from schemas.errors import ArtifactWriteFailed
 from storage.objects.objects import ObjectStore, ObjectStoreError
 from storage.retry import OBJECT_STORE, retry
@@ -108,7 +109,7 @@ class ArtifactWriter:
         total, width = rows.shape
         row_bytes = width * tensor.element_size()
         count = max(1, self._settings.frame_bytes // row_bytes)
-        packing = packing_there(rows, self.target.plan.codec)
+        packing = packing_there(rows, self._codec(address))
         taken = self._staging.take(rows, packing, count)
         for number, start in enumerate(range(0, total, count)):
             stop = min(start + count, total)
@@ -132,7 +133,7 @@ class ArtifactWriter:
             step=address.step,
             branch=address.branch,
             layer=address.layer,
-            codec=self.target.plan.codec,
+            codec=self._codec(address),
             dtype=dtype_name(tensor),
             shape=tuple(tensor.shape),
             rows=rows,
@@ -140,6 +141,11 @@ class ArtifactWriter:
             size=1,
             crc32c=0,
         )
+
+    def _codec(self, address: Address) -> CodecName:
+        """The plan's; but a loss in inputs or outputs would be one of the whole video."""
+        codec = self.target.plan.codec
+        return "zipnn" if codec == "int8" and address.layer == INPUTS else codec
 
     def commit(self) -> Manifest:
         """Publish; the manifest that readers will see: another writer's, if it was first."""

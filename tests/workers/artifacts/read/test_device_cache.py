@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from schemas.artifacts import INPUTS, Manifest, Needed
+from schemas.artifacts import Manifest
 from schemas.attention import Form
+from schemas.capture_plan import INPUTS, Needed
 from schemas.errors import ArtifactCorrupt
 from storage.objects.folder import FolderStore
 from tests.workers.artifacts.captures import (

@@ -1,0 +1,42 @@
+"""From stored attention to what a run takes of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from schemas.selection import ResolvedRecipe
+from workers.attention.attention_hooks import AttentionHooks
+from workers.attention.recomputed_source import RecomputedSource
+from workers.attention.transfer import StoredAttention, Transfer
+
+
+@contextmanager
+def transfer_from(
+    stored: StoredAttention, hooks: AttentionHooks, resolved: ResolvedRecipe
+) -> Iterator[Transfer]:
+    """What an edit takes out of ``stored``. Latents are recomputed within the block, layer by
+    layer, while the edit runs."""
+    wanted, source = resolved.transfer, resolved.recipe.source
+    assert wanted is not None
+    assert source is not None
+    transfer = Transfer(wanted, stored.plan.form, stored.source)
+    if wanted.anchor is not None:
+        transfer = replace(
+            transfer,
+            outputs=stored.source,
+            follows_anchored=source.transfer is not None and source.transfer.anchor is not None,
+            same_prompt=resolved.recipe.generation.prompt == source.generation.prompt,
+        )
+    if stored.plan.form != "latents":
+        yield transfer
+        return
+    layers = stored.plan.recomputed_layers(wanted.needed())
+    branches = hooks.family.branches(source.generation.guidance_scale)
+    with RecomputedSource(
+        hooks,
+        stored.source,
+        layers=layers,
+        hidden_layers=frozenset(wanted.layers) - layers,
+        branches=branches if wanted.anchor is None else ("cond",),
+    ) as recomputed:
+        yield replace(transfer, form="hidden", source=recomputed)
