@@ -82,7 +82,7 @@ class Bench:
                 fps=card.fps.default,
             )
         )
-        self.plan = resolve_capture(CaptureSpec(), card, self.source)
+        self.plan = resolve_capture(CaptureSpec(scope="everything"), card, self.source)
         self.hidden = MemoryMaps()
         resolved = resolve_recipe(self.source, card)
         generate(self.model, resolved, capture=Capture(self.plan, self.hidden))

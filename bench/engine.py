@@ -17,159 +17,18 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import diffusers
-import torch
-from torch import Tensor
-
+from bench import anchored
+from bench.engine_model import Bench, Timed, build
 from bench.report import median_ratio, print_figures, print_table
-from schemas.attention import CaptureSpec, Form, TransferSpec
-from schemas.capture_plan import CapturePlan
-from schemas.recipes import Generation, Recipe
-from schemas.resolve_capture import resolve_capture
-from schemas.selection import resolve_recipe, resolve_transfer
-from storage.objects.folder import FolderStore
-from workers.artifacts.settings import ArtifactSettings, MiB
-from workers.artifacts.store import ArtifactStore
-from workers.attention.maps import MapSource, MemoryMaps
-from workers.attention.transfer import Capture, StoredAttention
-from workers.families.registry import FAMILIES
-from workers.generation.denoise import StepInfo
-from workers.generation.generate import generate
-from workers.model_settings import CardDefaults, ModelSettings
-from workers.models.pipelines import LoadedModel, prepare
+from workers.artifacts.settings import MiB
+from workers.attention.transfer import Capture
 
-SCENES = Path(__file__).parent.parent / "models" / "scenes"
 PEAK = {"width": 768, "layers": 16, "size": 128, "steps": 60}
 KINDS = ("plain", "capture", "edit", "edit_from_store")
-parts: Any = diffusers  # untyped
-
-
-class Denoised(Exception):
-    """Raised behind the last step: decoding is not what is measured."""
-
-
-@dataclass
-class Timed:
-    seconds: float
-    cpu_seconds: float
-    latents: Tensor
-
-
-def build(args: argparse.Namespace) -> LoadedModel:
-    """The bundled pipeline around a transformer of the wanted size."""
-    torch.manual_seed(0)
-    pipeline: Any = parts.WanPipeline.from_pretrained(SCENES)
-    small = pipeline.transformer.config
-    pipeline.transformer = parts.WanTransformer3DModel(
-        num_attention_heads=args.width // 128,
-        attention_head_dim=128,
-        in_channels=small.in_channels,
-        out_channels=small.out_channels,
-        text_dim=small.text_dim,
-        ffn_dim=args.width * 4,
-        num_layers=args.layers,
-    )
-    pipeline.to(torch.bfloat16)
-    settings = ModelSettings(
-        id="bench",
-        path=str(SCENES),
-        defaults=CardDefaults(
-            width=args.size,
-            height=args.size,
-            num_frames=17,
-            num_inference_steps=args.steps,
-            presets={},  # those of the folder name layers of its own transformer
-        ),
-    )
-    return prepare(pipeline, FAMILIES["WanPipeline"], settings, SCENES)
-
-
-class Bench:
-    """The runs that are compared. ``artifacts``: where captures go, with a bounded pool."""
-
-    def __init__(self, model: LoadedModel, folder: Path, pool_bytes: int) -> None:
-        self.model = model
-        card = model.card
-        width, height = (int(side) for side in card.default_size.split("x"))
-        self.source = Recipe(
-            generation=Generation(
-                model=card.id,
-                fingerprint=card.fingerprint,
-                prompt="A car is driving on the highway.",
-                negative_prompt="",
-                seed=0,
-                width=width,
-                height=height,
-                num_frames=card.num_frames.default,
-                num_inference_steps=card.num_inference_steps.default,
-                guidance_scale=5.0,
-                fps=8,
-            )
-        )
-        self.grid = card.grid.tokens(width, height, card.num_frames.default)
-        self.plan: CapturePlan = resolve_capture(CaptureSpec(), card, self.source)
-        pack = min(32 * MiB, pool_bytes // 16)
-        self.artifacts = ArtifactStore(
-            FolderStore(folder),
-            ArtifactSettings(
-                pool_bytes=pool_bytes, pack_bytes=pack, frame_bytes=pack, host_cache_bytes=0,
-                window_bytes=pool_bytes,
-            ),
-        )  # fmt: skip
-        self.memory = MemoryMaps()
-
-    def edit(self, prompt: str) -> Recipe:
-        generation = self.source.generation.model_copy(update={"prompt": prompt})
-        return Recipe(generation=generation, source=self.source, transfer=TransferSpec())
-
-    def timed(
-        self,
-        recipe: Recipe,
-        *,
-        source: MapSource | None = None,
-        form: Form = "hidden",
-        capture: Capture | None = None,
-    ) -> Timed:
-        """Seconds from the call to the end of the last step, and its latents."""
-        seen: list[Timed] = []
-        started, cpu_started = time.monotonic(), time.process_time()
-
-        def after_step(info: StepInfo) -> None:
-            if info.step + 1 == info.total:
-                seconds, cpu = time.monotonic() - started, time.process_time() - cpu_started
-                seen.append(Timed(seconds, cpu, info.latents[-1].clone()))
-                raise Denoised
-
-        held = self.plan.model_copy(update={"form": form})
-        with suppress(Denoised):
-            generate(
-                self.model,
-                resolve_recipe(recipe, self.model.card),
-                stored=StoredAttention(held, source) if source else None,
-                capture=capture,
-                on_step=after_step,
-            )
-        return seen[0]
-
-    def captured(self) -> tuple[Timed, Any]:
-        """A plain run, kept through the writer; its manifest, after the clock has stopped."""
-        writer = self.artifacts.open_writer(
-            project="bench", recipe=self.source, plan=self.plan, grid=self.grid
-        )
-        timed = self.timed(self.source, capture=Capture(self.plan, writer))
-        return timed, writer.commit()
-
-    def from_store(self, manifest: Any, recipe: Recipe) -> Timed:
-        needed = resolve_transfer(TransferSpec(), self.model.card, recipe.generation).needed()
-        with self.artifacts.open_reader(manifest, needed, torch.device("cpu")) as reader:
-            return self.timed(recipe, source=reader)
 
 
 def measure(bench: Bench, rounds: int) -> dict[str, Any]:
@@ -181,15 +40,16 @@ def measure(bench: Bench, rounds: int) -> dict[str, Any]:
     runs: dict[str, Callable[[], Timed]] = {
         "plain": lambda: bench.timed(bench.source),
         "capture": lambda: bench.captured()[0],
-        "edit": lambda: bench.timed(edit, source=bench.memory),
+        "edit": lambda: bench.timed(edit, stored=bench.held(bench.memory)),
         "edit_from_store": lambda: bench.from_store(manifest, edit),
     }
     timed: dict[str, list[Timed]] = {kind: [] for kind in KINDS}
     for turn in range(rounds):
         for kind in KINDS[turn % 4 :] + KINDS[: turn % 4]:
             timed[kind].append(runs[kind]())
-    again = bench.timed(bench.edit(bench.source.generation.prompt), source=bench.memory)
-    stored = bench.from_store(manifest, bench.edit(bench.source.generation.prompt))
+    own = bench.edit(bench.source.generation.prompt)
+    again = bench.timed(own, stored=bench.held(bench.memory))
+    stored = bench.from_store(manifest, own)
     return {
         "seconds": {kind: [run.seconds for run in timed[kind]] for kind in KINDS},
         "cpu_seconds": {kind: [run.cpu_seconds for run in timed[kind]] for kind in KINDS},
@@ -239,7 +99,9 @@ def main() -> None:
     n = tokens[0] * tokens[1] * tokens[2]
     pool_bytes = artifact_bytes(args.width, args.layers, args.size, args.steps) // 4
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Bench(model, Path(folder), pool_bytes), args.rounds)
+        bench = Bench(model, Path(folder), pool_bytes)
+        found = measure(bench, args.rounds)
+        found |= anchored.measure(bench, max(1, args.rounds // 2))
     peaks = {kind: peak_rss(kind) for kind in ("plain", "capture")}
     report(found, peaks, {"tokens": n, "peak_artifact_bytes": artifact_bytes(**PEAK)})
 

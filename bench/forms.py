@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import engine
+from bench import engine_model
 from bench.report import median_ratio, print_figures, print_table
 from schemas.attention import CaptureSpec, Form
 from schemas.resolve_capture import resolve_capture
@@ -29,16 +29,18 @@ FORMS: tuple[Form, ...] = ("hidden", "qk")
 class Edits:
     """One source, kept in each form, and its edit."""
 
-    def __init__(self, bench: engine.Bench) -> None:
+    def __init__(self, bench: engine_model.Bench) -> None:
         self.bench = bench
         self.recipe = bench.edit("A red car is driving on the highway.")
         self.maps = {form: MemoryMaps() for form in FORMS}
         for form, maps in self.maps.items():
-            plan = resolve_capture(CaptureSpec(form=form), bench.model.card, bench.source)
+            plan = resolve_capture(
+                CaptureSpec(form=form, scope="everything"), bench.model.card, bench.source
+            )
             bench.timed(bench.source, capture=Capture(plan, maps))
 
-    def run(self, form: Form) -> engine.Timed:
-        return self.bench.timed(self.recipe, source=self.maps[form], form=form)
+    def run(self, form: Form) -> engine_model.Timed:
+        return self.bench.timed(self.recipe, stored=self.bench.held(self.maps[form], form))
 
     def flops(self, form: Form) -> int:
         with FlopCounterMode(display=False) as counter:
@@ -55,9 +57,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        edits = Edits(engine.Bench(engine.build(args), Path(folder), 256 * MiB))
+        edits = Edits(engine_model.Bench(engine_model.build(args), Path(folder), 256 * MiB))
         flops = {form: edits.flops(form) for form in FORMS}  # and a warm-up
-        timed: dict[Form, list[engine.Timed]] = {form: [] for form in FORMS}
+        timed: dict[Form, list[engine_model.Timed]] = {form: [] for form in FORMS}
         for turn in range(args.rounds):
             for form in FORMS[turn % 2 :] + FORMS[: turn % 2]:
                 timed[form].append(edits.run(form))

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench import engine
+from bench import engine_model
 from bench.report import Cell, median_ratio, print_figures, print_table
 from bench.s3 import s3_server
 from schemas.artifacts import Manifest
@@ -184,10 +184,10 @@ class Waited:
 
 def measure_edits(objects: ObjectStore, args: argparse.Namespace) -> dict[str, object]:
     """An edit from each tier over one from memory, at the engine bench's random-weight Wan."""
-    model = engine.build(args)
+    model = engine_model.build(args)
     waits: dict[str, list[float]] = {tier: [] for tier in TIERS}
     with tempfile.TemporaryDirectory() as folder:
-        bench = engine.Bench(model, Path(folder), 256 * MiB)
+        bench = engine_model.Bench(model, Path(folder), 256 * MiB)
         stores = {
             tier: ArtifactStore(objects, ArtifactSettings(pool_bytes=256 * MiB, **TIERS[tier]))
             for tier in TIERS
@@ -200,12 +200,12 @@ def measure_edits(objects: ObjectStore, args: argparse.Namespace) -> dict[str, o
         resolved = resolve_transfer(TransferSpec(), model.card, bench.source.generation)
 
         def from_memory() -> None:
-            bench.timed(edit, source=bench.memory)
+            bench.timed(edit, stored=bench.held(bench.memory))
 
         def read(tier: str) -> None:
             with stores[tier].open_reader(manifest, resolved.needed(), CPU) as reader:
                 source = Waited(reader)
-                taken = bench.timed(edit, source=source).seconds
+                taken = bench.timed(edit, stored=bench.held(source)).seconds
             waits[tier].append(source.seconds / taken)
 
         runs: list[tuple[str, Callable[[], None]]] = [("memory", from_memory)]

@@ -61,17 +61,15 @@ def written_out(
     scheduler = calls[0].inputs["scheduler"]
     guidance = source.generation.guidance_scale
     per_step = len(calls) // STEPS
-    latents, difference, seen = None, None, []
+    latents = cond_part(model, calls[0], calls[0].inputs["hidden_states"])
+    seen: list[Tensor] = []
     for step, t in enumerate(scheduler.timesteps):
         here = calls[step * per_step : (step + 1) * per_step]
         cond, uncond = outputs_of(model, here)
-        if latents is None:
-            latents = cond_part(model, here[0], here[0].inputs["hidden_states"])
         if step % INTERVAL == 0:
             text = others[step * per_step]
             with source_maps(model, maps, step):
-                velocity = call_cond(model, text, latents)
-            difference = velocity - cond
+                difference = call_cond(model, text, latents) - cond
         guided = cond if uncond is None else uncond + guidance * (cond - uncond)
         velocity = guided + SCALE * difference
         latents = scheduler.step(velocity, t, latents, return_dict=False)[0]
