@@ -93,12 +93,13 @@ class Bench:
         recipe = Recipe(generation=generation, source=self.source, transfer=TransferSpec())
         dense = self.plan.model_copy(update={"form": "dense"})
         capture = Capture(dense, maps) if maps is not None else None
-        return generate(
+        made = generate(
             self.model,
             resolve_recipe(recipe, self.model.card),
             stored=StoredAttention(self.plan, source),
             capture=capture,
         )
+        return made.frames
 
     def rows(self) -> Iterator[tuple[Address, Rows]]:
         for (address, name), tensor in self.hidden.tensors.items():

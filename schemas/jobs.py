@@ -48,15 +48,22 @@ class JobSpec(Frozen):
         return f"videos/{self.project}/{self.id}"
 
 
+AttentionOrigin = Literal["none", "stored", "replayed"]
+
+
 class JobResult(Frozen):
-    """What a completed job left. Keys are object-store keys that contain the fence."""
+    """What a completed job left. Keys are object-store keys that contain the fence.
+
+    ``cost``: passes of the transformer over those of a plain generation; None: not counted.
+    """
 
     video_key: str
     thumbnail_key: str
     spritesheet_key: str
     size_bytes: int
     artifact_key: str | None = None
-    attention: Literal["none", "stored", "replayed"] = "none"
+    attention: AttentionOrigin = "none"
+    cost: float | None = None
     seconds: float = 0.0
 
 

@@ -4,14 +4,15 @@ from typing import Literal
 
 from schemas.attention import TransferSpec
 from schemas.base import Frozen
-from schemas.jobs import Job, JobError, Status
+from schemas.jobs import AttentionOrigin, Job, JobError, Status
 
 
 class Video(Frozen):
     """``object: "video"``. Times are Unix seconds; ``seconds`` is a string in this dialect.
 
     Fields from ``seed`` on are ours; the SDK keeps them as extras (``video.seed``).
-    ``attention``: how an edit got its source's maps; ``source_key``: the artifact's name.
+    ``attention``: how an edit got its source's maps; ``source_key``: the artifact's name. ``cost``:
+    passes of the transformer that it took, over those of a plain generation.
     """
 
     id: str
@@ -35,7 +36,8 @@ class Video(Frozen):
     guidance_scale: float
     transfer: TransferSpec | None
     source_key: str
-    attention: Literal["none", "stored", "replayed"] | None
+    attention: AttentionOrigin | None
+    cost: float | None
 
 
 class VideoList(Frozen):
@@ -78,4 +80,5 @@ def video_of(job: Job) -> Video:
         transfer=job.spec.recipe.transfer,
         source_key=job.spec.source_key,
         attention=state.result.attention if state.result else None,
+        cost=state.result.cost if state.result else None,
     )

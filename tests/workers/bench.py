@@ -33,7 +33,8 @@ def generate(
     """The engine's ``generate`` of a recipe, from maps of which a test knows that they fit."""
     stored = None if transfer_from is None else stored_attention(transfer_from, form, hidden_layers)
     resolved = resolve_recipe(recipe, model.card)
-    return engine_generate(model, resolved, stored=stored, capture=capture, on_step=on_step)
+    made = engine_generate(model, resolved, stored=stored, capture=capture, on_step=on_step)
+    return made.frames
 
 
 def stored_attention(

@@ -45,6 +45,7 @@ class Position:
         self.here: tuple[Branch, ...] = ()
         self.module: nn.Module | None = None
         self.inputs: dict[str, Any] = {}
+        self.passes = 0.0  # of the transformer over one video and branch: what the run has cost
         self.visits: dict[tuple[int, Axis], int] = {}
 
     def begin_call(self, module: nn.Module, inputs: dict[str, Any]) -> None:
@@ -59,6 +60,7 @@ class Position:
         else:
             self.here = self.branches if self.batched else (self.branches[self.calls],)
         self.calls += 1
+        self.passes += max(1, len(self.here)) * self.row_count
         self.module, self.inputs = module, inputs
         self.visits.clear()
         self.forget()
@@ -67,6 +69,7 @@ class Position:
     def narrowed(self, branch: Branch, inputs: dict[str, Any]) -> Iterator[None]:
         """Within the block the call computes ``branch`` alone, on ``inputs``."""
         whole = self.here, self.inputs
+        self.passes -= (len(self.here) - 1) * self.row_count
         self.here, self.inputs = (branch,), inputs
         try:
             yield
@@ -75,6 +78,7 @@ class Position:
 
     def pass_by(self, attention_modules: Iterable[AttentionModule]) -> None:
         """The call is answered without being made: its layers are not missed, but not needed."""
+        self.passes -= max(1, len(self.here)) * self.row_count
         for attn in attention_modules:
             for axis in AXES:
                 self.visit(attn, axis)

@@ -158,6 +158,7 @@ class RecomputedSource:
                 # the class's own forward: an offload hook's wrapper would call the whole model
                 type(module).forward(self._shortened(module), **inputs)
 
+        edit.passes += (max(self.layers) + 1) / self.hooks.layers * len(order)
         self._run = run
         self._forward.begin(forward)
 

@@ -1,12 +1,12 @@
 """What a worker's control loop asks of the engine that it runs jobs with. No torch here."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.jobs import Job, JobSpec
+from schemas.jobs import AttentionOrigin, Job, JobSpec
 from schemas.models import ModelCard
 
 OnStep = Callable[[int, int], None]
@@ -23,11 +23,13 @@ class CapturedAttention(Protocol):
 
 
 class RenderedVideo(NamedTuple):
-    """What a job's denoising gave. ``frames``: (F, H, W, 3) uint8 RGB."""
+    """What a job's denoising gave. ``frames``: (F, H, W, 3) uint8 RGB. ``cost``: passes of the
+    transformer over those of a plain generation."""
 
     frames: NDArray[np.uint8]
-    attention: Literal["none", "stored", "replayed"] = "none"
+    attention: AttentionOrigin = "none"
     captured: CapturedAttention | None = None
+    cost: float | None = None
 
 
 class Engine(Protocol):

@@ -93,6 +93,7 @@ def _make_video(context: JobContext, lease: Lease, began: float) -> JobResult:
         size_bytes=len(media.video),
         artifact_key=artifact_key,
         attention=video.attention,
+        cost=video.cost,
         seconds=round(time.monotonic() - began, 3),
     )
 

@@ -22,9 +22,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from schemas.selection import ResolvedRecipe
 from workers.attention.transfer import Capture, StoredAttention
 from workers.control.failure_policy import is_out_of_memory
-from workers.families.base import Frames
 from workers.generation.context_parallel import RankTask, generate_context_parallel
-from workers.generation.denoise import OnStep
+from workers.generation.denoise import Generated, OnStep
 from workers.generation.generate import check_fits
 from workers.models.model_cache import ModelCache, set_threads
 from workers.models.pipelines import LoadedModel
@@ -120,7 +119,7 @@ class Ranks:
         stored: StoredAttention | None = None,
         capture: Capture | None = None,
         on_step: OnStep | None = None,
-    ) -> Frames:
+    ) -> Generated:
         """``generate`` on all ranks: what that gives and raises, or RankLost, MemoryError."""
         check_fits(model, resolved, capture)
         task = RankTask(
@@ -137,9 +136,7 @@ class Ranks:
         source = stored.source if stored else None
         sink = capture.sink if capture else None
         try:
-            frames = generate_context_parallel(
-                model, task, source=source, sink=sink, on_step=on_step
-            )
+            made = generate_context_parallel(model, task, source=source, sink=sink, on_step=on_step)
         except BaseException as error:
             if self.group.stopped:
                 self._wait(running)
@@ -147,7 +144,7 @@ class Ranks:
             self._give_up(error)
             raise
         self._wait(running)
-        return frames
+        return made
 
     def _wait(self, running: list[Future[None]]) -> None:
         """Until the others have ended the run too: the next one finds them ready.

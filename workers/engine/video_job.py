@@ -8,7 +8,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
-from schemas.jobs import JobSpec
+from schemas.jobs import AttentionOrigin, JobSpec
 from schemas.selection import ResolvedRecipe, resolve_recipe
 from storage.objects.objects import ObjectStore
 from workers.artifacts.read.reader import ArtifactReader
@@ -17,8 +17,7 @@ from workers.attention.transfer import Capture, StoredAttention
 from workers.control.engine_protocol import RenderedVideo
 from workers.engine.best_effort_capture import BestEffortCapture, open_capture
 from workers.engine.source_finder import SourceFinder
-from workers.families.base import Frames
-from workers.generation.denoise import OnStep
+from workers.generation.denoise import Generated, OnStep
 from workers.generation.generate import generate
 from workers.generation.journal import Journal, journals_folder
 from workers.models.pipelines import LoadedModel
@@ -76,18 +75,25 @@ class VideoJob:
             capture = open_capture(self._stores.artifacts, self._model, self._spec)
         try:
             with journal.open() if journal else contextlib.nullcontext():
-                frames = self._generate(reader, capture)
+                made = self._generate(reader, capture)
         except BaseException:
             if capture is not None:
                 capture.discard()
             raise
-        if self._resolved.transfer is None:
-            return RenderedVideo(frames, "none", capture)
-        return RenderedVideo(frames, "replayed" if reader is None else "stored", capture)
+        attention: AttentionOrigin = "none"
+        if self._resolved.transfer is not None:
+            attention = "replayed" if reader is None else "stored"
+        return RenderedVideo(made.frames, attention, capture, self._cost(made.passes))
+
+    def _cost(self, passes: float) -> float:
+        """``passes`` over those of a plain generation of the same settings."""
+        generation = self._spec.recipe.generation
+        branches = len(self._model.family.branches(generation.guidance_scale))
+        return round(passes / (generation.num_inference_steps * branches), 4)
 
     def _generate(
         self, reader: ArtifactReader | None, captured: BestEffortCapture | None
-    ) -> Frames:
+    ) -> Generated:
         """By this process, or by all ranks."""
         stored = StoredAttention(reader.manifest.plan, reader) if reader else None
         capture = Capture(captured.plan, captured) if captured else None

@@ -30,15 +30,13 @@ Tensors = tuple[Tensor, ...]
 
 
 @contextmanager
-def anchored_calls(
-    hooks: AttentionHooks, run: Run, transfers: Sequence[Transfer | None]
-) -> Iterator[None]:
+def anchored_calls(hooks: AttentionHooks, run: Run) -> Iterator[None]:
     """Answer the transformers' calls of ``run`` within the block, if its rows are anchored."""
-    rows = [transfer for transfer in transfers if transfer is not None and transfer.outputs]
+    rows = [each for each in run.transfers if each is not None and each.outputs is not None]
     if not rows:
         yield
         return
-    assert len(rows) == len(transfers), "rows that follow and rows that do not, in one batch"
+    assert len(rows) == len(run.transfers), "rows that follow and rows that do not, in one batch"
     answers = AnchoredCalls(hooks, run, rows)
     with ExitStack() as stack:
         for transformer in hooks.transformers:

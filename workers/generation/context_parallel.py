@@ -15,8 +15,7 @@ from schemas.errors import ArtifactCorrupt
 from schemas.selection import ResolvedRecipe
 from workers.attention.maps import Address, MapSink, MapSource
 from workers.attention.transfer import Capture, StoredAttention
-from workers.families.base import Frames
-from workers.generation.denoise import OnStep, StepInfo
+from workers.generation.denoise import Generated, OnStep, StepInfo
 from workers.generation.generate import generate
 from workers.models.pipelines import LoadedModel
 from workers.models.rank_group import RankGroup
@@ -76,7 +75,7 @@ def generate_context_parallel(
     source: MapSource | None = None,
     sink: MapSink | None = None,
     on_step: OnStep | None = None,
-) -> Frames:
+) -> Generated:
     """``generate`` on each rank of the model's group; ``source``, ``sink`` and ``on_step`` are
     rank 0's. Raises what ``generate`` does; on other ranks Stopped where rank 0 ended the run.
     """

@@ -1,17 +1,26 @@
 """The stock pipeline over one batch, with its steps counted and its attention hooked."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from schemas.recipes import Generation, Recipe
+from workers.attention.run import Run
 from workers.attention.transfer import Capture, Transfer
 from workers.families.base import Frames
 from workers.generation.anchored_calls import anchored_calls
 from workers.models.pipelines import LoadedModel
 from workers.patching import replaced
+
+
+class Generated(NamedTuple):
+    """A video (F, H, W, 3) uint8, and what it took: passes of the transformer over one video and
+    branch. A plain generation takes steps times branches."""
+
+    frames: Frames
+    passes: float
 
 
 class StepInfo(NamedTuple):
@@ -38,9 +47,11 @@ def denoise(
     transfers: tuple[Transfer | None, ...],
     capture: Capture | None,
     on_step: OnStep | None,
-) -> Frames:
+) -> Generated:
     """The stock pipeline over ``chain`` in one batch; only the last row is decoded."""
-    return model.family.frames(_run(model, chain, transfers, capture, on_step))
+    with _opened(model, chain, transfers, capture) as run:
+        output = _run(model, chain, run, on_step)
+    return Generated(model.family.frames(output), run.passes)
 
 
 def denoise_only(
@@ -49,8 +60,8 @@ def denoise_only(
     transfer: Transfer | None,
     capture: Capture,
     on_step: OnStep | None,
-) -> None:
-    """As ``denoise``, for what is captured alone: nothing is decoded."""
+) -> float:
+    """As ``denoise``, for what is captured alone: nothing is decoded. The passes that it took."""
 
     def after_step(info: StepInfo) -> None:
         if on_step is not None:
@@ -58,56 +69,58 @@ def denoise_only(
         if info.step + 1 == info.total:
             raise _Denoised
 
-    with suppress(_Denoised):
-        _run(model, [recipe], (transfer,), capture, after_step)
+    with _opened(model, [recipe], (transfer,), capture) as run, suppress(_Denoised):
+        _run(model, [recipe], run, after_step)
+    return run.passes
 
 
 class _Denoised(Exception):
     """Ends a pipeline behind its last step: not all take an argument that leaves decoding out."""
 
 
-def _run(
+def _opened(
     model: LoadedModel,
     chain: list[Recipe],
     transfers: tuple[Transfer | None, ...],
     capture: Capture | None,
-    on_step: OnStep | None,
-) -> Any:
-    """What the pipeline returned."""
+) -> AbstractContextManager[Run]:
+    """The hooks, open for one run of ``chain``."""
     generation = chain[-1].generation
     frames, height, width = model.card.grid.tokens(
         generation.width, generation.height, generation.num_frames
     )
-    total = generation.num_inference_steps
-    arguments = model.family.call_arguments([each.generation for each in chain])
-    model.family.configure(model.pipeline, generation)
-    activate_loras(model, generation)
     tokens = frames * height * width
     if model.group is not None:
         model.group.begin(tokens)
-    with model.hooks.run(
-        total_steps=total,
+    return model.hooks.run(
+        total_steps=generation.num_inference_steps,
         branches=model.family.branches(generation.guidance_scale),
         tokens=tokens,
         capture=capture,
         transfers=transfers,
-    ) as run:
+    )
 
-        def after_step(latents: Tensor) -> Tensor | None:
-            run.end_step()
-            if on_step is not None:
-                on_step(StepInfo(run.step - 1, total, latents))
-            drop = run.step == total and len(chain) > 1 and model.family.drops_rows
-            return latents[-1:] if drop else None
 
-        try:
-            with (
-                anchored_calls(model.hooks, run, transfers),
-                every_step(model, after_step) as callback,
-            ):
-                output = model.pipeline(**arguments, **callback)
-        finally:
-            model.pipeline.maybe_free_model_hooks()
+def _run(model: LoadedModel, chain: list[Recipe], run: Run, on_step: OnStep | None) -> Any:
+    """What the pipeline returned."""
+    generation = chain[-1].generation
+    total = generation.num_inference_steps
+    arguments = model.family.call_arguments([each.generation for each in chain])
+    model.family.configure(model.pipeline, generation)
+    activate_loras(model, generation)
+
+    def after_step(latents: Tensor) -> Tensor | None:
+        run.end_step()
+        if on_step is not None:
+            on_step(StepInfo(run.step - 1, total, latents))
+        drop = run.step == total and len(chain) > 1 and model.family.drops_rows
+        return latents[-1:] if drop else None
+
+    try:
+        with anchored_calls(model.hooks, run), every_step(model, after_step) as callback:
+            output = model.pipeline(**arguments, **callback)
+    finally:
+        model.pipeline.maybe_free_model_hooks()
     if run.step != total:
         raise RuntimeError(f"the pipeline made {run.step} of {total} steps")
     return output

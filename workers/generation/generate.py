@@ -5,8 +5,7 @@ from schemas.resolve_capture import forms_of
 from schemas.selection import ResolvedRecipe
 from workers.attention.stored_source import transfer_from
 from workers.attention.transfer import Capture, StoredAttention
-from workers.families.base import Frames
-from workers.generation.denoise import OnStep, denoise
+from workers.generation.denoise import Generated, OnStep, denoise
 from workers.generation.replay import replay
 from workers.models.pipelines import LoadedModel
 
@@ -18,8 +17,8 @@ def generate(
     stored: StoredAttention | None = None,
     capture: Capture | None = None,
     on_step: OnStep | None = None,
-) -> Frames:
-    """The video of a recipe: (F, H, W, 3) uint8.
+) -> Generated:
+    """The video of a recipe.
 
     ``stored``: the attention of its source; without it the source is replayed. ``on_step`` may
     raise (JobCancelled) to stop: nothing of the run is left behind.

@@ -19,8 +19,7 @@ from workers.attention.maps import MemoryMaps
 from workers.attention.recomputed_source import RecomputedSource
 from workers.attention.stored_source import transfer_from
 from workers.attention.transfer import Capture, StoredAttention, Transfer
-from workers.families.base import Frames
-from workers.generation.denoise import OnStep, StepInfo, denoise, denoise_only
+from workers.generation.denoise import Generated, OnStep, StepInfo, denoise, denoise_only
 from workers.models.pipelines import LoadedModel
 
 log = logging.getLogger("retake.generate")
@@ -28,7 +27,7 @@ log = logging.getLogger("retake.generate")
 
 def replay(
     model: LoadedModel, resolved: ResolvedRecipe, capture: Capture | None, on_step: OnStep | None
-) -> Frames:
+) -> Generated:
     """The chain's sources, then the edit. Raises what ``generate`` does."""
     chain = resolved.chain()[::-1]  # the first source first
     if _fit_one_batch(model, chain):
@@ -61,8 +60,9 @@ def _one_after_the_other(
     chain: list[ResolvedRecipe],
     capture: Capture | None,
     on_step: OnStep | None,
-) -> Frames:
+) -> Generated:
     transfer: Transfer | None = None
+    passes = 0.0
     counts = [each.recipe.generation.num_inference_steps for each in chain]
     with ExitStack() as sources:
         for place, (source, edit) in enumerate(pairwise(chain)):
@@ -70,11 +70,12 @@ def _one_after_the_other(
             kept = MemoryMaps()
             plan = _kept_for(model, source, edit.transfer)
             told = _counted(on_step, sum(counts[:place]), sum(counts[place + 1 :]))
-            denoise_only(model, source.recipe, transfer, Capture(plan, kept), told)
+            passes += denoise_only(model, source.recipe, transfer, Capture(plan, kept), told)
             stored = StoredAttention(plan, kept)
             transfer = sources.enter_context(_taken_from(model, stored, source, edit, transfer))
         told = _counted(on_step, sum(counts[:-1]), 0, own=True)
-        return denoise(model, [chain[-1].recipe], (transfer,), capture, told)
+        made = denoise(model, [chain[-1].recipe], (transfer,), capture, told)
+        return made._replace(passes=made.passes + passes)
 
 
 def _kept_for(
