@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from redis.asyncio import Redis
 
-from schemas.artifacts import Artifact, Manifest, artifact_id, artifact_of
+from schemas.artifact_summary import Artifact, artifact_of
+from schemas.artifacts import Manifest, artifact_id
 from schemas.errors import NotFound
 from storage.jobs.records import no_attention
 from storage.lua import Scripts

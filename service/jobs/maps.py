@@ -8,7 +8,7 @@ import logging
 import time
 from math import prod
 
-from schemas.artifacts import Artifact
+from schemas.artifact_summary import Artifact
 from schemas.errors import (
     Forbidden,
     InvalidRequest,

@@ -26,6 +26,7 @@ from workers.families.base import Frames
 from workers.generation.context_parallel import RankTask, generate_context_parallel
 from workers.generation.denoise import OnStep
 from workers.generation.generate import check_fits
+from workers.logs import start_logging
 from workers.models.model_cache import ModelCache, set_threads
 from workers.models.pipelines import LoadedModel
 from workers.models.rank_group import RankGroup, Stopped, listen
@@ -44,9 +45,6 @@ class Rank:
     """A Ray actor: one of the ranks from 1 on. It runs what rank 0 orders, in step with it."""
 
     def __init__(self, settings: WorkerSettings, rank: int, port: int) -> None:
-        # imported in this process alone: the driver holds no torch
-        from workers.deployment import start_logging
-
         start_logging(settings)
         set_threads(settings)
         self._group = RankGroup.join(port, rank, settings.ranks, settings.rank_timeout_s)
