@@ -1,6 +1,6 @@
 """How a worker writes videos, thumbnails and spritesheets."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -8,15 +8,15 @@ from schemas.base import Frozen
 
 
 class MediaSettings(Frozen):
-    """Of every video.
+    """How video files are written. Sides in pixels."""
 
-    ``crf``: x264's quality, 0 (lossless) to 51. ``upscale``: times that width and height grow,
-    each pixel as it is (``nearest``) or smoothed (``lanczos``). Sides in pixels.
-    """
-
-    crf: Annotated[int, Field(ge=0, le=51)] = 18
-    upscale: Annotated[int, Field(ge=1, le=16)] = 1
-    resampling: Literal["nearest", "lanczos"] = "nearest"
-    thumbnail_side: Annotated[int, Field(ge=16, le=4096)] = 512
-    sprites: Annotated[int, Field(ge=1, le=100)] = 16
-    sprite_side: Annotated[int, Field(ge=16, le=1024)] = 160
+    crf: int = Field(18, ge=0, le=51, description="x264's quality, from 0 (lossless) to 51.")
+    upscale: int = Field(1, ge=1, le=16, description="The factor by which width and height grow.")
+    resampling: Literal["nearest", "lanczos"] = Field(
+        "nearest", description="How `upscale` fills pixels: repeated, or smoothed."
+    )
+    thumbnail_side: int = Field(
+        512, ge=16, le=4096, description="The longer side of the thumbnail, at most."
+    )
+    sprites: int = Field(16, ge=1, le=100, description="Frames in the spritesheet.")
+    sprite_side: int = Field(160, ge=16, le=1024, description="The longer side of each, at most.")
