@@ -1,1 +1,1 @@
-"""What a person types: the command line, its client, the demo, and the embedded stack."""
+"""The `retake` command: its client of the API, the demo, the embedded stack, admin commands."""

@@ -1,6 +1,6 @@
-"""`retake keys` and `retake jobs`: an operator's commands, on the Redis itself.
+"""`retake keys` and `retake jobs`: commands for operators, directly on Redis.
 
-They work where the API is down, and need no key: whoever can write to Redis owns the service.
+They work while the API is down, and need no key: whoever can write to Redis controls the service.
 """
 
 import asyncio

@@ -100,7 +100,7 @@ def generate(
     api_key: Key = None,
 ) -> None:
     """Make a film of PROMPT."""
-    body = _given(
+    body = _drop_none(
         prompt=prompt,
         model=model,
         seed=seed,
@@ -130,7 +130,7 @@ def edit(
     if (video is None) == (source_prompt is None or source_seed is None):
         raise typer.BadParameter("give --video, or --source-prompt and --source-seed")
     source = None if video else {"prompt": source_prompt, "seed": source_seed}
-    body = _given(prompt=prompt, video=video and {"id": video}, source=source)
+    body = _drop_none(prompt=prompt, video=video and {"id": video}, source=source)
     with Client(url, api_key) as client:
         _await(client, client.edit(**body, **_json_option("transfer", transfer)), out)
 
@@ -182,7 +182,7 @@ def _await(client: Client, video: Json, out: Path | None) -> None:
     console.print(f"{video['id']} (seed {video['seed']}): {path}")
 
 
-def _given(**options: object) -> Json:
+def _drop_none(**options: object) -> Json:
     return {name: value for name, value in options.items() if value is not None}
 
 

@@ -1,7 +1,6 @@
-"""A small client of our own HTTP API, for the CLI, the demo and the benches.
+"""A small client of the HTTP API, for the CLI, the demo and the benches.
 
-Product code uses the OpenAI SDK; this one exists because a CLI wants progress by SSE, and errors
-as one sentence.
+Products use the OpenAI SDK. The CLI needs more: progress by SSE, and errors in one sentence.
 """
 
 import json
@@ -25,7 +24,7 @@ class ApiError(Exception):
 
 
 class Client:
-    """Speaks to one server. ``base_url`` ends in ``/v1``; ``api_key`` may be None on loopback."""
+    """For one server. ``base_url`` ends in ``/v1``; ``api_key`` may be None on loopback."""
 
     def __init__(self, base_url: str, api_key: str | None = None, timeout_s: float = 30.0) -> None:
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
@@ -45,7 +44,7 @@ class Client:
         self._http.close()
 
     def request(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
-        """Send; raises ApiError with the server's own message on any error status."""
+        """Send a request; raises ApiError with the server's own message for an error status."""
         try:
             response = self._http.request(method, path, **kwargs)
         except httpx.TransportError as error:
@@ -87,7 +86,7 @@ class Client:
         return path
 
     def events(self, video_id: str) -> Iterator[tuple[str, Json]]:
-        """The job's events as (type, data) until its last; resumes where a connection broke."""
+        """The job's events as (type, data), to its last; resumes when a connection breaks."""
         last_id = ""
         while True:
             headers = {"last-event-id": last_id} if last_id else {}
@@ -113,7 +112,7 @@ class Client:
                                 return
                             kind, data = "", ""
             except httpx.TransportError:
-                self.get(video_id)  # still there? then resume after last_id
+                self.get(video_id)  # raises if it was deleted; else go on after last_id
 
 
 def _json(response: httpx.Response) -> Json:

@@ -1,4 +1,4 @@
-"""`retake demo`: a film, the same seed with another prompt, and the edit that keeps the shot."""
+"""`retake demo`: a video, the same seed with another prompt, and the edit that keeps the shot."""
 
 import shutil
 import tempfile
@@ -24,7 +24,7 @@ EDITS = {  # prompt and kind of edit
 
 
 def run_demo(folder: Path, seed: int, console: Console) -> None:
-    """Generate, re-generate and edit on an embedded stack of its own; write films into ``folder``.
+    """Generate, re-generate and edit on a stack of its own; the videos go into ``folder``.
 
     Raises StackError where the stack does not start, ApiError where a job fails.
     """
@@ -36,7 +36,7 @@ def run_demo(folder: Path, seed: int, console: Console) -> None:
             with console.status("Starting Valkey, the API and a worker with the bundled model"):
                 stack.wait_ready()
             console.print(f"The service is up on {stack.base_url} (in {_since(began)}).")
-            films = _make_films(client, folder, seed, console)
+            videos = _make_videos(client, folder, seed, console)
             console.print("Shutting down.")
     except BaseException:
         logs = folder / "logs"
@@ -45,22 +45,22 @@ def run_demo(folder: Path, seed: int, console: Console) -> None:
         raise
     finally:
         shutil.rmtree(data, ignore_errors=True)
-    _report(films, folder, console)
+    _report(videos, folder, console)
     console.print(f"Done in {_since(began)}. The films are in {folder}")
 
 
-def _make_films(client: Client, folder: Path, seed: int, console: Console) -> dict[str, Path]:
-    films: dict[str, Path] = {}
+def _make_videos(client: Client, folder: Path, seed: int, console: Console) -> dict[str, Path]:
+    videos: dict[str, Path] = {}
     with job_progress(console) as progress:
         source = client.create(prompt=SOURCE, seed=seed, capture=True)
-        films["source"] = _finish(client, source, progress, folder / "source.mp4")
+        videos["source"] = _finish(client, source, progress, folder / "source.mp4")
         for name, (prompt, kind) in EDITS.items():
             # the same seed, the new prompt: once as it is, once with the source's attention
             plain = client.create(prompt=prompt, seed=seed)
             edit = client.remix(source["id"], prompt=prompt, transfer={"preset": kind})
-            films[f"{name}-plain"] = _finish(client, plain, progress, folder / f"{name}-plain.mp4")
-            films[f"{name}-edit"] = _finish(client, edit, progress, folder / f"{name}-edit.mp4")
-    return films
+            videos[f"{name}-plain"] = _finish(client, plain, progress, folder / f"{name}-plain.mp4")
+            videos[f"{name}-edit"] = _finish(client, edit, progress, folder / f"{name}-edit.mp4")
+    return videos
 
 
 @contextmanager
@@ -94,14 +94,14 @@ def follow(client: Client, video: Json, progress: Progress, name: str) -> Json:
     return video
 
 
-def _report(films: dict[str, Path], folder: Path, console: Console) -> None:
-    frames = {name: read_video(path) for name, path in films.items()}
+def _report(videos: dict[str, Path], folder: Path, console: Console) -> None:
+    frames = {name: read_video(path) for name, path in videos.items()}
     source = frames["source"]
     table = Table("edit", "same seed, new prompt", "with the source's attention")
     sources, plains, edits = [], [], []
     for name, (prompt, _) in EDITS.items():
         plain, edit = frames[f"{name}-plain"], frames[f"{name}-edit"]
-        likeness = [f"{structure_similarity(film, source):.2f}" for film in (plain, edit)]
+        likeness = [f"{structure_similarity(video, source):.2f}" for video in (plain, edit)]
         table.add_row(prompt, *likeness)
         sources.append((SOURCE, source))
         plains.append((f"{prompt} ({likeness[0]})", plain))

@@ -1,8 +1,8 @@
 """The embedded stack: Valkey, workers and API as child processes of one command.
 
-The same parts as in production with other settings: Valkey from its wheel in place of a Redis,
-a folder in place of S3, a local Ray. The parts meet only in Redis and the object store; here we
-start them, watch them, and stop them in the order that loses nothing.
+They are the processes of production with other settings: Valkey from its wheel instead of a Redis,
+a folder instead of S3, a local Ray. They share only Redis and the object store; this module starts
+them, watches them, and stops them in an order that loses nothing.
 """
 
 import logging
@@ -26,14 +26,14 @@ log = logging.getLogger("retake.stack")
 
 
 class StackError(Exception):
-    """A part did not start or ended by itself; the message names it and its log."""
+    """A process did not start or ended by itself; the message names it and its log."""
 
 
 class Stack:
     """Valkey, API and workers on this machine, with all state under ``data``.
 
-    ``env`` adds RETAKE_* settings for the parts. Use as a context manager: leaving it drains the
-    workers (a running job is finished or handed back), then stops the API, then Valkey.
+    ``env`` adds RETAKE_* settings for the processes. Use as a context manager: leaving it drains
+    the workers (a running job is finished or handed back), then stops the API, then Valkey.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Stack:
         self.stop()
 
     def start(self) -> None:
-        """Start every part; returns before they are ready, see ``wait_ready``."""
+        """Start every process; returns before they are ready, see ``wait_ready``."""
         (self.data / "objects").mkdir(parents=True, exist_ok=True)
         (self.data / "logs").mkdir(exist_ok=True)
         env = {
@@ -75,27 +75,27 @@ class Stack:
             **self._extra_env,
         }
         try:
-            for part in ("service", "workers"):
-                self._children[part] = self._spawn(part, env)
+            for name in ("service", "workers"):
+                self._children[name] = self._spawn(name, env)
         except OSError:
             self.stop()
             raise
 
-    def _spawn(self, part: str, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        # guarded: it ends with us, however we end, and one folder has one stack
-        guarded = [sys.executable, "-I", "-S", watchdog.__file__, str(os.getpid())]
-        with (self.data / "logs" / f"{part}.log").open("ab") as output:
+    def _spawn(self, name: str, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        # it ends with this process, however that ends, and a folder has one stack
+        command = watchdog.watched([sys.executable, "-m", name], self.data / f"{name}.lock")
+        with (self.data / "logs" / f"{name}.log").open("ab") as output:
             return subprocess.Popen(
-                [*guarded, str(self.data / f"{part}.lock"), sys.executable, "-m", part],
+                command,
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches us alone: we stop the parts in order
+                start_new_session=True,  # Ctrl-C must not reach it: ``stop`` keeps the order
             )
 
     def wait_ready(self, timeout_s: float = 120.0) -> None:
-        """Until the API answers and a worker has published a model; raises StackError."""
+        """Wait until the API answers and a worker has published a model; raises StackError."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             self.check()
@@ -108,32 +108,32 @@ class Stack:
         raise StackError(f"not ready after {timeout_s:g} s; see {self.data / 'logs'}")
 
     def check(self) -> None:
-        """Raise StackError if a part has ended by itself."""
-        for part, child in self._children.items():
+        """Raise StackError if a process has ended by itself."""
+        for name, child in self._children.items():
             if child.poll() is not None:
                 raise StackError(
-                    f"{part} ended with status {child.returncode}; "
-                    f"see {self.data / 'logs' / part}.log"
+                    f"{name} ended with status {child.returncode}; "
+                    f"see {self.data / 'logs' / name}.log"
                 )
 
     def stop(self, timeout_s: float = 60.0) -> None:
-        """Workers first (they drain), then the API, then Valkey."""
-        for part in ("workers", "service"):
-            child = self._children.pop(part, None)
+        """Stop the workers, which drain, then the API, then Valkey."""
+        for name in ("workers", "service"):
+            child = self._children.pop(name, None)
             if child is None:
                 continue
             child.send_signal(signal.SIGTERM)
             try:
                 child.wait(timeout_s)
             except subprocess.TimeoutExpired:
-                log.warning("%s did not stop in %g s: killed", part, timeout_s)
+                log.warning("%s did not stop in %g s: killed", name, timeout_s)
                 child.kill()
                 child.wait()
         self._valkey.stop()
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nothing listens on."""
+    """A TCP port of the loopback interface on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

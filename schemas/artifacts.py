@@ -116,14 +116,13 @@ class _Versioned(BaseModel):
     version: Annotated[int, Field(ge=1)]
 
 
-class Manifest(Frozen):
-    """All that is known of one artifact. Shapes in tokens; bytes as stored and as decoded.
+class ArtifactFields(Frozen):
+    """What a manifest and its entry in the index both hold. ``grid``: tokens as (frames, rows,
+    columns). Bytes as stored and as decoded; times are Unix seconds.
 
-    ``packs`` are in the order in which the denoising made them.
+    A field that was added later needs a default: both are read back from before.
     """
 
-    version: int = MANIFEST_VERSION
-    project: Annotated[str, Field(pattern=r"^[A-Za-z0-9_=-][A-Za-z0-9._=-]{0,199}$")]
     source_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     capture_key: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     recipe: Recipe
@@ -139,6 +138,16 @@ class Manifest(Frozen):
     decoded_bytes: Count
     created_at: int
     expires_at: int | None = None
+
+
+class ManifestHead(Frozen):
+    version: int = MANIFEST_VERSION
+    project: Annotated[str, Field(pattern=r"^[A-Za-z0-9_=-][A-Za-z0-9._=-]{0,199}$")]
+
+
+class Manifest(ArtifactFields, ManifestHead):  # pydantic puts the last base's fields first
+    """All that is known of one artifact. ``packs`` are in the order of the denoising."""
+
     packs: tuple[Pack, ...]
 
     @property
@@ -199,35 +208,6 @@ def parse_manifest(data: bytes) -> Manifest:
     except ValidationError as error:
         field = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise ArtifactCorrupt(f"the manifest's {field or 'fields'} are not valid") from None
-
-
-class Artifact(Frozen):
-    """What is listed of an artifact: its manifest without the packs.
-
-    ``id``: names it within its project, and says where its manifest lies.
-    """
-
-    id: str
-    source_key: str
-    capture_key: str
-    recipe: Recipe
-    form: Form
-    codec: CodecName
-    grid: tuple[int, int, int]
-    layers: tuple[int, ...]
-    steps: tuple[int, ...]
-    branches: tuple[Branch, ...]
-    hidden_layers: tuple[int, ...]
-    outputs: bool
-    stored_bytes: int
-    decoded_bytes: int
-    created_at: int
-    expires_at: int | None
-
-
-def artifact_of(manifest: Manifest) -> Artifact:
-    same = {name: getattr(manifest, name) for name in Artifact.model_fields if name != "id"}
-    return Artifact(id=artifact_id(manifest.source_key, manifest.capture_key), **same)
 
 
 def artifact_id(source_key: str, capture_key: str) -> str:

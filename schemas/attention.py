@@ -134,7 +134,8 @@ def resolve_steps(steps: Steps | None, total: int, param: str) -> tuple[int, ...
     if steps is None:
         return tuple(range(total))
     if isinstance(steps, StepRange):
-        return resolve_indices(tuple(range(steps.start, min(steps.stop, total + 1))), total, param)
+        stop = min(steps.stop, max(steps.start, total) + 1)  # one too many is enough to refuse
+        return resolve_indices(tuple(range(steps.start, stop)), total, param)
     return resolve_indices(steps, total, param)
 
 

@@ -1,4 +1,4 @@
-"""The HTTP side: OpenAI's /v1/videos dialect over the job store and the object store.
+"""The HTTP API: OpenAI's /v1/videos dialect over the job store and the object store.
 
-Imports schemas and storage; never torch, ray, diffusers or workers.
+Imports schemas and storage only; never torch, ray, diffusers or workers.
 """

@@ -42,8 +42,8 @@ from storage.limits import Limits, ProjectLimits
 from storage.outbox import Outbox
 from storage.webhooks import WebhookStore
 
-# By how often they are asked for, in one flat list: a request is held against each route before its
-# own, and included routers would each take their time with it too
+# One flat list, the most requested first: a request is compared with each route before its own, and
+# included routers would cost time of their own
 MODULES = (
     videos, events, content, edits, models, lineage, attention, webhooks, health, unsupported,
 )  # fmt: skip
@@ -127,7 +127,7 @@ def open_state(settings: ServiceSettings, tracing: Tracing) -> AppState:
 
 
 def tasks_of(state: AppState) -> list[PeriodicTask]:
-    """What this process does beside answering."""
+    """What this process does beside answering requests."""
     consumer = f"api-{uuid.uuid4().hex[:12]}"
     outbox = Outbox(state.redis, consumer, prefix=state.settings.storage.redis_prefix)
     listeners = [
@@ -143,6 +143,6 @@ def tasks_of(state: AppState) -> list[PeriodicTask]:
 
 
 async def check_keys(state: AppState) -> None:
-    """Refuse to start where keys are asked for and none exists: nobody could get in."""
+    """Refuse to start where keys are required and none exists: every request would fail."""
     if state.settings.needs_keys and not await state.keys.store.list():
         raise RuntimeError("no API key exists yet; make one with `retake keys create`")

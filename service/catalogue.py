@@ -1,4 +1,4 @@
-"""The models that can be asked for: cards that workers publish, kept for a moment in process."""
+"""The models that can be asked for: cards that workers publish, cached for some seconds."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from schemas.models import ModelCard
 class Catalogue:
     """Cards by id, read again through ``load`` after ``ttl_s`` seconds.
 
-    Once models are known they stay known while no worker is up: jobs then wait in the queue.
+    Models that were known once stay known while no worker is up: jobs then wait in the queue.
     """
 
     def __init__(self, load: Callable[[], Awaitable[Sequence[ModelCard]]], ttl_s: float) -> None:

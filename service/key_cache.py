@@ -1,4 +1,4 @@
-"""API keys as the store knows them, kept for a moment: most requests then ask Redis nothing."""
+"""API keys, cached for some seconds, so that most requests need no call to Redis for them."""
 
 import time
 

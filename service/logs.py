@@ -1,4 +1,4 @@
-"""Logs as one JSON object a line, with the request and video they belong to."""
+"""Logs as one JSON object a line, with the request and video that they belong to."""
 
 import json
 import logging
@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-# What `extra=` may add to a line; everything else of a record is logging's own
+# What `extra=` may add to a line; the other attributes of a record are logging's own
 FIELDS = ("request_id", "video_id", "project", "status", "seconds", "event_id", "trace_id")
 
 

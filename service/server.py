@@ -12,14 +12,14 @@ from service.app import create_app
 from service.settings import ServiceSettings
 from service.wire.errors import ErrorBody, ErrorDetail
 
-# How long a rollout waits for downloads in flight; long polls and event streams are ended at once
+# How long a stop waits for downloads in flight; long polls and event streams are ended at once
 GRACEFUL_STOP_S = 30
 
 
 def uvicorn_config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
-    """Everything uvicorn is told; logging is set up by the entry point."""
+    """Uvicorn's settings; logging is set up by the entry point."""
 
-    class Protocol(GuardedProtocol):
+    class Protocol(LimitedHeadProtocol):
         header_timeout_s = settings.header_timeout_s
         max_header_bytes = settings.max_header_bytes
 
@@ -39,10 +39,11 @@ def uvicorn_config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
     )
 
 
-class GuardedProtocol(HttpToolsProtocol):
+class LimitedHeadProtocol(HttpToolsProtocol):
     """Ends connections whose request head is too slow or too long; uvicorn would wait for ever.
 
-    Counting is by what arrives while no head is complete; answers are in the API's envelope.
+    It counts the bytes that arrive while no head is complete. Its answers are in the API's
+    envelope.
     """
 
     header_timeout_s: float
@@ -58,7 +59,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_done()
+        self._end_head()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -73,7 +74,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._await_head()
 
     def on_headers_complete(self) -> None:
-        self._head_done()
+        self._end_head()
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -90,13 +91,13 @@ class GuardedProtocol(HttpToolsProtocol):
                 "request_timeout",
             )
 
-    def _head_done(self) -> None:
+    def _end_head(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
 
     def _refuse(self, status: int, message: str, code: str) -> None:
-        self._head_done()
+        self._end_head()
         if self.transport.is_closing():
             return
         detail = ErrorDetail(message=message, type="invalid_request_error", param=None, code=code)

@@ -1,4 +1,4 @@
-"""Where state lives: jobs in Redis, bytes in an object store, each also embedded.
+"""The state of the service: jobs in Redis, bytes in an object store; both can be embedded.
 
-Imports schemas; no torch, ray or fastapi, so that every part can.
+Imports schemas only, and never torch, ray or fastapi: the API and the workers both use it.
 """

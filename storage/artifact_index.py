@@ -1,7 +1,8 @@
 """The artifacts of each project: listed, used, pinned, and captured by one worker at a time.
 
-The object store has the truth: what is listed here can be made again from its manifests
-(``storage.retention.retention.rebuild``), and an edit whose artifact was deleted under it replays.
+The object store is authoritative: the index can be rebuilt from its manifests
+(``storage.retention.retention.rebuild``). An edit whose artifact is deleted meanwhile replays its
+source.
 """
 
 from collections.abc import Sequence
@@ -9,23 +10,24 @@ from typing import Any, Literal
 
 from redis.asyncio import Redis
 
-from schemas.artifacts import Artifact, Manifest, artifact_id, artifact_of
+from schemas.artifact_summary import Artifact, artifact_of
+from schemas.artifacts import Manifest, artifact_id
 from schemas.errors import NotFound
-from storage.jobs.records import no_attention
+from storage.jobs.records import artifact_not_found
 from storage.lua import Scripts
 
-LEAVING_MS = 60_000  # how long deleting an artifact's objects may take
+DELETION_MS = 60_000  # how long deleting an artifact's objects may take
 
 
 class ArtifactIndex:
-    """``holder``: whoever pins or captures, a name of its own for each job's attempt."""
+    """``holder``: who pins or captures; a name that no other attempt at a job has."""
 
     def __init__(self, redis: Redis, *, prefix: str = "retake") -> None:
         self._redis, self._prefix = redis, prefix
         self._scripts = Scripts(redis, prefix)
 
     async def add(self, manifest: Manifest, *, video_id: str = "") -> None:
-        """List what was published, made by ``video_id``; again is no error."""
+        """List a published artifact, made by ``video_id``; adding it again is no error."""
         artifact = artifact_of(manifest)
         await self._scripts.run(
             "artifact_add",
@@ -41,7 +43,7 @@ class ArtifactIndex:
         """Raises NotFound; another project's artifact is not found either."""
         summary = await self._call("HGET", self._key("artifact", project, id), "summary")
         if summary is None:
-            raise no_attention(id)
+            raise artifact_not_found(id)
         return Artifact.model_validate_json(summary)
 
     async def list(
@@ -52,7 +54,7 @@ class ArtifactIndex:
         limit: int = 20,
         order: Literal["asc", "desc"] = "desc",
     ) -> tuple[Sequence[Artifact], bool]:
-        """A page, and whether there is more behind it; raises NotFound for an unknown ``after``."""
+        """A page, and whether more follow; raises NotFound for an unknown ``after``."""
         page = await self._scripts.run("artifact_list", project, after or "", limit, order)
         if not page:
             raise NotFound(f"after: attention {after!r} does not exist", param="after")
@@ -64,17 +66,19 @@ class ArtifactIndex:
         return sorted(each.decode() for each in found)
 
     async def touch(self, project: str, id: str, *, video_id: str = "") -> None:
-        """It was used just now, by ``video_id``."""
+        """Note that ``video_id`` used it just now."""
         await self._scripts.run("artifact_touch", project, id, video_id)
 
     async def remove(self, project: str, id: str, *, even_pinned: bool = False) -> bool:
-        """Unlist; the objects are the caller's to delete, at once. False: a running edit has it."""
+        """Unlist it; the caller then deletes its objects. False: a running edit has pinned it."""
         source_key = id.split("_")[1]
-        leaving_ms = "" if even_pinned else LEAVING_MS
-        return bool(await self._scripts.run("artifact_remove", project, id, source_key, leaving_ms))
+        deletion_ms = "" if even_pinned else DELETION_MS
+        return bool(
+            await self._scripts.run("artifact_remove", project, id, source_key, deletion_ms)
+        )
 
     async def pin(self, project: str, source_key: str, holder: str, ttl_s: float) -> bool:
-        """Keep the source's artifacts from retention. False: one is being deleted, do not read."""
+        """Keep the source's artifacts. False: one of them is being deleted, do not read it."""
         ttl_ms = round(1000 * ttl_s)
         return bool(await self._scripts.run("artifact_pin", project, source_key, holder, ttl_ms))
 
@@ -84,9 +88,9 @@ class ArtifactIndex:
     async def begin_capture(
         self, project: str, source_key: str, capture_key: str, holder: str, ttl_s: float
     ) -> bool:
-        """Be the one who captures, for ``ttl_s`` from now. False: another is.
+        """Reserve a capture for ``ttl_s`` seconds. False: another worker is making it.
 
-        No more than a saving: who publishes first is the object store's to decide.
+        This only saves work; the object store decides who publishes first.
         """
         id, ttl_ms = artifact_id(source_key, capture_key), round(1000 * ttl_s)
         return bool(await self._scripts.run("capture_begin", project, id, holder, ttl_ms))
@@ -98,8 +102,8 @@ class ArtifactIndex:
             "capture_end", project, artifact_id(source_key, capture_key), holder
         )
 
-    async def captured_now(self, project: str, id: str) -> bool:
-        """Whether a worker is capturing it."""
+    async def is_being_captured(self, project: str, id: str) -> bool:
+        """Whether a worker is making it now."""
         return bool(await self._call("EXISTS", self._key("capture", project, id)))
 
     async def usage(self) -> dict[str, int]:
@@ -107,12 +111,12 @@ class ArtifactIndex:
         found = await self._call("HGETALL", self._key("artifact_bytes"))
         return {project.decode(): int(size) for project, size in found.items()}
 
-    async def least_used(self, project: str, limit: int) -> Sequence[str]:
-        """Ids, the one longest unused first."""
+    async def list_least_used(self, project: str, limit: int) -> Sequence[str]:
+        """Ids, the longest unused first."""
         found = await self._call("ZRANGE", self._key("artifact_used", project), 0, limit - 1)
         return [id.decode() for id in found]
 
-    async def expired(self, now: float, limit: int = 100) -> Sequence[tuple[str, str]]:
+    async def list_expired(self, now: float, limit: int = 100) -> Sequence[tuple[str, str]]:
         """(project, id) of artifacts past their expiry, the oldest first."""
         found = await self._call(
             "ZRANGEBYSCORE", self._key("artifact_expiring"), "-inf", now, "LIMIT", 0, limit

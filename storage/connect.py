@@ -1,4 +1,4 @@
-"""Opens the two stores that settings name. Nothing connects before its first use."""
+"""Opens the two stores that the settings name. Nothing connects before its first use."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -13,16 +13,16 @@ from storage.settings import StorageSettings
 
 BLOCK_MS_MAX = 20_000  # the longest a command may block: below the socket's time-out
 _SOCKET_TIMEOUT_S = 30.0
-# 16 tries, at most 2 s apart: rides out about 20 s, a restart or a failover
+# 16 tries, at most 2 s apart: about 20 s, enough for a restart or a failover
 _RETRIES = 16
-# Commands beyond wait for a connection; the client's default is to fail the 101st at once
+# Further commands wait for a connection; by default the client fails the 101st at once
 _CONNECTIONS = 64
 
 
 def open_redis(settings: StorageSettings) -> Redis:
     """A client that returns bytes and tries again, with backoff, when the connection is lost.
 
-    Commands may so run twice; every script of this package can.
+    A command may therefore run twice; every script of this package allows that.
     """
     pool = BlockingConnectionPool.from_url(
         settings.redis_url,

@@ -1,6 +1,6 @@
 """API keys: made, found, listed and revoked. Of the secret itself only a hash is kept.
 
-Plain SHA-256 is enough here: a secret is 256 bits of chance, which no dictionary holds.
+Plain SHA-256 is enough here: a secret is 256 random bits, so it cannot be guessed from a list.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from schemas.base import Frozen
 
 Scope = Literal["read", "write", "webhooks", "metrics"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-PROJECT_SCOPES: tuple[Scope, ...] = ("read", "write", "webhooks")  # metrics speak of every project
+PROJECT_SCOPES: tuple[Scope, ...] = ("read", "write", "webhooks")  # metrics cover every project
 PREFIX = "rtk_"
 
 Project = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
@@ -77,7 +77,7 @@ class KeyStore:
         return None if key is None or key.expired else key
 
     async def revoke(self, key_id: str) -> bool:
-        """Make a key worthless. False: there is no such key."""
+        """Make a key invalid. False: there is no such key."""
         digest: Any = await self._redis.hget(f"{self._prefix}:keys", key_id)
         if digest is None:
             return False
@@ -88,7 +88,7 @@ class KeyStore:
         return True
 
     async def list(self) -> Sequence[ApiKey]:
-        """All keys that work, oldest first."""
+        """All valid keys, oldest first."""
         digests: Any = await self._redis.hvals(f"{self._prefix}:keys")
         names = [self._record(digest.decode()) for digest in digests]
         records = await self._redis.mget(names) if names else []

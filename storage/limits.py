@@ -21,9 +21,10 @@ class ProjectLimits(Frozen):
 
 
 class Admission(NamedTuple):
-    """One request counted. ``limit`` 0: there is none. ``wait_s`` above 0: refused until then.
+    """The outcome of counting one request. ``limit`` 0: there is none.
 
-    ``reset_s``: seconds until the whole allowance is back.
+    ``wait_s`` above 0: refused, for that many seconds. ``reset_s``: seconds until the whole
+    allowance is available again.
     """
 
     limit: int
@@ -60,7 +61,7 @@ class Limits:
                 pipe.hset(name, limit, value)
             await pipe.execute()
 
-    async def stored(self, project: str) -> int:
+    async def stored_bytes(self, project: str) -> int:
         """Bytes of the project's videos and attention artifacts."""
         async with self._redis.pipeline(transaction=False) as pipe:
             for kind in ("video_bytes", "artifact_bytes"):

@@ -1,7 +1,7 @@
 """Jobs that have ended, each read at least once by whoever must act on it: webhooks, metrics.
 
 Redis' scripts put every ended job into one stream; API processes read it as one consumer group, so
-each entry is one process's to handle, and another's if that one dies.
+each entry goes to one process, and to another if that one dies.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class Outbox:
         self._stream = f"{prefix}:finished"
 
     async def open(self) -> None:
-        """Make the group, reading from the oldest entry; again is no error."""
+        """Create the group, reading from the oldest entry; an existing group is no error."""
         try:
             await self._redis.xgroup_create(self._stream, GROUP, id="0", mkstream=True)
         except ResponseError as error:
@@ -41,24 +41,24 @@ class Outbox:
         found: Any = await self._redis.xreadgroup(
             GROUP, self._consumer, {self._stream: ">"}, count=limit, block=block_ms or None
         )
-        return [_ended(*entry) for _, entries in found or () for entry in entries]
+        return [_parse(*entry) for _, entries in found or () for entry in entries]
 
     async def reclaim(self, idle_ms: int, limit: int) -> Sequence[Ended]:
-        """Entries that a process took that long ago and never acknowledged."""
+        """Entries that a process took at least ``idle_ms`` ago and never acknowledged."""
         found: Any = await self._redis.xautoclaim(
             self._stream, GROUP, self._consumer, idle_ms, count=limit
         )
-        return [_ended(*entry) for entry in found[1] if entry[1]]
+        return [_parse(*entry) for entry in found[1] if entry[1]]
 
     async def ack(self, ended: Ended) -> None:
-        """Handled: forget it."""
+        """Remove an entry that was handled."""
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.xack(self._stream, GROUP, ended.entry_id)
             pipe.xdel(self._stream, ended.entry_id)
             await pipe.execute()
 
     async def close(self) -> None:
-        """Leave the group, unless entries of ours are still open: another then takes them over."""
+        """Leave the group, unless entries of ours are open: another process takes those over."""
         pending: Any = await self._redis.xpending_range(
             self._stream, GROUP, "-", "+", 1, consumername=self._consumer
         )
@@ -66,5 +66,5 @@ class Outbox:
             await self._redis.xgroup_delconsumer(self._stream, GROUP, self._consumer)
 
 
-def _ended(entry_id: bytes, fields: dict[bytes, bytes]) -> Ended:
+def _parse(entry_id: bytes, fields: dict[bytes, bytes]) -> Ended:
     return Ended(entry_id.decode(), fields[b"project"].decode(), fields[b"id"].decode())

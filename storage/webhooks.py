@@ -1,7 +1,7 @@
-"""Webhook endpoints, and deliveries to them: queued once, leased, tried again, given up.
+"""Webhook endpoints, and deliveries to them: queued once, leased, retried, given up.
 
 A project's endpoints and the deliveries of the last week are kept in Redis. A delivery is sent at
-least once: its receiver tells repeats by the event's id.
+least once; its receiver recognises repeats by the event's id.
 """
 
 import base64
@@ -42,7 +42,7 @@ class Endpoint(Frozen):
 
     @property
     def secrets(self) -> Sequence[str]:
-        """Those to sign with, the newest first."""
+        """Those to sign with, newest first."""
         if self.old_secret and self.old_until > time.time():
             return (self.secret, self.old_secret)
         return (self.secret,)
@@ -94,7 +94,7 @@ class WebhookStore:
         return await self._save(endpoint.model_copy(update={"shown": shown}))
 
     async def rotate(self, project: str, endpoint_id: str, *, keep_old: bool) -> Endpoint:
-        """A new secret; ``keep_old``: the one before signs too for 24 hours."""
+        """A new secret. ``keep_old``: the previous one signs too, for 24 hours."""
         endpoint, secret = await self.get(project, endpoint_id), _new_secret()
         now = int(time.time())
         hint = {"signing_secret_hint": _hint(secret), "updated_at": now}
@@ -115,7 +115,10 @@ class WebhookStore:
         await self._redis.hdel(self._endpoints(project), endpoint_id)
 
     async def queue(self, endpoint: Endpoint, event_type: EventType, video_id: str) -> bool:
-        """Have an event delivered, once however often this is called. False: it was queued."""
+        """Queue an event for delivery; it is delivered once however often this is called.
+
+        False: it was queued before.
+        """
         event_id, now = event_id_of(video_id), int(time.time())
         delivery = WebhookDelivery(
             id=f"{event_id}_{endpoint.shown.id}",
@@ -138,8 +141,8 @@ class WebhookStore:
         records = await self._scripts.run("deliveries_due", limit, round(lease_s * 1000))
         return [QueuedDelivery.model_validate_json(record) for record in records]
 
-    async def note(self, delivery: QueuedDelivery) -> None:
-        """Write what became of an attempt; due again at ``next_attempt_at``, if that is set."""
+    async def record(self, delivery: QueuedDelivery) -> None:
+        """Record the outcome of an attempt; due again at ``next_attempt_at``, if that is set."""
         shown, due = delivery.shown, f"{self._prefix}:deliveries_due"
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.set(self._delivery(shown.id), delivery.model_dump_json(), ex=KEPT_S)
@@ -158,17 +161,17 @@ class WebhookStore:
         return found
 
     async def redeliver(self, project: str, delivery_id: str) -> QueuedDelivery:
-        """Try a delivery again from the start, whatever became of it. Raises NotFound."""
+        """Try a delivery again from the start, whatever its status. Raises NotFound."""
         found = await self.delivery(project, delivery_id)
         fresh = {"status": "pending", "attempts": 0, "next_attempt_at": int(time.time())}
         again = found.model_copy(update={"shown": found.shown.model_copy(update=fresh)})
-        await self.note(again)
+        await self.record(again)
         return again
 
     async def deliveries(
         self, project: str, status: DeliveryStatus | None
     ) -> Sequence[WebhookDelivery]:
-        """The last week's newest, up to 1,000; ``status``: only those."""
+        """The newest of the last week, up to 1,000. ``status``: only those with it."""
         ids: Any = await self._redis.zrevrange(
             f"{self._prefix}:deliveries:{project}", 0, MAX_LISTED - 1
         )

@@ -1,7 +1,6 @@
 """Real servers for tests, started once per run: Valkey, and SeaweedFS as the S3 store."""
 
 import contextlib
-import os
 import shutil
 import socket
 import subprocess
@@ -79,9 +78,10 @@ def run_seaweed(folder: Path) -> Iterator[str]:
     options += ["-volume.preStopSeconds=0", "-master.telemetry=false"]
     command = [binary, "-logtostderr=true", "server", "-filer", "-s3", f"-dir={folder}"]
     command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", *options]
-    guarded = [sys.executable, "-I", "-S", watchdog.__file__, str(os.getpid()), f"{folder}/lock"]
     with (folder / "weed.log").open("wb") as log:
-        server = subprocess.Popen([*guarded, *command], stdout=log, stderr=log, cwd=folder)
+        server = subprocess.Popen(
+            watchdog.watched(command, folder / "lock"), stdout=log, stderr=log, cwd=folder
+        )
     try:
         endpoint_url = f"http://127.0.0.1:{ports[-2]}"
         _wait_until_healthy(f"{endpoint_url}/healthz", server)

@@ -27,6 +27,7 @@ from workers.control.lease import HandBack, Lease
 from workers.control.routing import ROUTER
 from workers.control.routing_request import RoutingRequest, replica_count
 from workers.control.run_job import JobContext, run_job
+from workers.logs import start_logging
 from workers.settings import WorkerSettings
 
 log = logging.getLogger("retake.worker")
@@ -226,14 +227,3 @@ def _scale(settings: WorkerSettings) -> dict[str, Any]:
             "downscale_delay_s": settings.downscale_delay_s,
         }
     }
-
-
-def start_logging(settings: WorkerSettings) -> None:
-    """One line per transition on standard error, which Ray collects."""
-    logger = logging.getLogger("retake")
-    logger.setLevel(settings.log_level.upper())
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-        logger.addHandler(handler)
-        logger.propagate = False

@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from storage.settings import StorageSettings
 from workers.artifacts.settings import ArtifactSettings
-from workers.control.media import MediaSettings
+from workers.media_settings import MediaSettings
 from workers.model_settings import ModelSettings
 
 BUNDLED = ModelSettings(

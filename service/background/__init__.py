@@ -1,1 +1,1 @@
-"""What runs beside the requests: periodic tasks, webhooks, events, metrics, tracing."""
+"""What runs beside the requests: webhooks, event streams, metrics, tracing, periodic tasks."""

@@ -1,8 +1,8 @@
-"""HTTP to addresses that clients chose: never into our own network.
+"""HTTP requests to addresses that clients chose: never into our own network.
 
-Names are resolved here and the connection goes to the address that was checked, so a name cannot
-change its mind in between; redirects are answers like any other and are not followed. No proxy or
-other setting of the environment is read.
+Names are resolved here, and the connection goes to the address that was checked, so that a name
+cannot resolve to another one in between. Redirects are not followed. No proxy or other setting of
+the environment is read.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ RESOLVERS = 8
 
 
 class TargetRefused(Exception):
-    """The host is, or resolves to, an address that clients may not make us call."""
+    """The host is, or resolves to, an address that must not be called for clients."""
 
 
 class EgressPolicy:
-    """Which hosts may be called. ``allow``: names and networks that may although private."""
+    """Which hosts may be called. ``allow``: names and networks that may be, although private."""
 
     def __init__(self, allow: Iterable[str]) -> None:
-        # resolvers of its own: a name that takes long must not hold up the rest of the process
+        # its own threads: a name that takes long must not hold up the rest of the process
         self._resolvers = ThreadPoolExecutor(RESOLVERS, "webhook-dns")
         self.names: set[str] = set()
         self.networks: list[Network] = []
@@ -46,9 +46,9 @@ class EgressPolicy:
                 self.names.add(entry.lower())
 
     def check_url(self, url: str, param: str) -> str:
-        """``url`` if its form and its host's name allow it; raises InvalidRequest.
+        """``url`` if its form and its host's name are allowed; raises InvalidRequest.
 
-        What the name resolves to is checked when it is called: it may change until then.
+        What the name resolves to is checked at each call, since it may change.
         """
         try:
             parts = urlsplit(url)
@@ -56,22 +56,22 @@ class EgressPolicy:
         except ValueError:
             host, port = None, None
         if host is None or parts.scheme not in ("https", "http") or parts.username is not None:
-            raise _refused(url, param, "an https:// URL without user or password")
+            raise _url_error(url, param, "an https:// URL without user or password")
         if not url.isascii() or not url.isprintable() or " " in url or port == 0:
-            raise _refused(url, param, "an https:// URL in ASCII")
+            raise _url_error(url, param, "an https:// URL in ASCII")
         address = _address(host)
-        known = host in self.names or (address is not None and self._listed(address))
+        known = host in self.names or (address is not None and self._is_listed(address))
         if parts.scheme == "http" and not known:
-            raise _refused(url, param, "https:// only")
+            raise _url_error(url, param, "https:// only")
         private = not self.allows(address) if address else host.endswith(("localhost", ".internal"))
         if private and not known:
-            raise _refused(url, param, "a public host")
+            raise _url_error(url, param, "a public host")
         return url
 
     def allows(self, address: Address) -> bool:
-        """Whether ``address`` is public, or listed; what it embeds counts as well."""
-        inner = _embedded(address)
-        if self._listed(address):
+        """Whether ``address`` is public or listed; an IPv4 address in it must be so too."""
+        inner = _ipv4_in(address)
+        if self._is_listed(address):
             return True
         public = address.is_global and not address.is_multicast and not address.is_reserved
         return self.allows(inner) if inner is not None else public
@@ -79,7 +79,7 @@ class EgressPolicy:
     def close(self) -> None:
         self._resolvers.shutdown(wait=False, cancel_futures=True)
 
-    def _listed(self, address: Address) -> bool:
+    def _is_listed(self, address: Address) -> bool:
         return any(address in network for network in self.networks)
 
     async def resolve(self, host: str, port: int) -> Sequence[str]:
@@ -94,8 +94,8 @@ class EgressPolicy:
         return addresses
 
 
-class GuardedBackend(AsyncNetworkBackend):
-    """Connects only where ``EgressPolicy`` allows it; TLS still checks the name of the URL."""
+class EgressBackend(AsyncNetworkBackend):
+    """Connects only where ``EgressPolicy`` allows it; TLS still verifies the URL's host name."""
 
     def __init__(self, targets: EgressPolicy) -> None:
         self._targets = targets
@@ -125,7 +125,7 @@ class GuardedBackend(AsyncNetworkBackend):
 
 
 class EgressClient:
-    """Sends POST requests within ``timeout_s`` each."""
+    """Sends POST requests, each within ``timeout_s``."""
 
     def __init__(
         self, targets: EgressPolicy, timeout_s: float, tls: ssl.SSLContext | None = None
@@ -137,13 +137,13 @@ class EgressClient:
             ssl_context=tls,
             max_connections=MAX_CONNECTIONS,
             keepalive_expiry=5.0,
-            network_backend=GuardedBackend(targets),
+            network_backend=EgressBackend(targets),
         )
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
         """The status of the answer, whose body is not read.
 
-        Raises TargetRefused, TimeoutError, and httpcore's errors for everything on the way.
+        Raises TargetRefused, TimeoutError, and httpcore's errors for what fails on the way.
         """
         async with (
             asyncio.timeout(self._timeout_s),
@@ -169,8 +169,8 @@ def _address(host: str) -> Address | None:
         return None
 
 
-def _embedded(address: Address) -> Address | None:
-    """The IPv4 address that an IPv6 address stands for, if it does."""
+def _ipv4_in(address: Address) -> Address | None:
+    """The IPv4 address that an IPv6 address contains, if any."""
     if isinstance(address, ipaddress.IPv4Address):
         return None
     if address in NAT64:
@@ -179,7 +179,7 @@ def _embedded(address: Address) -> Address | None:
     return address.ipv4_mapped or address.sixtofour or teredo
 
 
-def _refused(url: str, param: str, allowed: str) -> InvalidRequest:
+def _url_error(url: str, param: str, allowed: str) -> InvalidRequest:
     return InvalidRequest(
         f"{param}: {url[:200]!r} is not allowed; allowed is {allowed}", param=param
     )

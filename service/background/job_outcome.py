@@ -41,7 +41,7 @@ class JobOutcome(NamedTuple):
 
 
 async def outcome_of(events: JobEvents, job: Job) -> JobOutcome:
-    """From the job's events where they are still kept, else from its record, in whole seconds."""
+    """From the job's events while they are kept, else from its record, in whole seconds."""
     kept = await events.read_all(job.spec.id)
     started = [event for event in kept if event.type == "started"]
     if not kept or kept[-1].type not in ("completed", "failed"):

@@ -25,8 +25,8 @@ JOB_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 
 
 class Metrics:
-    """One registry per application. Gauges are read from Redis when they are asked for, and are the
-    same from every process; counters of jobs count in the one process that handled the end."""
+    """One registry per application. Gauges are read from Redis at each scrape, and are the same
+    from every process; a job's end is counted by the one process that handled it."""
 
     def __init__(self, jobs: Maintenance, artifacts: ArtifactIndex, streams: EventStreams) -> None:
         self._jobs, self._artifacts, self._streams = jobs, artifacts, streams
@@ -91,7 +91,7 @@ class Metrics:
         try:
             artifact = await self._artifacts.get(spec.project, id)
         except NotFound:
-            return  # deleted since
+            return  # it was deleted since
         self._captured.labels(artifact.form).inc()
         self._captured_bytes.labels(artifact.form).inc(artifact.stored_bytes)
 

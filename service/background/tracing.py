@@ -1,7 +1,7 @@
-"""OpenTelemetry: one trace from the request that asked for a video to the end of its job.
+"""OpenTelemetry: one trace from the request for a video to the end of its job.
 
-FastAPI makes the request's span; its W3C ``traceparent`` goes into the job's record. When the job
-has ended its time in the queue and on a worker are added to the same trace, from its events.
+FastAPI creates the request's span, whose W3C ``traceparent`` goes into the job's record. When the
+job has ended, its time in the queue and on a worker are added to the same trace, from its events.
 """
 
 from fastapi import Request
@@ -19,8 +19,8 @@ PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class Tracing:
-    """``endpoint``: where spans are sent by OTLP over HTTP; None: nothing is traced, and a
-    ``traceparent`` of the client's is passed on as it came."""
+    """``endpoint``: where spans are sent by OTLP over HTTP. None: nothing is traced, and the
+    client's ``traceparent`` is passed on unchanged."""
 
     def __init__(self, endpoint: str | None) -> None:
         self.provider: TracerProvider | None = None
@@ -33,7 +33,7 @@ class Tracing:
 
     @property
     def config(self) -> TelemetryConfig:
-        """What FastAPI is told: spans of requests only, metrics and logs are ours."""
+        """FastAPI's settings: spans of requests only; metrics and logs are made elsewhere."""
         return {
             "tracing": self.provider is not None,
             "metrics": False,
@@ -48,12 +48,12 @@ class Tracing:
         if self.provider is not None:
             PROPAGATOR.inject(carrier)
         else:
-            # read and written again: only a valid one is passed on
+            # parsed and written again, so that only a valid one is passed on
             PROPAGATOR.inject(carrier, PROPAGATOR.extract(dict(request.headers)))
         return carrier.get("traceparent")
 
     def trace_id(self) -> str | None:
-        """Of the span that is current."""
+        """The id of the current span's trace."""
         context = trace.get_current_span().get_span_context()
         return f"{context.trace_id:032x}" if context.is_valid else None
 
@@ -90,7 +90,7 @@ class Tracing:
         run.end(_ns(outcome.ended_ms))
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send what has not been sent."""
         if self.provider is not None:
             self.provider.shutdown()
 

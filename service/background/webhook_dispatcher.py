@@ -1,4 +1,4 @@
-"""Webhooks on their way: from a job's end to signed, retried, in the end given-up deliveries.
+"""Webhooks: from a job's end to signed deliveries, which are retried and at last given up.
 
 Scheme: standardwebhooks.com, whose library signs. Events are sent at least once and in no order.
 """
@@ -29,7 +29,7 @@ JITTER = 0.25
 
 
 class WebhookDispatcher:
-    """``backoff_s``: the wait before each further attempt; after the last the delivery is dead."""
+    """``backoff_s``: the wait before each further attempt; after the last one it is given up."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class WebhookDispatcher:
         """Queue the end of a job for every endpoint that wants it."""
         job = outcome.job
         if job.spec.look is not None:
-            return  # no video
+            return  # a map job makes no video
         kind: EventType = "video.completed" if job.state.error is None else "video.failed"
         for endpoint in await self.store.list(job.spec.project):
             chosen = job.spec.webhook_url in (None, endpoint.shown.url)
@@ -66,10 +66,10 @@ class WebhookDispatcher:
                 async with asyncio.timeout(POLL_S):
                     await self._woken.wait()
             except TimeoutError:
-                pass  # others' retries fall due too
+                pass  # retries of other processes fall due too
 
     def wake(self) -> None:
-        """There may be something to deliver before the next poll."""
+        """Look for due deliveries now, rather than at the next poll."""
         self._woken.set()
 
     async def send(self, endpoint: Endpoint, event: WebhookEvent) -> int:
@@ -135,6 +135,6 @@ class WebhookDispatcher:
             extra={"event_id": shown.event_id, "video_id": shown.video_id},
         )  # fmt: skip
         self._metrics.webhook("delivered" if error is None else "dead" if dead else "retried")
-        await self.store.note(
+        await self.store.record(
             delivery.model_copy(update={"shown": shown.model_copy(update=change)})
         )

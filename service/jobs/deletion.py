@@ -1,4 +1,4 @@
-"""Deleting: a job's record, its objects, and the attention that was kept for nobody else."""
+"""Deleting a job's record, its objects, and the artifacts that no other video uses."""
 
 import asyncio
 import logging
@@ -15,39 +15,42 @@ log = logging.getLogger("retake.service")
 async def remove_video(state: AppState, project: str, video_id: str) -> Job:
     """Delete a video with all its objects; a running job is stopped. Raises NotFound.
 
-    The record goes first: what a crash leaves behind then belongs to no video, and is swept.
+    The record is deleted first: what a crash leaves behind then belongs to no video, and the
+    sweeper deletes it.
     """
     job = await state.jobs.delete(project, video_id)
     log.info("deleted %s", video_id, extra={"video_id": video_id, "project": project})
     await asyncio.to_thread(state.objects.delete_prefix, job.spec.folder)
     for id in await asyncio.to_thread(_artifacts_of, state, project, job.spec.source_key):
-        if not await _shared(state, project, id, job.spec.source_key):
+        if not await _is_shared(state, project, id, job.spec.source_key):
             await remove_artifact(state, project, id)
     return job
 
 
 async def remove_map(state: AppState, job: Job) -> None:
-    """Delete a picture of a map and its job's record. Raises NotFound."""
+    """Delete a map's picture and its job's record. Raises NotFound."""
     await state.jobs.delete(job.spec.project, job.spec.id)
     await asyncio.to_thread(state.objects.delete_prefix, job.spec.folder)
 
 
 async def remove_artifact(state: AppState, project: str, id: str) -> None:
-    """Delete an artifact and the pictures of its maps, those under way too; a running edit that
-    reads it replays its source instead."""
+    """Delete an artifact, the pictures of its maps and the map jobs that make some.
+
+    A running edit that reads the artifact replays its source instead.
+    """
     await state.artifacts.remove(project, id, even_pinned=True)
     await asyncio.to_thread(delete_artifact, state.objects, project, id)
     log.info("deleted %s", id, extra={"project": project})
 
 
 def _artifacts_of(state: AppState, project: str, source_key: str) -> list[str]:
-    """The ids of all artifacts of a source, by what lies in the store."""
+    """The ids of all artifacts of a source that are in the object store."""
     keys = [info.key for info in state.objects.list(f"manifests/{project}/{source_key}")]
     return [artifact_id(source_key, key.rpartition("/")[2].removesuffix(".json")) for key in keys]
 
 
-async def _shared(state: AppState, project: str, id: str, source_key: str) -> bool:
-    """Whether another video, made from the same recipe, is still there."""
+async def _is_shared(state: AppState, project: str, id: str, source_key: str) -> bool:
+    """Whether another video of the same recipe still exists."""
     for video_id in await state.artifacts.videos(project, id):
         try:
             if (await state.jobs.get(project, video_id)).spec.source_key == source_key:

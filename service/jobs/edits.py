@@ -1,4 +1,4 @@
-"""An edit's record: its source found, its recipe made, checked against source and model."""
+"""From a request for an edit to a job: finding its source, and making and checking its recipe."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ async def edit_of(
     transfer: TransferSpec | None,
     **more: str,
 ) -> JobSpec:
-    """An edit of a video of the caller's, which is then what it was remixed from."""
+    """An edit of one of the caller's videos, which the edit then names as its source."""
     recipe, source_id = source.spec.recipe, source.spec.id
     return await edit_spec(
         call, recipe, prompt, asked, options, transfer, source_video_id=source_id, **more
@@ -60,7 +60,7 @@ async def edit_spec(
 
 
 async def source_recipe(call: Call, source: SourceByPrompt, model: str | None) -> Recipe:
-    """The recipe of a source that no video of ours need have been made by."""
+    """The recipe of a source that is described by prompt and seed; it need not be stored."""
     if model and source.model and model != source.model:
         raise InvalidRequest(
             f"source.model: {source.model!r} differs from model {model!r}", param="source.model"

@@ -1,6 +1,6 @@
-"""Pictures of attention maps: a map job queued or joined, waited for, and its end made an answer.
+"""Pictures of attention maps: queueing a map job or joining one, and waiting for its picture.
 
-A picture is made once: the job's id says what it shows, and its record says where it lies.
+A picture is made once: the job's id says what it shows, and its record says where it is stored.
 """
 
 import contextlib
@@ -8,7 +8,7 @@ import logging
 import time
 from math import prod
 
-from schemas.artifacts import Artifact
+from schemas.artifact_summary import Artifact
 from schemas.errors import (
     Forbidden,
     InvalidRequest,
@@ -21,10 +21,10 @@ from schemas.errors import (
 from schemas.jobs import Job, JobError, JobSpec
 from schemas.maps import STORED_FORMS, Look, MapView, check_place, map_id
 from service.background.event_streams import ENDED
-from service.jobs.submission import room
+from service.jobs.submission import open_jobs_limit
 from service.request.auth import Call
 from service.wire.content import Content
-from storage.jobs.records import no_attention
+from storage.jobs.records import artifact_not_found
 
 log = logging.getLogger("retake.service")
 REFUSALS = (InvalidRequest.code, Unsupported.code, SourceMismatch.code)
@@ -33,9 +33,9 @@ REFUSALS = (InvalidRequest.code, Unsupported.code, SourceMismatch.code)
 async def picture_of(call: Call, artifact: Artifact, view: MapView, wait_s: float) -> Content:
     """The picture of ``view``; its job has ``wait_s`` seconds to end.
 
-    Raises Unavailable where that was too short (the next call joins the same job), what the job
-    failed with, Forbidden where it is to be made for a key that may only read, and what
-    ``check_view`` and the project's limits refuse.
+    Raises Unavailable if that was too short (the next call joins the same job), the error that
+    the job failed with, Forbidden if the picture does not exist and the key may only read, and
+    what ``check_view`` and the project's limits raise.
     """
     tokens = prod(artifact.grid)
     view = view.model_copy(update={"bins": min(view.bins, tokens)})
@@ -51,9 +51,9 @@ async def picture_of(call: Call, artifact: Artifact, view: MapView, wait_s: floa
         try:
             job = await call.state.streams.wait_for_end(job, wait_s)
         except NotFound:  # the artifact was deleted, and its jobs with it
-            raise no_attention(artifact.id) from None
+            raise artifact_not_found(artifact.id) from None
     if job.state.error is not None:
-        raise _as_answer(job.state.error)
+        raise _to_error(job.state.error)
     if job.state.map is None:
         raise Unavailable(
             f"the map is {job.state.status.replace('_', ' ')}; the same request again joins it",
@@ -63,7 +63,7 @@ async def picture_of(call: Call, artifact: Artifact, view: MapView, wait_s: floa
 
 
 async def _submit(call: Call, artifact: Artifact, look: Look, id: str) -> Job:
-    """Queue the job, unless another request just did, or saw it fail a moment ago."""
+    """Queue the job, unless another request just did, or it failed a moment ago."""
     if "write" not in call.scopes:
         raise Forbidden(
             f"this key's scopes are {', '.join(call.scopes)}; to have a map made needs write"
@@ -75,21 +75,21 @@ async def _submit(call: Call, artifact: Artifact, look: Look, id: str) -> Job:
         project=call.project,
         recipe=artifact.recipe,
         source_key=artifact.source_key,
-        priority="high",  # somebody waits for it, and it takes a step or a few
+        priority="high",  # a client waits for it, and it takes a few steps at most
         created_at=int(time.time()),
         retention_s=state.settings.map_retention_s or None,
         traceparent=state.tracing.traceparent(call.request),
         look=look,
     )
     job = await state.jobs.submit_map(
-        spec, retry_s=state.settings.map_retry_s, max_open=await room(call)
+        spec, retry_s=state.settings.map_retry_s, max_open=await open_jobs_limit(call)
     )
     log.info("%s %s map", job.state.status, id, extra={"project": call.project})
     return job
 
 
 async def check_view(call: Call, artifact: Artifact, view: MapView) -> None:
-    """Raise what keeps the map from being shown: InvalidRequest, Unsupported, SourceMismatch."""
+    """Raise InvalidRequest, Unsupported or SourceMismatch if the map cannot be shown."""
     generation = artifact.recipe.generation
     card = await call.state.catalogue.pick(generation.model, None)
     if card.fingerprint != generation.fingerprint:
@@ -118,7 +118,7 @@ async def check_view(call: Call, artifact: Artifact, view: MapView) -> None:
             )
 
 
-def _as_answer(error: JobError) -> InvalidRequest | JobFailed:
+def _to_error(error: JobError) -> InvalidRequest | JobFailed:
     if error.code in REFUSALS:
         return InvalidRequest(error.message, code=error.code)
     return JobFailed(error.message, code=error.code)

@@ -139,7 +139,7 @@ def capture_spec(
 ) -> CaptureSpec | None:
     """What is kept of the run, its form chosen; None: nothing.
 
-    A spec of the caller's that does not fit is refused; the server's default just steps back.
+    A spec of the caller's that does not fit is refused; a default that does not is left out.
     """
     if asked is False:
         return None
@@ -152,7 +152,7 @@ def capture_spec(
         if isinstance(default, CaptureSpec):
             return _complete(default, settings, card, recipe)
         limit = CaptureSpec(form=None, max_bytes=max(1, settings.capture_max_bytes))
-        # a limit of ours is no wish to fill it
+        # the server's limit need not be filled
         return _complete(limit, settings, card, recipe).model_copy(update={"max_bytes": None})
     except InvalidRequest:
         return None

@@ -1,4 +1,4 @@
-"""The one way into the queue: idempotency, limits, then a job's spec made whole and submitted."""
+"""Submitting jobs: idempotency and limits, then the job's complete spec into the queue."""
 
 import logging
 import secrets
@@ -30,7 +30,7 @@ def job_spec(
     options: JobOptions,
     **more: Any,
 ) -> JobSpec:
-    """The record of one accepted job: all that its worker needs to know."""
+    """The spec of one job: all that its worker needs to know."""
     return JobSpec(
         id=new_video_id(),
         project=call.project,
@@ -48,7 +48,7 @@ def job_spec(
 
 
 def new_video_id() -> str:
-    """Sorts by time of acceptance, cannot be guessed: 48 bits of milliseconds, 64 of chance."""
+    """Sorts by time, and cannot be guessed: 48 bits of milliseconds, 64 random bits."""
     return f"video_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
 
 
@@ -57,10 +57,10 @@ async def accept(
     body: BaseModel,
     make: Callable[[], Awaitable[Sequence[JobSpec]]],
 ) -> list[Job]:
-    """Submit what ``make`` makes of ``body``, or give the jobs that its key already stands for.
+    """Submit the specs that ``make`` gives, or return the jobs that the key already stands for.
 
-    A repeated request is answered from the store before anything of it is checked again: its
-    source or its model may be gone since.
+    A repeated request is answered from the store before it is checked again: its source or its
+    model may be gone by then.
     """
     key = idempotency_key(call.request)
     digest = body_hash(call.request, body) if key else None
@@ -72,7 +72,7 @@ async def accept(
     specs = [spec.model_copy(update={"traceparent": traceparent}) for spec in await make()]
     await _check_webhooks(call, specs)
     jobs = await call.state.jobs.submit(
-        specs, idempotency_key=key, body_hash=digest, max_open=await room(call)
+        specs, idempotency_key=key, body_hash=digest, max_open=await open_jobs_limit(call)
     )
     for job in jobs:
         log.info(
@@ -86,7 +86,7 @@ async def accept(
 
 
 async def _check_webhooks(call: Call, specs: Sequence[JobSpec]) -> None:
-    """A job may name one of the project's endpoints to hear of it alone, and no other URL."""
+    """A job may name one of the project's endpoints, which alone is then told; no other URL."""
     wanted = {spec.webhook_url for spec in specs if spec.webhook_url is not None}
     if not wanted:
         return
@@ -102,13 +102,14 @@ async def _check_webhooks(call: Call, specs: Sequence[JobSpec]) -> None:
         )
 
 
-async def room(call: Call) -> int | None:
-    """How many open jobs the project may have, None: any; RateLimited when its storage is full."""
+async def open_jobs_limit(call: Call) -> int | None:
+    """How many open jobs the project may have (None: any). Raises RateLimited if its storage is
+    full."""
     if not call.state.settings.needs_keys:
         return None
     limits = await call.state.limits.of(call.project)
     if limits.max_stored_bytes:
-        stored = await call.state.limits.stored(call.project)
+        stored = await call.state.limits.stored_bytes(call.project)
         if stored >= limits.max_stored_bytes:
             raise RateLimited(
                 f"{stored} bytes are stored for this project; allowed are "
@@ -120,7 +121,7 @@ async def room(call: Call) -> int | None:
 
 
 def idempotency_key(request: Request) -> str | None:
-    """The ``Idempotency-Key`` header; InvalidRequest unless it is plain and not too long."""
+    """The ``Idempotency-Key`` header; raises InvalidRequest unless it is plain and short enough."""
     key = request.headers.get("idempotency-key")
     if key is None:
         return None
@@ -134,6 +135,6 @@ def idempotency_key(request: Request) -> str | None:
 
 
 def body_hash(request: Request, body: BaseModel) -> str:
-    """Of what was asked, not of its bytes: a form's boundary differs with every try."""
+    """Of the parsed body, not of its bytes: a form's boundary differs with every try."""
     value = body.model_dump(mode="json", exclude_unset=True)
     return canonical_hash({"path": request.url.path, "body": value})

@@ -1,6 +1,6 @@
-"""Retention: videos and attention past their time, and what crashed uploads left behind.
+"""The sweeper: deletes expired videos and artifacts, and what crashed uploads left behind.
 
-Any number of processes may run it; each round is one process's, by a lock that runs out.
+Any number of processes may run it; a lock that expires gives each round to one of them.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from storage.retention.video_files import collect_videos
 
 log = logging.getLogger("retake.service")
 BATCH = 100
-ORPHAN_ROUNDS = 60  # listing every object is for one round in so many
+ORPHAN_ROUNDS = 60  # every object is listed in one round of so many
 
 
 async def sweep_for_ever(state: AppState) -> None:
@@ -29,7 +29,7 @@ async def sweep_for_ever(state: AppState) -> None:
         ),
     )
     while True:
-        # a little less than a round, so that this process's own last lock is gone
+        # a little less than a round, so that this process's own last lock has expired
         mine = await state.redis.set(lock, "1", nx=True, px=round(900 * settings.sweep_s))
         if mine:
             await expire_jobs(state)
@@ -42,7 +42,7 @@ async def sweep_for_ever(state: AppState) -> None:
 
 
 async def expire_jobs(state: AppState) -> int:
-    """Delete the videos, and the pictures of maps, whose time is over; how many."""
+    """Delete the videos and the pictures of maps that have expired; how many."""
     removed = 0
     while jobs := await state.maintenance.list_expired(BATCH):
         for job in jobs:
@@ -53,5 +53,5 @@ async def expire_jobs(state: AppState) -> int:
                     await remove_map(state, job)
                 removed += 1
             except NotFound:
-                continue  # another process, or its owner, was faster
+                continue  # another process or its owner deleted it meanwhile
     return removed

@@ -1,4 +1,4 @@
-"""What one API process holds open, made in the lifespan and found on ``app.state``."""
+"""What one API process holds open; opened in the lifespan, found on ``app.state.retake``."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,7 @@
-"""Who is asking: the project that a request acts for, and what its key allows.
+"""Authentication: the project that a request acts for, and what its key allows.
 
 Without keys (loopback only) every request is the ``default`` project's; pages of other sites, which
-a browser on the same machine may have open, are kept out by Host and Origin.
+a browser on the same machine may have open, are refused by Host and Origin.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request that may be answered: who asks, what it says, and what answers it."""
+    """One authenticated request: its project and scopes, and the state that answers it."""
 
     request: Request
     state: AppState
@@ -30,7 +30,7 @@ class Call:
 class Allowed:
     """A dependency that yields the call; ``scope`` None: read for GET and HEAD, else write.
 
-    Counts the request against the project's rate and leaves the headers that tell of it.
+    Counts the request against the project's rate limit, and sets the headers that say so.
     """
 
     def __init__(self, scope: Scope | None = None) -> None:

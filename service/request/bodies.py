@@ -13,8 +13,8 @@ from service.request.app_state import app_state
 from service.wire.forms import parse_multipart
 from service.wire.validation import invalid
 
-# An upload over the limit is read on and thrown away up to here, so that its sender gets to read
-# our answer rather than a broken connection.
+# A body over the limit is read on and discarded up to here, so that its sender can read our answer
+# rather than meet a broken connection.
 MAX_DISCARDED_BYTES = 64 << 20
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -24,7 +24,7 @@ class BodyOf(Generic[Model]):
     """A dependency that yields the body as ``model``.
 
     JSON is strict (``"7"`` is no integer); a form's strings are turned into the schema's types.
-    ``optional``: no body at all stands for ``{}``.
+    ``optional``: a missing body stands for ``{}``.
     """
 
     def __init__(self, model: type[Model], *, optional: bool = False) -> None:
@@ -55,7 +55,7 @@ class BodyOf(Generic[Model]):
 
 
 async def read_body(request: Request) -> bytes:
-    """The whole body; raises TooLarge, RequestTimeout, or InvalidRequest if it breaks off."""
+    """The whole body; raises TooLarge, RequestTimeout, or InvalidRequest if it is cut off."""
     settings = app_state(request).settings
     limit = settings.max_body_bytes
     declared = request.headers.get("content-length", "")
@@ -89,7 +89,7 @@ def parse_json(body: bytes) -> Any:
     """The JSON value; refuses repeated keys, NaN, and nesting beyond the parser's depth."""
     try:
         return json.loads(
-            body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+            body.decode("utf-8"), object_pairs_hook=_refuse_repeats, parse_constant=_refuse_constant
         )
     except UnicodeDecodeError:
         raise InvalidRequest("the body is not valid UTF-8") from None
@@ -103,7 +103,7 @@ def parse_json(body: bytes) -> Any:
         raise InvalidRequest("the body has a number that is too long") from None
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
         names = [name for name, _ in pairs]
@@ -112,5 +112,5 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _no_constant(name: str) -> Any:
+def _refuse_constant(name: str) -> Any:
     raise InvalidRequest(f"the body is not valid JSON: {name} is no JSON number")

@@ -1,4 +1,4 @@
-"""The outermost layer of every request: its id, its log line, and the last resort for faults."""
+"""The outermost layer of every request: its id, its log line, and a 500 for unforeseen errors."""
 
 import logging
 import re
@@ -18,7 +18,7 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestMiddleware:
-    """ASGI middleware. A fault becomes a 500 in the envelope, with an id and nothing else of it."""
+    """ASGI middleware. An unforeseen error becomes a 500 in the envelope, with the request's id."""
 
     def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
         self.app, self.tracing = app, tracing
@@ -31,7 +31,7 @@ class RequestMiddleware:
         scope["state"]["request_id"] = request_id
         started_at, status = time.perf_counter(), 0
 
-        async def send_named(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -42,11 +42,11 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            await self.app(scope, receive, send_named)
-        except Exception:  # the last boundary: a fault of ours must not show itself to the client
+            await self.app(scope, receive, send_with_headers)
+        except Exception:  # nothing of an unforeseen error may reach the client
             log.exception("request failed", extra={"request_id": request_id})
             if status:
-                raise  # the answer is under way: only breaking it off tells the client
+                raise  # the answer has begun: only breaking it off tells the client
             response = envelope(
                 500,
                 f"a fault of ours; quote request {request_id}",
@@ -54,11 +54,11 @@ class RequestMiddleware:
                 None,
                 "internal_error",
             )
-            await response(scope, receive, send_named)
+            await response(scope, receive, send_with_headers)
         finally:
-            self._done(scope, request_id, status, time.perf_counter() - started_at)
+            self._record(scope, request_id, status, time.perf_counter() - started_at)
 
-    def _done(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
         state: AppState | None = getattr(scope["app"].state, "retake", None)
         if state is not None:
             state.metrics.request(_method(scope), _route(scope), status, seconds)
@@ -74,13 +74,13 @@ def _method(scope: Scope) -> str:
 
 
 def _route(scope: Scope) -> str:
-    """The route's pattern: as many values as there are routes, whatever paths are asked for."""
+    """The route's pattern, so that the metric has no more values than there are routes."""
     route = scope.get("route")
     return getattr(route, "path_format", "unmatched")
 
 
 def _request_id(scope: Scope) -> str:
-    """The caller's own ``x-request-id`` where it is a plain one, else a new one."""
+    """The client's ``x-request-id`` if it is plain, else a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
             return str(value, "ascii")

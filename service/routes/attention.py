@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import Field
 
-from schemas.artifacts import Artifact
+from schemas.artifact_summary import Artifact
 from schemas.attention import CaptureSpec
 from schemas.base import Frozen
 from schemas.estimate import Estimate, estimate

@@ -1,4 +1,4 @@
-"""``/v1/videos/{id}/content``: by redirect to the store where it can, else as bytes."""
+"""``/v1/videos/{id}/content``: by redirect to the store where it can presign, else as bytes."""
 
 import asyncio
 from typing import Annotated, Any

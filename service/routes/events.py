@@ -1,7 +1,7 @@
 """``/v1/videos/{id}/events``: a job's progress as server-sent events, resumable.
 
-Wire format: the HTML standard's ``text/event-stream``. Each event's id is given back in
-``Last-Event-ID``; a client that has seen the end gets 204, which tells it not to come again.
+Wire format: the HTML standard's ``text/event-stream``. Clients send the last event's id in
+``Last-Event-ID``; one that has seen the end gets 204, which tells it not to reconnect.
 """
 
 import json
@@ -54,7 +54,7 @@ async def stream_events(
         return Response(status_code=204)
     call.state.streams.check()
     began_ms = None
-    if last_event_id:  # the steps' times count from the start, which this client has seen
+    if last_event_id:  # times are counted from the start, which this client has seen already
         starts = [e for e in await call.state.events.read_all(video_id) if e.type == "started"]
         began_ms = starts[-1].at_ms if starts else None
     keep_alive_s = call.state.settings.sse_keep_alive_s
@@ -72,7 +72,7 @@ async def _lines(events: AsyncIterator[Event | None], began_ms: int | None) -> A
 
 
 def line_of(event: Event, began_ms: int | None) -> bytes:
-    """One event on the wire; a step comes with its share of the whole, and the time it leaves."""
+    """One event on the wire; a step comes with its progress and the estimated time left."""
     data = dict(event.data)
     step, total = data.get("step"), data.get("total")
     if isinstance(step, int) and isinstance(total, int) and total:

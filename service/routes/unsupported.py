@@ -1,4 +1,4 @@
-"""Calls of the dialect that this service does not offer: a clear answer rather than a 404."""
+"""Calls of the dialect that this service does not offer: a clear error rather than a 404."""
 
 from fastapi import APIRouter
 

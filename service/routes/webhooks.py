@@ -1,4 +1,4 @@
-"""``/v1/webhook_endpoints`` as the SDK manages them, and what became of each delivery."""
+"""``/v1/webhook_endpoints`` as the SDK manages them, and the status of deliveries."""
 
 import secrets
 import time

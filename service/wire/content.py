@@ -1,6 +1,7 @@
 """A video's bytes over HTTP: ranges, conditions, and reading the store without blocking.
 
-Ranges and conditions: RFC 9110, sections 13 and 14. A request for several ranges gets the whole.
+Ranges and conditions: RFC 9110, sections 13 and 14. A request for several ranges gets the whole
+content.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Errors become the dialect's envelope here, and only here."""
+"""The only place where errors become the dialect's envelope."""
 
 import math
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ STATUSES: Mapping[int, str] = {
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route that may answer these beside its success."""
+    """The ``responses`` of a route that may answer these statuses beside its success."""
     return {status: {"model": ErrorBody, "description": STATUSES[status]} for status in statuses}
 
 
@@ -72,7 +72,7 @@ def error_response(error: RetakeError) -> Response:
     elif error.status == 401:
         headers["www-authenticate"] = "Bearer"
     elif error.status == 409 or isinstance(error, JobFailed):
-        # the SDK would try twice more, and nothing would change
+        # the SDK would retry twice, and get the same answer
         headers["x-should-retry"] = "false"
     return envelope(error.status, error.message, error.type, error.param, error.code, headers)
 
@@ -91,7 +91,7 @@ def envelope(
     )
 
 
-async def _ours(request: Request, error: Exception) -> Response:
+async def _retake_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RetakeError)
     return error_response(error)
 
@@ -129,8 +129,8 @@ async def _object_missing(request: Request, error: Exception) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Map every error that a route may raise; what is left is a 500, see the middleware."""
-    app.add_exception_handler(RetakeError, _ours)
+    """Map every error that a route may raise; any other becomes a 500 in the middleware."""
+    app.add_exception_handler(RetakeError, _retake_error)
     app.add_exception_handler(RequestValidationError, _bad_parameters)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RedisError, _redis)

@@ -1,7 +1,7 @@
-"""Multipart bodies: fields out of the wire format, and nesting out of their names.
+"""Multipart bodies: their fields, and the nested object that the fields' names describe.
 
 The OpenAI SDK flattens ``{"transfer": {"layers": [3]}}`` to ``transfer[layers][]=3``; other clients
-number the items, ``transfer[layers][0]=3``. Types are left to the schema: all values are strings.
+number the items, ``transfer[layers][0]=3``. All values are strings; the schema converts them.
 Wire format: RFC 7578.
 """
 
@@ -16,14 +16,16 @@ from schemas.errors import InvalidRequest, Unsupported
 MAX_FIELDS = 1000
 MAX_DEPTH = 8
 MAX_NAME_BYTES = 256
-TEXT_FIELDS = frozenset({"prompt", "negative_prompt"})  # where "" is a value, not an absence
+TEXT_FIELDS = frozenset(
+    {"prompt", "negative_prompt"}
+)  # in these "" is a value; in others it means that the field is absent
 NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 
 Tree = dict[str, Any]
 
 
 def parse_multipart(body: bytes, content_type: str) -> Tree:
-    """The body as one nested object of strings; InvalidRequest names what is wrong with it."""
+    """The body as one nested object of strings; raises InvalidRequest."""
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
         raise InvalidRequest("content-type: multipart/form-data needs a boundary")
@@ -112,14 +114,14 @@ def _text(value: bytes, what: str) -> str:
 def rebuild(pairs: list[tuple[str, str]]) -> Tree:
     """``[("a[b][]", "1"), ("a[b][]", "2")]`` becomes ``{"a": {"b": ["1", "2"]}}``.
 
-    An empty value of a field that is no text means that the field was not given.
+    An empty value means that the field was not given, except in ``TEXT_FIELDS``.
     """
     tree: Tree = {}
     for name, value in pairs:
         keys = _keys(name)
         if value or keys[-1] in TEXT_FIELDS:
             _insert(tree, keys, value, name)
-    return {key: _numbered(node, key) for key, node in tree.items()}
+    return {key: _lists_of(node, key) for key, node in tree.items()}
 
 
 def _keys(name: str) -> list[str]:
@@ -153,12 +155,12 @@ def _insert(tree: Tree, keys: list[str], value: str, name: str) -> None:
     items.append(value)
 
 
-def _numbered(node: Any, name: str) -> Any:
-    """Objects whose keys are 0, 1, 2, … become lists, all the way down."""
+def _lists_of(node: Any, name: str) -> Any:
+    """``node`` with lists in place of objects whose keys are 0, 1, 2, …, at every level."""
     if not isinstance(node, dict):
         return node
     if not all(key.isascii() and key.isdigit() for key in node):
-        return {key: _numbered(child, f"{name}.{key}") for key, child in node.items()}
+        return {key: _lists_of(child, f"{name}.{key}") for key, child in node.items()}
     if set(node) != {str(index) for index in range(len(node))}:
         raise InvalidRequest(f"{name}: items must be numbered from 0 without gaps", param=name)
-    return [_numbered(node[str(index)], f"{name}.{index}") for index in range(len(node))]
+    return [_lists_of(node[str(index)], f"{name}.{index}") for index in range(len(node))]

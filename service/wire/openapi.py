@@ -1,4 +1,4 @@
-"""The OpenAPI file: what FastAPI sees of the routes, and the bodies that we parse ourselves."""
+"""The OpenAPI document: what FastAPI knows of the routes, and the bodies that we parse."""
 
 import re
 from collections.abc import Mapping
@@ -39,14 +39,14 @@ def accepts(
 
 
 class Methods:
-    """Which methods a path has, for the Allow header: Starlette tells only one route's."""
+    """Which methods a path has, for the Allow header: Starlette names only one route's."""
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
         self._patterns: list[tuple[re.Pattern[str], list[str]]] = []
 
     def of(self, path: str) -> list[str]:
-        """Of the pattern with the fewest parameters: ``/videos/edits`` is no video's."""
+        """Of the pattern with the fewest parameters: ``/videos/edits`` is not a video's path."""
         if not self._patterns:
             paths = self._app.openapi()["paths"]
             for template in sorted(paths, key=lambda template: template.count("{")):
@@ -56,7 +56,7 @@ class Methods:
 
 
 def install(app: FastAPI) -> None:
-    """Let ``/openapi.json`` say all of it; built when first asked for."""
+    """Serve the whole document at ``/openapi.json``; it is built at the first request."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -99,7 +99,7 @@ def _add_example(answer: dict[str, Any]) -> None:
 
 
 def _drop_fastapi_422(operation: dict[str, Any]) -> None:
-    """Bad parameters are a 400 here; FastAPI documents its own 422 for them."""
+    """Invalid parameters are answered with 400; FastAPI would document a 422 for them."""
     schema = operation["responses"].get("422", {}).get("content", {}).get(JSON, {}).get("schema")
     if schema == {"$ref": REF.format(model="HTTPValidationError")}:
         del operation["responses"]["422"]

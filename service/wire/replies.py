@@ -1,4 +1,4 @@
-"""Answers as the wire wants them: models written once, without a second validation."""
+"""Replies: models written as JSON once, without a second validation by FastAPI."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
@@ -40,7 +40,7 @@ class _Listed(Protocol):
 
 
 def page_of(kind: type[Page], entries: Sequence[_Listed], after: str | None, limit: int) -> Page:
-    """Of ``entries``, all of them, the page behind the id ``after``; raises NotFound."""
+    """The page of all ``entries`` that follows the id ``after``; raises NotFound."""
     start = 0
     if after is not None:
         ids = [entry.id for entry in entries]

@@ -22,8 +22,8 @@ Path = tuple[str | int, ...]
 def invalid(model: type[BaseModel], errors: Sequence[ErrorDetails], data: Any) -> InvalidRequest:
     """The one error to show for ``data`` refused by ``model``.
 
-    A value that fits no member of a union has one error per member: the deepest field is the one
-    that was meant, and of errors at the same field those about its type say least.
+    A value that fits no member of a union has one error per member. The deepest field is taken for
+    the one that was meant; of several errors at one field, those about its type say least.
     """
     located = [(_path(error, data), error) for error in errors]
     depth = max(len(path) for path, _ in located)
@@ -33,12 +33,12 @@ def invalid(model: type[BaseModel], errors: Sequence[ErrorDetails], data: Any) -
     param = ".".join(map(str, path)) or None
     reasons = list(dict.fromkeys(_reason(model, path, error) for error in here))
     return InvalidRequest(
-        f"{param or 'the body'}: {_shown(here[0])}{' or '.join(reasons)}", param=param
+        f"{param or 'the body'}: {_describe_value(here[0])}{' or '.join(reasons)}", param=param
     )
 
 
 def _path(error: ErrorDetails, data: Any) -> Path:
-    """The error's place in ``data``: its loc without the union members pydantic puts in."""
+    """The error's path in ``data``: its loc without the union members that pydantic adds."""
     path: list[str | int] = []
     last = len(error["loc"]) - 1
     for index, key in enumerate(error["loc"]):
@@ -53,7 +53,7 @@ def _path(error: ErrorDetails, data: Any) -> Path:
     return tuple(path)
 
 
-def _shown(error: ErrorDetails) -> str:
+def _describe_value(error: ErrorDetails) -> str:
     value = error["input"]
     if error["type"] in ("missing", "extra_forbidden", "value_error", "json_invalid"):
         return ""
@@ -77,7 +77,7 @@ def _reason(model: type[BaseModel], path: Path, error: ErrorDetails) -> str:
 
 
 def _fields_at(model: type[BaseModel], path: Path) -> list[str]:
-    """The field names allowed at ``path``; empty when no model is found there."""
+    """The field names allowed at ``path``; empty if there is no model there."""
     for key in path:
         if isinstance(key, int):
             continue  # items of a list: their model was found with the list

@@ -1,1 +1,1 @@
-"""A Valkey of our own, for a stack without a Redis."""
+"""An embedded Valkey, for a stack without a Redis of its own."""

@@ -9,7 +9,6 @@ import importlib.util
 import logging
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -35,7 +34,7 @@ class EmbeddedValkey:
 
     ``always``: an acknowledged write is on disk, at 1,000 instead of 27,000 writes per second.
     ``everysec``: a crash of the server or the host loses the last second of writes, two while the
-    disk is slow. The server ends with the process that started it, however that one ends.
+    disk is slow. The server ends with the process that started it, however that process ends.
     """
 
     def __init__(self) -> None:
@@ -46,11 +45,11 @@ class EmbeddedValkey:
     def start(
         self, folder: Path, *, appendfsync: Literal["everysec", "always"] = "everysec"
     ) -> str:
-        """Start on ``folder`` (made if missing), wait until it answers; its ``unix://`` URL.
+        """Start on ``folder`` (created if missing) and wait until it answers; its ``unix://`` URL.
 
-        Raises RuntimeError: already started, the folder is another server's, or it did not start.
-        Only from the main thread: the kernel counts the end of the *starting thread* as the
-        parent's death.
+        Raises RuntimeError if it is started already, if another server runs on the folder, or if it
+        does not start. Only from the main thread: to the kernel the parent dies when the thread
+        that started the server ends.
         """
         if self._server is not None:
             raise RuntimeError("the embedded Valkey is started already")
@@ -75,13 +74,12 @@ class EmbeddedValkey:
         }
         arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
         command = [str(server_binary()), *arguments]
-        guarded = [watchdog.__file__, str(os.getpid()), str(folder / "valkey.lock"), *command]
         self._server = subprocess.Popen(
-            [sys.executable, "-I", "-S", *guarded],  # only the standard library: starts in 20 ms
+            watchdog.watched(command, folder / "valkey.lock"),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is the parent's to handle
+            start_new_session=True,  # Ctrl-C goes to the parent alone
         )
         try:
             self._wait_until_ready(socket)
@@ -98,7 +96,7 @@ class EmbeddedValkey:
         return self._server.pid if self._server and self._server.poll() is None else None
 
     def stop(self) -> None:
-        """End the server, its file flushed; nothing if it does not run."""
+        """Stop the server, with its file flushed; does nothing if it does not run."""
         server, self._server, self.url = self._server, None, ""
         if server is not None:
             server.terminate()
@@ -138,7 +136,7 @@ class EmbeddedValkey:
                 if status is not None:
                     raise RuntimeError(f"valkey-server exited with status {status}; see valkey.log")
                 try:
-                    # else it is another's, and ours is about to find the folder locked
+                    # another process's server answers until ours finds the folder locked
                     if client.info("server")["process_id"] == self._server.pid:
                         return
                 except (redis.ConnectionError, redis.TimeoutError):  # or loading its file

@@ -1,8 +1,8 @@
 """What a worker does with a job: claim it, keep it, and end it as its one owner.
 
-A claim has a lease, which says how long nobody else may take the job, and a fence, which every
-write shows: it only grows, and only the newest may write. So a worker that hung past its lease can
-change nothing once another has the job.
+A claim has a lease, which says how long no other worker may take the job, and a fence, a number
+that every write carries: it only grows, and only the newest may write. So a worker that hung past
+its lease can change nothing once another has the job.
 """
 
 import json
@@ -27,10 +27,10 @@ class Claims:
         self._max_attempts = max_attempts
 
     async def claim(self, video_id: str, worker: str, lease_s: float) -> Claim | None:
-        """Take a job; counts as an attempt. None: it is deleted, ended, held by a live lease.
+        """Take a job; this counts as an attempt. None: it is deleted, ended, or under a live lease.
 
-        A job that was to be cancelled, or whose attempts are used up, is failed here (the second
-        with its last error, as a dead letter): None too.
+        Also None for a job that was to be cancelled, and for one whose attempts are used up: it is
+        failed here, the latter with its last error, as a dead letter.
         """
         reply = await self._scripts.run(
             "claim",
@@ -69,20 +69,22 @@ class Claims:
     async def complete(
         self, claim: Claim, result: JobResult | MapResult, retention_s: int | None = None
     ) -> None:
-        """End the job with ``result``, kept for ``retention_s`` (None: as submitted). Raises
-        LeaseLost; the objects just written are then orphans that nobody reads."""
+        """End the job with ``result``, kept for ``retention_s`` (None: as submitted).
+
+        Raises LeaseLost; the objects just written are then orphans that nobody reads.
+        """
         field = "map" if isinstance(result, MapResult) else "result"
         await self._finish(claim, "completed", field, result.model_dump_json(), retention_s)
 
     async def fail(self, claim: Claim, error: JobError) -> None:
-        """End the job with ``error``, attempts left or not. Raises LeaseLost."""
+        """End the job with ``error``, whether attempts are left or not. Raises LeaseLost."""
         await self._finish(claim, "failed", "error", error.model_dump_json(), None)
 
     async def release(self, claim: Claim, error: JobError | None = None) -> None:
-        """Hand the job back: in the queue at once, as new.
+        """Hand the job back: it is queued again at once, as if new.
 
-        Without ``error`` (a drain) the attempt does not count; with one, and none left, the job
-        fails with it, as a dead letter. Raises LeaseLost.
+        Without ``error`` (a drain) the attempt does not count. With one, and no attempt left, the
+        job fails with it, as a dead letter. Raises LeaseLost.
         """
         done = await self._scripts.run(
             "release",
@@ -94,7 +96,7 @@ class Claims:
             EVENT_TTL_S,
         )
         if not done:
-            raise _lost(claim)
+            raise _lease_lost(claim)
 
     async def _renew(
         self, claim: Claim, lease_s: float, kind: str, data: str, step: int, total: int
@@ -103,7 +105,7 @@ class Claims:
             "renew", claim.job.spec.id, claim.fence, _ms(lease_s), kind, data, step, total
         )
         if state < 0:
-            raise _lost(claim)
+            raise _lease_lost(claim)
         return bool(state)
 
     async def _finish(
@@ -120,12 +122,12 @@ class Claims:
             EVENT_TTL_S,
         )
         if not done:
-            raise _lost(claim)
+            raise _lease_lost(claim)
 
 
 def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
-def _lost(claim: Claim) -> LeaseLost:
+def _lease_lost(claim: Claim) -> LeaseLost:
     return LeaseLost(f"claim {claim.fence} of {claim.worker} lost {claim.job.spec.id}")

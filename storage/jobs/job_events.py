@@ -14,13 +14,13 @@ _EVENTS_PER_READ = 256
 
 
 class JobEvents:
-    """The event streams of all jobs. Claims and the scripts write them."""
+    """The event streams of all jobs; claims and the scripts write them."""
 
     def __init__(self, redis: Redis, *, prefix: str = "retake") -> None:
         self._redis, self._prefix = redis, prefix
 
     async def read(self, video_id: str, *, after: str = "0", block_ms: int = 0) -> list[Event]:
-        """The next events later than the id ``after``, waiting up to ``block_ms`` for a first one.
+        """The next events after the id ``after``; waits up to ``block_ms`` for a first one.
 
         Raises InvalidRequest for an ``after`` that is no event id.
         """
@@ -39,9 +39,9 @@ class JobEvents:
         return events
 
     async def read_newer(self, after: Mapping[str, str], *, block_ms: int) -> dict[str, str]:
-        """Of the jobs in ``after`` (id: last event seen), those with a later event, and its id.
+        """Of the jobs in ``after`` (job id: last event seen), those with a later event, and its id.
 
-        Waits up to ``block_ms`` for one: a single connection follows any number of jobs.
+        Waits up to ``block_ms`` for one. So a single connection follows any number of jobs.
         """
         start = f"{self._prefix}:events:"
         streams: dict[Any, Any] = {start + video_id: seen for video_id, seen in after.items()}

@@ -14,11 +14,11 @@ from schemas.jobs import Job, JobSpec
 from storage.jobs.records import (
     CANCELLED,
     EVENT_TTL_S,
+    artifact_not_found,
     job_from,
     job_of,
-    no_attention,
-    not_found,
     spec_json,
+    video_not_found,
 )
 from storage.lua import Scripts
 
@@ -49,15 +49,15 @@ class JobStore:
     ) -> list[Job]:
         """Accept jobs of one project, all or none; they are durable and queued on return.
 
-        A key seen before with the same ``body_hash``: the jobs of then, what is left of them.
-        With another hash: IdempotencyMismatch. Ids seen before are accepted only once. More than
-        ``max_open`` jobs of the project queued or running with these: RateLimited.
+        A key seen before with the same ``body_hash`` gives the jobs it stands for, without those
+        deleted since; with another hash: IdempotencyMismatch. Ids seen before are accepted only
+        once. More than ``max_open`` jobs of the project queued or running with these: RateLimited.
         """
         (project,) = {spec.project for spec in specs}
         return await self._submit(project, specs, idempotency_key, body_hash, max_open)
 
     async def find_accepted(self, project: str, idempotency_key: str, body_hash: str) -> list[Job]:
-        """The jobs that a key stands for, none if it is new. Raises IdempotencyMismatch."""
+        """The jobs that a key stands for; none if it is new. Raises IdempotencyMismatch."""
         return await self._submit(project, (), idempotency_key, body_hash, None)
 
     async def _submit(
@@ -88,10 +88,11 @@ class JobStore:
         return [job_of(record) for record in rest]
 
     async def submit_map(self, spec: JobSpec, *, retry_s: float, max_open: int | None) -> Job:
-        """Accept a map job, or join the one of this id, in whatever state that is.
+        """Accept a map job, or return the one of this id, in whatever state that is.
 
-        One that failed ``retry_s`` ago or longer is queued again. It is in no list of videos, and
-        goes when its artifact goes. Raises NotFound where that is not listed, and RateLimited.
+        One that failed ``retry_s`` ago or longer is queued again. A map job is in no list of
+        videos, and is deleted with its artifact. Raises NotFound where that is not listed, and
+        RateLimited.
         """
         assert spec.look is not None
         outcome, *rest = await self._scripts.run(
@@ -108,35 +109,34 @@ class JobStore:
         if outcome == b"full":
             raise _too_many(rest[0], max_open)
         if outcome == b"gone":
-            raise no_attention(spec.look.artifact_id)
+            raise artifact_not_found(spec.look.artifact_id)
         return job_of(rest[0])
 
     async def get(self, project: str, video_id: str) -> Job:
-        """One round trip. Raises NotFound; for another project's id too."""
+        """In one round trip. Raises NotFound, also for another project's id."""
         record: Any = await self._redis.hgetall(f"{self._prefix}:job:{video_id}")
         if record.get(b"project") != project.encode():
-            raise not_found(video_id)
+            raise video_not_found(video_id)
         return job_from(record)
 
     async def request_cancel(self, project: str, video_id: str) -> Job:
-        """Cancel: a queued job ends at once, a running one at its worker's next step, an ended one
+        """Cancel a job: queued, it ends at once; running, at its worker's next step; an ended one
         stays as it is. Raises NotFound."""
         record = await self._scripts.run(
             "cancel", project, video_id, CANCELLED.model_dump_json(), EVENT_TTL_S
         )
         if not record:
-            raise not_found(video_id)
+            raise video_not_found(video_id)
         return job_of(record)
 
     async def delete(self, project: str, video_id: str) -> Job:
-        """Remove a job, its events and its place in every list; the job as it was.
+        """Delete a job, its events and its place in every list; returns the job as it was.
 
-        Its objects are the caller's to delete. A worker that runs it gets LeaseLost. Raises
-        NotFound.
+        The caller deletes its objects. A worker that runs it gets LeaseLost. Raises NotFound.
         """
         record = await self._scripts.run("delete", project, video_id, _CURSOR_TTL_S)
         if not record:
-            raise not_found(video_id)
+            raise video_not_found(video_id)
         return job_of(record)
 
     async def list(
@@ -145,7 +145,7 @@ class JobStore:
         """A page of a project's jobs in the order they were accepted, and whether more follow.
 
         ``after``: the last id of the page before; it may have been deleted since. Raises
-        NotFound for an id that was never the project's. Time does not grow with the jobs.
+        NotFound for an id that was never the project's. Costs the same however many jobs there are.
         """
         if not 1 <= limit <= LIST_MAX:
             raise InvalidRequest(

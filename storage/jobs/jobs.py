@@ -1,6 +1,6 @@
 """The parts of the job store, opened together on one Redis.
 
-Whoever opens them hands each to what may use it: the API reads and cancels jobs, a dispatcher has
+Whoever opens them gives each to what may use it: the API reads and cancels jobs, a dispatcher gets
 the queue, a worker its claims.
 """
 

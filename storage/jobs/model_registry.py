@@ -1,4 +1,4 @@
-"""Which models are on offer: cards that workers publish and renew, read by the API."""
+"""Which models can be asked for: cards that workers publish and renew, read by the API."""
 
 from collections.abc import Sequence
 
@@ -15,12 +15,12 @@ class ModelRegistry:
         self._scripts = Scripts(redis, prefix)
 
     async def publish(self, card: ModelCard, ttl_s: float) -> None:
-        """Offer a model for ``ttl_s`` seconds from now, or for that much longer."""
+        """Offer a model, or renew the offer, for ``ttl_s`` seconds from now."""
         await self._scripts.run(
             "publish_model", card.id, card.model_dump_json(), round(ttl_s * 1000)
         )
 
     async def list(self) -> Sequence[ModelCard]:
-        """The models on offer, by id."""
+        """The models that are offered now, by id."""
         cards = await self._scripts.run("models")
         return sorted(map(ModelCard.model_validate_json, cards), key=lambda card: card.id)

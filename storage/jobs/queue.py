@@ -30,9 +30,10 @@ class JobQueue:
         self._turns = turns_of(weights)
 
     async def read(self, consumer: str, capacity: int, *, block_ms: int = 0) -> Sequence[Delivery]:
-        """Up to ``capacity`` jobs nobody has, by the weights; waits up to ``block_ms`` for a first.
+        """Up to ``capacity`` jobs that no dispatcher holds, by the weights.
 
-        Entries of deleted and ended jobs are acknowledged on the way.
+        Waits up to ``block_ms`` for a first. Entries of deleted and ended jobs are acknowledged
+        on the way.
         """
         if capacity < 1:
             return []
@@ -48,7 +49,7 @@ class JobQueue:
         return [delivery_of(entry) for entry in found]
 
     async def keep_alive(self, consumer: str, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Say that these are still worked on; those that are no longer the consumer's own:
+        """Say that these are still worked on. Returns those that are no longer the consumer's own:
         another dispatcher took them over, or their job has ended."""
         if not deliveries:
             return []
@@ -59,21 +60,21 @@ class JobQueue:
     async def reclaim(self, consumer: str, idle_ms: int, *, limit: int = 64) -> Sequence[Delivery]:
         """Take over entries that nobody kept alive for ``idle_ms``.
 
-        Stops at the scan step that reaches ``limit``, so there may be some more.
+        Stops at the scan step that reaches ``limit``, so it may return a few more.
         """
         found = await self._scripts.run("reclaim", consumer, idle_ms, limit)
         return [delivery_of(entry) for entry in found]
 
     async def ack(self, delivery: Delivery) -> bool:
-        """Drop an entry whose job has ended, was deleted or queued anew; all others stay: False.
+        """Drop an entry whose job has ended, was deleted or queued anew. False: it stays.
 
-        False after a worker's call returned means that another holds the lease, or that the
-        worker died: keep the entry, try again later.
+        False after a worker's call returned means that another worker holds the lease, or that
+        the worker died: keep the entry, try again later.
         """
         return bool(await self._scripts.run("ack", *delivery.place, delivery.video_id))
 
     async def list_lapsed(self, limit: int = 1000) -> Sequence[str]:
-        """Ids of running jobs whose lease is over: their worker hangs, or is cut off."""
+        """Ids of running jobs whose lease is over: their worker hangs, or lost its connection."""
         return [video_id.decode() for video_id in await self._scripts.run("lapsed", limit)]
 
     async def forfeit(self, video_id: str, worker: str, error: JobError) -> bool:
@@ -86,7 +87,7 @@ class JobQueue:
 
 
 def turns_of(weights: Sequence[int]) -> str:
-    """Who goes first, turn by turn: weights 6, 3, 1 give 1 six times of ten, spread evenly.
+    """Which priority goes first, turn by turn: weights 6, 3, 1 give "1" six times of ten, evenly.
 
     Smooth weighted round robin as nginx does it: each turn adds every weight to its owner's
     credit, the largest credit goes and pays the sum.

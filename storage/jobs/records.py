@@ -1,4 +1,4 @@
-"""What the job store's callers hold, and how it is read from Redis replies."""
+"""The values that callers of the job store hold, and how they are read from Redis' replies."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ _PLAIN = {name.encode(): name for name in JobState.model_fields if name not in _
 
 
 class LeaseLost(Exception):
-    """Another claim, a deletion or an end took the job: stop, and write nothing more."""
+    """The job is another claim's, deleted or ended: stop, and write nothing more."""
 
 
 class Claim(NamedTuple):
@@ -59,16 +59,16 @@ class DeadLetter(NamedTuple):
 
 
 def spec_json(spec: JobSpec) -> str:
-    """A spec as it is kept: what it leaves open is left out.
+    """A spec as it is kept: without the fields that have their default.
 
-    While versions change, both read the queue; a version refuses only what uses a field that it
-    does not know, rather than run half of it.
+    During a rollout both versions read the queue. The older one refuses only jobs that use a
+    field that it does not know, rather than run half of them.
     """
     return spec.model_dump_json(exclude_defaults=True)
 
 
 def job_of(flat: Sequence[bytes]) -> Job:
-    """A job from a script's reply: names and values by turns."""
+    """A job from a script's reply, in which names and values alternate."""
     return job_from(dict(zip(flat[::2], flat[1::2], strict=True)))
 
 
@@ -99,11 +99,11 @@ def event_of(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
     )
 
 
-def not_found(video_id: str) -> NotFound:
-    """Said alike of what never was, was deleted, or is another project's."""
+def video_not_found(video_id: str) -> NotFound:
+    """The same error for an id that never existed, was deleted, or is another project's."""
     return NotFound(f"no video {video_id!r}", param="video_id")
 
 
-def no_attention(artifact_id: str) -> NotFound:
-    """The same of an artifact."""
+def artifact_not_found(artifact_id: str) -> NotFound:
+    """As ``video_not_found``."""
     return NotFound(f"attention {artifact_id!r} does not exist", param="id")

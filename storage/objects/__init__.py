@@ -1,1 +1,1 @@
-"""Bytes under keys: the protocol, a folder, S3."""
+"""Bytes under keys: the protocol, and its implementations on a folder and on S3."""

@@ -1,4 +1,4 @@
-"""The object store in a folder: the embedded default, one host."""
+"""The object store in a folder: for one host, and for the embedded stack."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from storage.objects.folder_parts import UNFINISHED, FilePartWriter, trouble
+from storage.objects.folder_parts import UNFINISHED, FilePartWriter, store_error
 from storage.objects.objects import (
     BINARY,
     Data,
@@ -22,7 +22,7 @@ from storage.objects.objects import (
 
 
 class FolderStore:
-    """Objects as files under ``root``, which is created at the first write."""
+    """Objects are files under ``root``, which is created at the first write."""
 
     def __init__(self, root: Path) -> None:
         self._root = Path(root)
@@ -67,7 +67,7 @@ class FolderStore:
         except (FileNotFoundError, NotADirectoryError):
             raise ObjectMissing(key) from None
         except OSError as error:
-            raise trouble("stat", key, error) from error
+            raise store_error("stat", key, error) from error
         if not stat.S_ISREG(found.st_mode):
             raise ObjectMissing(key)
         return _info(key, found)
@@ -84,7 +84,7 @@ class FolderStore:
             except (NotADirectoryError, IsADirectoryError):
                 continue  # no object of that name
             except OSError as error:
-                raise trouble("delete", key, error) from error
+                raise store_error("delete", key, error) from error
 
     def delete_prefix(self, prefix: str) -> None:
         self.delete(*[info.key for info in self.list(prefix)])
@@ -110,14 +110,14 @@ class FolderStore:
                     os.unlink(entry.path)
                     aborted += 1
             except FileNotFoundError:
-                continue  # its writer was faster
+                continue  # its writer ended meanwhile
         return aborted
 
     def check(self) -> None:
         try:
             self._root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise trouble("reach", "store", error) from error
+            raise store_error("reach", "store", error) from error
         if not os.access(self._root, os.W_OK | os.X_OK):
             raise ObjectStoreError("the folder of the object store cannot be written")
 
@@ -135,7 +135,7 @@ class FolderStore:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise ObjectMissing(key) from None
         except OSError as error:
-            raise trouble("read", key, error) from error
+            raise store_error("read", key, error) from error
 
     def _walk(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
         for entry in _scan(folder):
@@ -151,7 +151,7 @@ class FolderStore:
                 continue  # deleted while we listed
 
     def _prune(self, folder: Path) -> None:
-        """Remove ``folder`` and its parents while they are empty; writers make them again."""
+        """Remove ``folder`` and its parents while they are empty; writers create them again."""
         while folder != self._root:
             try:
                 folder.rmdir()
@@ -167,7 +167,7 @@ def _scan(folder: Path) -> list["os.DirEntry[str]"]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise trouble("list", folder.name, error) from error
+        raise store_error("list", folder.name, error) from error
 
 
 def _info(key: str, found: os.stat_result) -> ObjectInfo:

@@ -1,9 +1,9 @@
-"""A file written piece by piece, which is an object only once all of it is on disk.
+"""A file written piece by piece, which becomes an object only once all of it is on disk.
 
-It is a file of its own under ``.unfinished``, flushed, then linked or renamed to its name and the
-folder flushed: a crash leaves the old object, the new one or an orphan, never half of one. One
-that is not ``durable`` is flushed by the system in its own time: nobody else sees half of it, but
-a crash of the host may leave that.
+It is written under ``.unfinished``, flushed, then linked or renamed to its name, and the folder is
+flushed: a crash leaves the old object, the new one or an orphan, never half of one. A file that is
+not ``durable`` is flushed whenever the system does so: no reader sees half of it, but a crash of
+the host may leave half of it.
 """
 
 import os
@@ -29,7 +29,7 @@ class FilePartWriter:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self._path, "xb", buffering=0)  # noqa: SIM115 - closed by abort
         except OSError as error:
-            raise trouble("write", key, error) from error
+            raise store_error("write", key, error) from error
 
     def write(self, data: Buffer) -> None:
         view = memoryview(data).cast("B")
@@ -38,7 +38,7 @@ class FilePartWriter:
                 view = view[self._file.write(view) :]
         except OSError as error:
             self.abort()
-            raise trouble("write", self._key, error) from error
+            raise store_error("write", self._key, error) from error
 
     def commit(self, *, if_absent: bool = False) -> bool:
         try:
@@ -46,7 +46,7 @@ class FilePartWriter:
                 os.fsync(self._file.fileno())
             return self._place(if_absent)
         except OSError as error:
-            raise trouble("commit", self._key, error) from error
+            raise store_error("commit", self._key, error) from error
         finally:
             self.abort()
 
@@ -81,7 +81,7 @@ class FilePartWriter:
 
 
 def _make_folders(folder: Path) -> list[Path]:
-    """Make ``folder`` and its parents; those that were missing."""
+    """Create ``folder`` and its parents; returns those that were missing."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return missing
@@ -95,7 +95,7 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def trouble(verb: str, key: str, error: OSError) -> ObjectStoreError:
-    """The error for the caller: the system's own words for the cause, and no path."""
+def store_error(verb: str, key: str, error: OSError) -> ObjectStoreError:
+    """The error for the caller, with the system's words for the cause and without a path."""
     reason = os.strerror(error.errno) if error.errno else "unknown"
     return ObjectStoreError(f"cannot {verb} object {key}: {reason}")

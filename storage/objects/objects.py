@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, Self
 
 from typing_extensions import Buffer
 
-Data = Buffer | list[Buffer]  # or in pieces, one behind the other
+Data = Buffer | list[Buffer]  # a list: pieces that are joined
 BINARY = "application/octet-stream"
 _SEGMENT = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9._=-]{0,199}")
 _KEY_MAX = 900  # S3 allows 1,024 bytes, and the store's own prefix comes before
@@ -48,10 +48,10 @@ class PartWriter(Protocol):
         """Take ``data`` (copied before it returns); may upload while the caller goes on."""
 
     def commit(self, *, if_absent: bool = False) -> bool:
-        """Publish. False: ``if_absent``, and the object exists already (then nothing is kept)."""
+        """Publish. False: ``if_absent`` was set, and the object exists already."""
 
     def abort(self) -> None:
-        """Forget what was written; safe to call again, and after ``commit``."""
+        """Drop what was written; safe to call again, and after ``commit``."""
 
     def __enter__(self) -> Self: ...
 
@@ -70,13 +70,14 @@ class ObjectStore(Protocol):
         if_absent: bool = False,
         durable: bool = True,
     ) -> bool:
-        """Write all of ``data``. False: ``if_absent``, and the object exists already.
+        """Write all of ``data``. False: ``if_absent`` was set, and the object exists already.
 
-        ``durable`` False: the write need not survive the host's crash, which may leave the object
-        missing, short or of other bytes. For what can be made again, and is checked when read.
+        ``durable`` False: the write need not survive a crash of the host, which may leave the
+        object missing, short or with other bytes. For what can be made again, and is checked when
+        it is read.
 
-        Where an answer was lost and the write tried again, False may mean one's own first try:
-        the caller reads what is there, which is then its own.
+        If an answer was lost and the write was tried again, False may mean that the first try
+        succeeded: the caller reads the object to see whether it is its own.
         """
         ...
 
@@ -122,11 +123,11 @@ class ObjectStore(Protocol):
         ...
 
     def abort_unfinished(self, older_than_s: float) -> int:
-        """Drop writes begun that long ago and never committed; how many."""
+        """Drop writes that began that long ago and were never committed; returns how many."""
         ...
 
     def check(self) -> None:
-        """Raise ObjectStoreError if the store cannot be reached, for readiness."""
+        """Raise ObjectStoreError if the store cannot be reached; for readiness probes."""
 
     def close(self) -> None: ...
 

@@ -1,9 +1,9 @@
 """The object store on S3 or what speaks its protocol, through boto3.
 
-Whole objects by PUT, large ones by multipart upload with parts sent beside the writer, reads by
-ranged GET into the caller's own buffer. Create-only writes are ``If-None-Match: *``, decided by the
-store. Bodies are not hashed twice: callers carry their own checksums, so botocore computes one
-only where S3 requires it.
+Objects are written by PUT, large ones by multipart upload, whose parts are sent while the writer
+goes on. Reads are ranged GETs into the caller's own buffer. Create-only writes use
+``If-None-Match: *``, so the store decides. Bodies are not hashed twice: callers have checksums of
+their own, so botocore computes one only where S3 requires it.
 """
 
 import io
@@ -30,7 +30,7 @@ from storage.objects.objects import (
 from storage.objects.s3_errors import BODY_ERRORS, code_of, mapped
 from storage.objects.s3_parts import S3PartWriter, put_if_absent
 
-_BODY_TRIES = 4  # a connection lost within a body is ours to retry; before it, botocore's
+_BODY_TRIES = 4  # botocore retries until a body begins; a connection lost within it is for us
 _DELETE_BATCH = 1000  # the most that DeleteObjects takes
 _UPLOAD_THREADS = 4
 _FILENAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -48,7 +48,7 @@ class S3Store:
     """Objects in ``bucket`` under ``prefix``. The bucket must exist.
 
     ``public_endpoint_url``: where clients reach the same bucket, for presigned URLs.
-    ``timeout_s``: how long an answer may be silent before it is asked for again.
+    ``timeout_s``: how long an answer may send nothing before the request is repeated.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class S3Store:
         if_absent: bool = False,
         durable: bool = True,
     ) -> bool:
-        request = {**self._named(key), "ContentType": content_type}
-        # bytes: http.client sends them in one call; a copy costs less than a stream of blocks
-        body = data if isinstance(data, bytes | bytearray) else _joined(data)
+        request = {**self._address(key), "ContentType": content_type}
+        # as bytes, which http.client sends in one call: the copy costs less than many small sends
+        body = data if isinstance(data, bytes | bytearray) else _join(data)
         with mapped("write", key):
             if if_absent:
                 return put_if_absent(self._client, {**request, "Body": body})
@@ -87,14 +87,14 @@ class S3Store:
             return True
 
     def put_parts(self, key: str, *, content_type: str = BINARY) -> S3PartWriter:
-        request = {**self._named(key), "ContentType": content_type}
+        request = {**self._address(key), "ContentType": content_type}
         return S3PartWriter(self._client, self._uploads, request, key)
 
     def get(self, key: str) -> bytes:
         tries_left = _BODY_TRIES
         with mapped("read", key):
             while True:
-                answer = self._client.get_object(**self._named(key))
+                answer = self._client.get_object(**self._address(key))
                 try:
                     with answer["Body"] as body:
                         return bytes(body.read())
@@ -113,7 +113,7 @@ class S3Store:
                     with body:
                         while count := body.readinto(view[done:]):
                             done += count
-                    break  # whole, or the object ended
+                    break  # complete, or the object ended
                 except BODY_ERRORS:
                     tries_left -= 1
                     if not tries_left:
@@ -125,10 +125,10 @@ class S3Store:
             )
 
     def _open_range(self, key: str, offset: int, size: int) -> Any:
-        """A body of ``size`` bytes, or of what is left from ``offset`` on."""
+        """A body of ``size`` bytes from ``offset`` on, or of fewer where the object ends."""
         wanted = f"bytes={offset}-{offset + size - 1}"
         try:
-            return self._client.get_object(**self._named(key), Range=wanted)["Body"]
+            return self._client.get_object(**self._address(key), Range=wanted)["Body"]
         except ClientError as error:
             if code_of(error) == "InvalidRange":
                 return io.BytesIO()
@@ -136,7 +136,7 @@ class S3Store:
 
     def stat(self, key: str) -> ObjectInfo:
         with mapped("stat", key):
-            head = self._client.head_object(**self._named(key))
+            head = self._client.head_object(**self._address(key))
         modified_at = head["LastModified"].timestamp()
         return ObjectInfo(key, head["ContentLength"], modified_at, head["ETag"].strip('"'))
 
@@ -177,7 +177,7 @@ class S3Store:
         filename: str | None = None,
         content_type: str | None = None,
     ) -> str | None:
-        request: dict[str, Any] = self._named(key)
+        request: dict[str, Any] = self._address(key)
         if filename is not None:
             if not _FILENAME.fullmatch(filename):
                 raise ValueError(f"filename {filename!r} is not allowed")
@@ -215,19 +215,19 @@ class S3Store:
         self._client.close()
         self._public.close()
 
-    def _named(self, key: str) -> dict[str, Any]:
+    def _address(self, key: str) -> dict[str, Any]:
         return {"Bucket": self._bucket, "Key": self._base + check_key(key)}
 
 
 def _open_client(endpoint_url: str | None, region: str | None, timeout_s: float) -> Any:
-    # one host name per bucket is AWS's; the servers one runs oneself expect it in the path
+    # AWS has one host name per bucket; self-hosted servers expect the bucket in the path
     style: Any = {"addressing_style": "path" if endpoint_url else "auto"}
-    # a session of its own: boto3's default one is not safe to share between threads
+    # a separate session: boto3's default one is not safe to share between threads
     config = Config(**_CONFIG, s3=style, read_timeout=timeout_s)
     return boto3.session.Session().client(
         "s3", endpoint_url=endpoint_url, region_name=region, config=config
     )
 
 
-def _joined(data: Data) -> bytes:
+def _join(data: Data) -> bytes:
     return b"".join(memoryview(piece) for piece in (data if isinstance(data, list) else [data]))

@@ -1,4 +1,4 @@
-"""boto3's errors as the object store's own; codes only, never a foreign message."""
+"""Turns boto3's errors into the object store's own; with their codes, never their messages."""
 
 import contextlib
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def code_of(error: ClientError) -> str:
 
 @contextlib.contextmanager
 def mapped(verb: str, key: str) -> Iterator[None]:
-    """Raise ObjectMissing or ObjectStoreError in place of what boto3 raises."""
+    """Within the block, raise ObjectMissing or ObjectStoreError instead of boto3's errors."""
     try:
         yield
     except ClientError as error:

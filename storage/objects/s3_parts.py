@@ -1,4 +1,4 @@
-"""Create-only PUT, and an object written in parts: sent beside the writer, in bounded memory."""
+"""Create-only PUT, and objects uploaded in parts while they are written, in bounded memory."""
 
 import contextlib
 from concurrent.futures import Executor, Future, wait
@@ -13,13 +13,13 @@ from storage.objects.s3_errors import code_of, mapped
 PART_BYTES = 16 * 2**20  # S3 allows 5 MiB to 5 GiB and 10,000 of them: objects to 160 GB
 _PARTS_IN_FLIGHT = 3  # so at most 64 MiB per writer, with the part being filled
 _CONFLICT_TRIES = 8
-# 412: the object exists. 409: a write to the same key is going on, ask again
+# 412: the object exists. 409: another write to the same key is going on, try again
 _EXISTS = "PreconditionFailed"
 _CONFLICT = "ConditionalRequestConflict"
 
 
 def put_if_absent(client: Any, request: dict[str, Any]) -> bool:
-    """PUT unless the object exists; the store decides who was first."""
+    """PUT unless the object exists; the store decides which writer was first."""
     for _ in range(_CONFLICT_TRIES):
         try:
             client.put_object(**request, IfNoneMatch="*")
@@ -33,7 +33,7 @@ def put_if_absent(client: Any, request: dict[str, Any]) -> bool:
 
 
 class S3PartWriter:
-    """A multipart upload, begun with the first full part; a smaller object is one PUT."""
+    """A multipart upload that begins with the first full part; a smaller object is one PUT."""
 
     def __init__(self, client: Any, uploads: Executor, request: dict[str, Any], key: str) -> None:
         self._client, self._uploads = client, uploads
@@ -73,10 +73,10 @@ class S3PartWriter:
         if not self._open:
             return
         self._open = False
-        wait(self._parts)  # a part that lands after the abort would stay, and be paid for
+        wait(self._parts)  # a part that arrives after the abort would stay, and be charged for
         self._parts, self._buffer = [], bytearray()
         if self._upload_id is not None:
-            # what cannot be dropped now is an orphan, which abort_unfinished collects
+            # what cannot be aborted now is left to abort_unfinished
             with contextlib.suppress(ObjectStoreError), mapped("abort", self._key):
                 self._client.abort_multipart_upload(**self._named, UploadId=self._upload_id)
 

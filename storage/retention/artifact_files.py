@@ -1,5 +1,7 @@
-"""Artifacts as objects: reading, listing and deleting them. Manifest first when one is deleted,
-so that a reader that finds an artifact finds all of it."""
+"""Artifacts as objects: reading, listing and deleting them.
+
+The manifest is deleted first, so that a reader that finds an artifact finds all of it.
+"""
 
 import logging
 from collections.abc import Iterator
@@ -24,7 +26,7 @@ def read_manifest(objects: ObjectStore, project: str, artifact_id: str) -> Manif
 
 
 def list_manifests(objects: ObjectStore, prefix: str = "manifests") -> Iterator[Manifest]:
-    """Every manifest that can be read; the others are left to who reads them."""
+    """Every manifest that can be read; one that cannot is logged and left as it is."""
     for info in objects.list(prefix):
         try:
             manifest = parse_manifest(objects.get(info.key))
@@ -36,8 +38,8 @@ def list_manifests(objects: ObjectStore, prefix: str = "manifests") -> Iterator[
 
 
 def delete_artifact(objects: ObjectStore, project: str, artifact_id: str) -> None:
-    """With the pictures of its maps. Missing objects are no error; raises NotFound for what is no
-    artifact's id."""
+    """With the pictures of its maps. Missing objects are no error; raises NotFound for an id that
+    no artifact can have."""
     key = manifest_key(project, artifact_id)
     if key is None:
         raise NotFound(f"attention {artifact_id!r} does not exist")

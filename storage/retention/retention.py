@@ -1,7 +1,7 @@
-"""What goes: artifacts past their time or over their project's quota, and what crashes left.
+"""Deletes artifacts that expired or exceed their project's quota, and what crashes left behind.
 
-``Retention.sweep`` may run anywhere and in several places at once. Nothing that a running edit
-has pinned is taken, and nothing that a manifest names.
+``Retention.sweep`` may run in any process, and in several at once. It deletes nothing that a
+running edit has pinned, and no pack that a manifest names.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ Seconds = Annotated[float, Field(gt=0)]
 class RetentionSettings(Frozen):
     """``quota_bytes``: of each project's artifacts, as stored; None: no limit.
 
-    ``orphan_age_s``: how old a pack without a manifest is before it counts as left behind: longer
+    ``orphan_age_s``: the age from which a pack without a manifest counts as left behind; longer
     than any generation takes. ``quarantine_age_s``: how long damaged artifacts are kept.
     """
 
@@ -36,7 +36,7 @@ class RetentionSettings(Frozen):
 
 
 class Swept(NamedTuple):
-    """How many of each were deleted."""
+    """The numbers of artifacts, packs and uploads that were deleted."""
 
     expired: int = 0
     over_quota: int = 0
@@ -51,7 +51,7 @@ class Retention:
         self._objects, self._index, self._settings = objects, index, settings
 
     async def sweep(self) -> Swept:
-        """Everything once. Raises ObjectStoreError and RedisError: run it again later."""
+        """One round of everything. Raises ObjectStoreError and RedisError: run it again later."""
         expired, over_quota = await self.expire()
         swept = Swept(
             expired,
@@ -65,36 +65,36 @@ class Retention:
         return swept
 
     async def expire(self) -> tuple[int, int]:
-        """Delete what is past its time, and what is over its project's quota; how many of each.
+        """Delete what has expired and what is over its project's quota; how many of each.
 
-        Cheap where nothing is: it asks the index alone, so it may run every few seconds.
+        Cheap when there is nothing to delete: only the index is asked, so it may run often.
         """
-        return await self._expired(), await self._over_quota()
+        return await self._delete_expired(), await self._delete_over_quota()
 
     async def collect(self, older_than_s: float) -> int:
-        """Delete packs that no manifest names and nobody is writing; how many."""
+        """Delete packs that no manifest names and no worker is writing; how many."""
         collected = 0
         for folder, packs in (await asyncio.to_thread(self._old_packs, older_than_s)).items():
             _, project, source_key, capture_key = folder.split("/")
-            if await self._index.captured_now(project, artifact_id(source_key, capture_key)):
+            if await self._index.is_being_captured(project, artifact_id(source_key, capture_key)):
                 continue
             collected += await asyncio.to_thread(self._delete_unnamed, folder, packs)
         return collected
 
-    async def _expired(self) -> int:
+    async def _delete_expired(self) -> int:
         deleted = 0
-        for project, id in await self._index.expired(time.time()):
+        for project, id in await self._index.list_expired(time.time()):
             deleted += await self._delete(project, id)
         return deleted
 
-    async def _over_quota(self) -> int:
+    async def _delete_over_quota(self) -> int:
         quota, deleted = self._settings.quota_bytes, 0
         if quota is None:
             return 0
         for project, used in (await self._index.usage()).items():
             if used <= quota:
                 continue
-            for id in await self._index.least_used(project, 1000):
+            for id in await self._index.list_least_used(project, 1000):
                 deleted += await self._delete(project, id)
                 if (await self._index.usage()).get(project, 0) <= quota:
                     break
@@ -102,7 +102,7 @@ class Retention:
 
     async def _delete(self, project: str, id: str) -> bool:
         if not await self._index.remove(project, id):
-            return False  # a running edit reads it: next time
+            return False  # a running edit reads it: another round will delete it
         log.info("artifact=%s project=%s deleted", id, project)
         await asyncio.to_thread(delete_artifact, self._objects, project, id)
         return True
@@ -116,17 +116,17 @@ class Retention:
         return folders
 
     def _delete_unnamed(self, folder: str, packs: list[str]) -> int:
-        named = self._named(folder)
+        named = self._named_packs(folder)
         if named is None:
             return 0
         orphans = [pack for pack in packs if pack not in named]
-        again = self._named(folder) if orphans else set()  # published in between?
+        again = self._named_packs(folder) if orphans else set()  # published in between?
         orphans = [pack for pack in orphans if again is not None and pack not in again]
         self._objects.delete(*orphans)
         return len(orphans)
 
-    def _named(self, folder: str) -> set[str] | None:
-        """The packs that the folder's manifest names; None: it cannot be read, touch nothing."""
+    def _named_packs(self, folder: str) -> set[str] | None:
+        """The packs that the folder's manifest names; None: it cannot be read, delete nothing."""
         key = f"manifests/{folder.removeprefix('artifacts/')}.json"
         try:
             manifest = parse_manifest(self._objects.get(key))
@@ -143,10 +143,10 @@ class Retention:
 
 
 async def rebuild(objects: ObjectStore, index: ArtifactIndex) -> int:
-    """List every artifact of the object store again, in the order of their making; how many."""
+    """List every artifact of the object store again, oldest first; how many."""
 
     def summaries() -> list[Manifest]:
-        # packs dropped as they are read: a manifest of a large capture has megabytes of them
+        # without packs: in the manifest of a large capture they take megabytes
         return [each.model_copy(update={"packs": ()}) for each in list_manifests(objects)]
 
     found = sorted(await asyncio.to_thread(summaries), key=lambda each: each.created_at)

@@ -1,4 +1,4 @@
-"""What dead workers left behind: files that no video has, journals of jobs that have ended."""
+"""Deletes what dead workers left behind: files of no video, journals of jobs that have ended."""
 
 import asyncio
 import time
@@ -13,9 +13,9 @@ FOLDERS = ("videos", "journal", "maps")  # all: folder/project/…/job id/…
 
 
 async def collect_videos(objects: ObjectStore, jobs: JobStore, older_than_s: float) -> int:
-    """Delete what no video has and no job may still use; how many objects.
+    """Delete what belongs to no video and no job may still use; how many objects.
 
-    ``older_than_s``: only files of that age, longer than an upload takes. Raises ObjectStoreError
+    ``older_than_s``: only files of that age; longer than an upload takes. Raises ObjectStoreError
     and RedisError: run it again later.
     """
     before = time.time() - older_than_s
@@ -36,7 +36,7 @@ def _list(objects: ObjectStore) -> list[ObjectInfo]:
 
 
 def _owner(key: str) -> tuple[str, str]:
-    """Project and job id: of a map's picture behind its artifact."""
+    """Project and job id. In the key of a map's picture the artifact comes before the job."""
     folder, project, first, second, *_ = key.split("/")
     return project, second if folder == "maps" else first
 
@@ -49,7 +49,7 @@ async def _job(jobs: JobStore, project: str, video_id: str) -> Job | None:
 
 
 def _in_use(key: str, job: Job | None) -> bool:
-    """A video's files are those of its newest claim; a journal lives as long as its job runs."""
+    """A video's files are those of its newest claim; a journal is kept while its job runs."""
     if job is None or job.state.status == "failed":
         return False
     if key.startswith("journal/"):

@@ -49,19 +49,21 @@ async def test_least_used_first(index: ArtifactIndex) -> None:
     for manifest in made:
         await index.add(manifest)
     await index.touch("alpha", id_of(made[0]), video_id="video_9")
-    assert (await index.least_used("alpha", 3))[-1] == id_of(made[0])
+    assert (await index.list_least_used("alpha", 3))[-1] == id_of(made[0])
     assert await index.videos("alpha", id_of(made[0])) == ["video_9"]
     await index.touch("alpha", id_of(artifact(seed=9)))
-    assert len(await index.least_used("alpha", 9)) == 3, "what is not listed is not begun by use"
+    assert len(await index.list_least_used("alpha", 9)) == 3, (
+        "what is not listed is not begun by use"
+    )
 
 
 async def test_expired(index: ArtifactIndex) -> None:
     for seed, expires_at in enumerate((None, 50, 10)):
         await index.add(artifact(seed=seed, expires_at=expires_at))
     ids = [id_of(artifact(seed=seed)) for seed in (2, 1)]
-    assert await index.expired(60) == [("alpha", id) for id in ids]
-    assert await index.expired(60, limit=1) == [("alpha", ids[0])]
-    assert await index.expired(5) == []
+    assert await index.list_expired(60) == [("alpha", id) for id in ids]
+    assert await index.list_expired(60, limit=1) == [("alpha", ids[0])]
+    assert await index.list_expired(5) == []
 
 
 async def test_a_pin_keeps_an_artifact_until_the_last_holder_lets_go(index: ArtifactIndex) -> None:
@@ -109,6 +111,6 @@ async def test_one_captures_at_a_time(index: ArtifactIndex) -> None:
     assert not await index.begin_capture(*keys, "worker_2", 60)
     assert await index.begin_capture(*keys, "worker_1", 60), "a renewal"
     await index.end_capture(*keys, "worker_2")
-    assert await index.captured_now("alpha", id_of(manifest)), "another's is left alone"
+    assert await index.is_being_captured("alpha", id_of(manifest)), "another's is left alone"
     await index.end_capture(*keys, "worker_1")
     assert await index.begin_capture(*keys, "worker_2", 60)

@@ -6,7 +6,7 @@ The same frames give the same bytes: nothing of time, machine or core count goes
 import io
 import math
 from fractions import Fraction
-from typing import Annotated, Literal, NamedTuple
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -14,30 +14,14 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import Field
 
-from schemas.base import Frozen
+from workers.media_settings import MediaSettings
 
 Frames = NDArray[np.uint8]  # (F, H, W, 3), RGB
 
 _ENCODER_THREADS = 4  # x264 writes their number into the stream, so it may not follow the cores
 _BT709 = 1  # AVColorPrimaries, AVColorTransferCharacteristic and AVColorSpace, ITU-T H.273
 _RESAMPLING = {"nearest": Image.Resampling.NEAREST, "lanczos": Image.Resampling.LANCZOS}
-
-
-class MediaSettings(Frozen):
-    """How films are written.
-
-    ``crf``: x264's quality, 0 (lossless) to 51. ``upscale``: times that width and height grow,
-    each pixel as it is (``nearest``) or smoothed (``lanczos``). Sides in pixels.
-    """
-
-    crf: Annotated[int, Field(ge=0, le=51)] = 18
-    upscale: Annotated[int, Field(ge=1, le=16)] = 1
-    resampling: Literal["nearest", "lanczos"] = "nearest"
-    thumbnail_side: Annotated[int, Field(ge=16, le=4096)] = 512
-    sprites: Annotated[int, Field(ge=1, le=100)] = 16
-    sprite_side: Annotated[int, Field(ge=16, le=1024)] = 160
 
 
 class Media(NamedTuple):

@@ -25,6 +25,7 @@ from workers.control.failure_policy import is_out_of_memory
 from workers.generation.context_parallel import RankTask, generate_context_parallel
 from workers.generation.denoise import Generated, OnStep
 from workers.generation.generate import check_fits
+from workers.logs import start_logging
 from workers.models.model_cache import ModelCache, set_threads
 from workers.models.pipelines import LoadedModel
 from workers.models.rank_group import RankGroup, Stopped, listen
@@ -43,9 +44,6 @@ class Rank:
     """A Ray actor: one of the ranks from 1 on. It runs what rank 0 orders, in step with it."""
 
     def __init__(self, settings: WorkerSettings, rank: int, port: int) -> None:
-        # imported in this process alone: the driver holds no torch
-        from workers.deployment import start_logging
-
         start_logging(settings)
         set_threads(settings)
         self._group = RankGroup.join(port, rank, settings.ranks, settings.rank_timeout_s)

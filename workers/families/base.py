@@ -174,6 +174,10 @@ class Family:
     def configure(self, pipeline: Pipeline, generation: Generation) -> None:
         """Set what is not an argument of the pipeline's call (a guider's scale, say)."""
 
+    def can_preview(self, pipeline: Pipeline) -> bool:
+        """Whether a run's latents can be shown: their layout is known, and a VAE encodes."""
+        return self.latent_layout is not None and hasattr(getattr(pipeline, "vae", None), "encode")
+
     def takes_callback(self, pipeline: Pipeline) -> bool:
         return "callback_on_step_end" in inspect.signature(type(pipeline).__call__).parameters
 

@@ -11,7 +11,6 @@ from schemas.models import IntRange, LatentGrid, ModelCard
 from workers.attention.attention_hooks import AttentionHooks
 from workers.families.base import Family, Pipeline
 from workers.model_settings import CardDefaults, ModelSettings
-from workers.previews.latents import can_be_shown
 
 CHUNK_BYTES = 8 << 20
 WEIGHTS = (".safetensors", ".json", ".model", ".txt")
@@ -70,7 +69,7 @@ def describe(
         width=hooks.attention_modules[0].width if hooks.attention_modules else 0,
         branches=tuple(sorted(family.branch_order)),
         supports_transfer=bool(hooks.attention_modules),
-        supports_preview=can_be_shown(family, pipeline),
+        supports_preview=family.can_preview(pipeline),
         grid=grid,
         latent_channels=family.latent_channels(pipeline),
         loras=tuple(sorted(settings.loras)),

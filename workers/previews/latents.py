@@ -16,11 +16,6 @@ from workers.families.base import Family, Pipeline
 _ORDER = {"BCFHW": (0, 1, 2, 3), "BFCHW": (1, 0, 2, 3), "BFHWC": (3, 0, 1, 2)}  # without B
 
 
-def can_be_shown(family: Family, pipeline: Pipeline) -> bool:
-    """Whether previews can be made: the layout is known, and a VAE is there that encodes."""
-    return family.latent_layout is not None and hasattr(getattr(pipeline, "vae", None), "encode")
-
-
 def vae_shape(grid: LatentGrid, generation: Generation) -> tuple[int, int, int]:
     """The VAE's (F, H, W) of a film: tokens are patches of these."""
     return grid.model_copy(update={"patch": (1, 1, 1)}).tokens(

@@ -275,29 +275,3 @@ async def test_a_cancelled_job_is_not_handed_back(jobs: Jobs, error: JobError | 
 
 async def test_what_does_not_exist_is_not_claimed(jobs: Jobs) -> None:
     assert await jobs.claims.claim("none", "w", 60) is None
-
-
-async def test_a_job_keeps_its_newest_previews(jobs: Jobs, redis: Redis, prefix: str) -> None:
-    """Over all attempts; its other events stay."""
-    picture = "x" * (20 << 10)
-    sizes: list[int | None] = []
-    for attempt in (1, 2):
-        claim = await claimed(jobs)
-        for step in range(1, 21):
-            await jobs.claims.progress(claim, step=step, total=20, data={}, lease_s=60)
-            data = {"jpeg": picture}
-            await jobs.claims.progress(
-                claim, step=step, total=20, data=data, lease_s=60, event="preview"
-            )
-            if step == 8:
-                sizes.append(await redis.memory_usage(f"{prefix}:events:a"))
-        if attempt == 1:
-            await jobs.claims.release(claim)
-    events = await jobs.events.read("a")
-    assert [e.data["step"] for e in events if e.type == "preview"] == list(range(13, 21))
-    assert [e.type for e in events].count("progress") == 40
-    assert events[-1].type == "preview"
-    size = await redis.memory_usage(f"{prefix}:events:a")
-    assert size is not None
-    assert sizes[0] is not None
-    assert size < 1.2 * sizes[0]

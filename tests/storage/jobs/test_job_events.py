@@ -54,3 +54,31 @@ async def test_events_of_an_ended_job_expire(jobs: Jobs, redis: Redis, prefix: s
     assert await redis.ttl(f"{prefix}:events:a") == -1
     await jobs.store.request_cancel("p", "a")
     assert 3500 < await redis.ttl(f"{prefix}:events:a") <= 3600
+
+
+async def test_a_job_keeps_its_newest_previews(jobs: Jobs, redis: Redis, prefix: str) -> None:
+    """Over all attempts; its other events stay."""
+    picture = "x" * (20 << 10)
+    sizes: list[int | None] = []
+    await jobs.store.submit([make_spec("a")])
+    for attempt in (1, 2):
+        claim = await jobs.claims.claim("a", "w", 60)
+        assert claim is not None
+        for step in range(1, 21):
+            await jobs.claims.progress(claim, step=step, total=20, data={}, lease_s=60)
+            data = {"jpeg": picture}
+            await jobs.claims.progress(
+                claim, step=step, total=20, data=data, lease_s=60, event="preview"
+            )
+            if step == 8:
+                sizes.append(await redis.memory_usage(f"{prefix}:events:a"))
+        if attempt == 1:
+            await jobs.claims.release(claim)
+    events = await jobs.events.read("a")
+    assert [e.data["step"] for e in events if e.type == "preview"] == list(range(13, 21))
+    assert [e.type for e in events].count("progress") == 40
+    assert events[-1].type == "preview"
+    size = await redis.memory_usage(f"{prefix}:events:a")
+    assert size is not None
+    assert sizes[0] is not None
+    assert size < 1.2 * sizes[0]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workers.control.media import MediaSettings, encode_media, encode_mp4, upscale
+from workers.control.media import encode_media, encode_mp4, upscale
+from workers.media_settings import MediaSettings
 
 
 def gradient(frames: int = 9, height: int = 48, width: int = 64) -> Any:

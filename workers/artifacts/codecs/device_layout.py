@@ -5,17 +5,10 @@ the codec's frame holds before its entropy coding, as one run of bytes; the host
 those alone, in few and long calls that leave Python's lock to the denoising.
 """
 
-import functools
-import logging
-import threading
 from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
-
-from schemas.attention import CodecName
-
-log = logging.getLogger("retake.artifacts")
 
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 _LEVELS = 127.0
@@ -111,39 +104,3 @@ class Planes(DeviceLayout):
     def unpack(self, packed: Tensor, out: Tensor) -> None:
         upper, lower = packed.view(2, *out.shape).to(torch.int16)
         out.view(torch.int16).copy_((upper << 7) | (lower >> 1) | (lower << 15))
-
-
-_BY_TORCH: dict[CodecName, DeviceLayout] = {"int8": Levels(), "zipnn": Planes()}
-
-
-def device_layout_of(
-    codec: CodecName, dtype: torch.dtype, device: torch.device
-) -> DeviceLayout | None:
-    """How ``codec`` packs on ``device``. None: it has no arithmetic for ``dtype``."""
-    packing = _BY_TORCH.get(codec)
-    if packing is None or dtype not in packing.dtypes:
-        return None
-    if device.type != "cuda":
-        return packing
-    with _PROBING:  # several threads decode, and one try tells all of them
-        return _fused(codec, dtype, device) or packing
-
-
-_PROBING = threading.Lock()
-
-
-@functools.cache
-def _fused(codec: CodecName, dtype: torch.dtype, device: torch.device) -> DeviceLayout | None:
-    """The same in one kernel, where Triton and what it compiles with are there."""
-    try:
-        from workers.artifacts.codecs.triton_kernels import FUSED
-
-        packing = FUSED[codec]
-        rows = torch.ones(32, 16, dtype=dtype, device=device)
-        packing.unpack(packing.pack(rows, 32)[0], rows)
-    except torch.OutOfMemoryError:
-        raise  # of which nothing follows
-    except Exception as error:  # no package, no compiler, no such chip: each fails in its own way
-        log.warning("%s is packed by torch, some hundredths of a step dearer: %r", codec, error)
-        return None
-    return packing

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from schemas.artifacts import Frame
 from workers.artifacts.codecs.codec import decode, decode_packed
-from workers.artifacts.codecs.device_layout import DeviceLayout, device_layout_of
+from workers.artifacts.codecs.device_layout import DeviceLayout
+from workers.artifacts.codecs.layout_registry import device_layout_of
 from workers.artifacts.codecs.tensors import DTYPES, as_array, as_rows, empty
 from workers.artifacts.host_buffer_cache import HostBufferCache
 from workers.artifacts.read.plan import TensorPlan

@@ -26,7 +26,8 @@ from schemas.errors import ArtifactWriteFailed
 from storage.objects.objects import ObjectStore, ObjectStoreError
 from storage.retry import OBJECT_STORE, retry
 from workers.artifacts.codecs.codec import Encoded, encode, encode_packed
-from workers.artifacts.codecs.device_layout import DeviceLayout, device_layout_of
+from workers.artifacts.codecs.device_layout import DeviceLayout
+from workers.artifacts.codecs.layout_registry import device_layout_of
 from workers.artifacts.codecs.tensors import as_array, as_rows, dtype_name
 from workers.artifacts.cost_model import StepClock
 from workers.artifacts.settings import ArtifactSettings

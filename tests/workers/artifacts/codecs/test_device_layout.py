@@ -16,9 +16,10 @@ from schemas.attention import CodecName
 from schemas.errors import ArtifactCorrupt, ArtifactWriteFailed
 from tests.workers.artifacts.captures import activations, equal, plan, recipe, write
 from tests.workers.artifacts.codecs.test_codecs import FLOATS, decoded, frame_of
-from workers.artifacts.codecs import device_layout as packing
+from workers.artifacts.codecs import layout_registry
 from workers.artifacts.codecs.codec import encode_packed
-from workers.artifacts.codecs.device_layout import Levels, device_layout_of
+from workers.artifacts.codecs.device_layout import Levels
+from workers.artifacts.codecs.layout_registry import device_layout_of
 from workers.artifacts.codecs.tensors import DTYPES
 from workers.artifacts.read.plan import TensorPlan
 from workers.artifacts.read.tensor_assembler import DeviceAssembler
@@ -58,12 +59,12 @@ def test_without_triton_torch_packs_on_a_gpu_too(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "workers.artifacts.codecs.triton_kernels", None)
-    packing._fused.cache_clear()
+    layout_registry._fused.cache_clear()
     with ThreadPoolExecutor(8) as threads:
         found = threads.map(lambda _: device_layout_of("int8", torch.bfloat16, CUDA), range(8))
         assert {type(each) for each in found} == {Levels}
     assert [record.levelname for record in caplog.records] == ["WARNING"], "said once"
-    packing._fused.cache_clear()
+    layout_registry._fused.cache_clear()
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])

@@ -17,7 +17,7 @@ from torch import Tensor
 from schemas.artifacts import Dtype
 from tests.workers.artifacts.codecs.test_codecs import FLOATS
 from tests.workers.artifacts.codecs.test_device_layout import awkward
-from workers.artifacts.codecs import device_layout as packing
+from workers.artifacts.codecs import layout_registry
 from workers.artifacts.codecs.device_layout import DeviceLayout, Levels, Planes
 from workers.artifacts.codecs.tensors import DTYPES
 from workers.artifacts.codecs.triton_kernels import FUSED, FusedLevels, FusedPlanes
@@ -101,7 +101,7 @@ def test_no_rows_are_no_frames() -> None:
 
 def test_where_triton_works_it_packs() -> None:
     for codec, fused in FUSED.items():
-        assert packing._fused(codec, torch.float16, DEVICE) is fused
+        assert layout_registry._fused(codec, torch.float16, DEVICE) is fused
 
 
 def test_kernels_compile() -> None:

@@ -1,0 +1,68 @@
+"""Recipes: their keys never change, and what an edit must share with its source is checked."""
+
+from typing import Any
+
+import pytest
+
+from schemas.attention import TransferSpec
+from schemas.errors import SourceMismatch
+from schemas.recipes import SHARED, Generation, Recipe, check_same_shot
+from tests.schemas.records import EDIT, EDIT_KEY, GENERATION, SOURCE, SOURCE_KEY
+
+OTHER: dict[str, Any] = {
+    "model": "other",
+    "fingerprint": "f" * 64,
+    "prompt": "a truck",
+    "negative_prompt": "",
+    "seed": 8,
+    "width": 64,
+    "height": 64,
+    "num_frames": 9,
+    "num_inference_steps": 4,
+    "guidance_scale": 5.0,
+    "loras": (("warm", 0.5),),
+}
+
+
+def test_keys_are_what_they_always_were() -> None:
+    """Artifacts are stored under them: another key is a lost artifact."""
+    assert SOURCE.key("default") == SOURCE_KEY
+    assert EDIT.key("default") == EDIT_KEY
+
+
+@pytest.mark.parametrize("field", OTHER)
+def test_all_that_decides_the_video_is_in_the_key(field: str) -> None:
+    other = SOURCE.generation.model_copy(update={field: OTHER[field]})
+    assert Recipe(generation=other).key("default") != SOURCE_KEY
+    as_source = EDIT.model_copy(update={"source": Recipe(generation=other)})
+    assert as_source.key("default") != EDIT_KEY
+
+
+def test_every_field_but_the_pace_was_tried() -> None:
+    assert set(OTHER) == set(Generation.model_fields) - {"fps"}
+    paced = Recipe(generation=GENERATION.model_copy(update={"fps": 24}))
+    assert paced.key("default") == SOURCE_KEY
+
+
+def test_projects_have_keys_of_their_own() -> None:
+    assert SOURCE.key("other") != SOURCE_KEY
+
+
+def test_a_transfer_is_in_the_key() -> None:
+    other = EDIT.model_copy(update={"transfer": TransferSpec(layers=(0, 2), strength=0.5)})
+    assert other.key("default") != EDIT_KEY
+
+
+def test_a_chain_goes_back_to_the_first_source() -> None:
+    again = Recipe(generation=EDIT.generation, source=EDIT, transfer=TransferSpec())
+    assert again.chain() == [again, EDIT, SOURCE]
+
+
+@pytest.mark.parametrize("field", SHARED)
+def test_an_edit_shares_its_shot_with_its_source(field: str) -> None:
+    check_same_shot(EDIT.generation, GENERATION)
+    edit = EDIT.generation.model_copy(update={field: OTHER[field]})
+    with pytest.raises(SourceMismatch, match=field) as refused:
+        check_same_shot(edit, GENERATION)
+    assert refused.value.param == field
+    assert repr(OTHER[field]) in refused.value.message
