@@ -6,7 +6,7 @@ The same frames give the same bytes: nothing of time, machine or core count goes
 import io
 import math
 from fractions import Fraction
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import av
 import numpy as np
@@ -26,18 +26,18 @@ _RESAMPLING = {"nearest": Image.Resampling.NEAREST, "lanczos": Image.Resampling.
 
 
 class MediaSettings(Frozen):
-    """How films are written.
+    """How video files are written. Sides in pixels."""
 
-    ``crf``: x264's quality, 0 (lossless) to 51. ``upscale``: times that width and height grow,
-    each pixel as it is (``nearest``) or smoothed (``lanczos``). Sides in pixels.
-    """
-
-    crf: Annotated[int, Field(ge=0, le=51)] = 18
-    upscale: Annotated[int, Field(ge=1, le=16)] = 1
-    resampling: Literal["nearest", "lanczos"] = "nearest"
-    thumbnail_side: Annotated[int, Field(ge=16, le=4096)] = 512
-    sprites: Annotated[int, Field(ge=1, le=100)] = 16
-    sprite_side: Annotated[int, Field(ge=16, le=1024)] = 160
+    crf: int = Field(18, ge=0, le=51, description="x264's quality, from 0 (lossless) to 51.")
+    upscale: int = Field(1, ge=1, le=16, description="The factor by which width and height grow.")
+    resampling: Literal["nearest", "lanczos"] = Field(
+        "nearest", description="How `upscale` fills pixels: repeated, or smoothed."
+    )
+    thumbnail_side: int = Field(
+        512, ge=16, le=4096, description="The longer side of the thumbnail, at most."
+    )
+    sprites: int = Field(16, ge=1, le=100, description="Frames in the spritesheet.")
+    sprite_side: int = Field(160, ge=16, le=1024, description="The longer side of each, at most.")
 
 
 class Media(NamedTuple):
