@@ -191,6 +191,7 @@ def test_the_modules_are_as_before_however_it_ends(bench: Bench) -> None:
             assert "forward" not in vars(module)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [{"offload": "group"}, {"quantization": "fp8"}, {"compile": "eager"}],
@@ -206,6 +207,7 @@ def test_in_other_modes(folder: Path, settings: dict[str, Any]) -> None:
     assert torch.equal(runs.latents_of(runs.source), plain)
 
 
+@pytest.mark.slow
 def test_compiled_code_stays_one_graph_for_all_layers_and_steps(folder: Path) -> None:
     runs = runs_of("wan", folder, compile="eager")
     maps = runs.maps("qk")
