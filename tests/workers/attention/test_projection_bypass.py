@@ -65,7 +65,10 @@ def runs_of(name: str, folder: Path, **settings: Any) -> Runs:
 ALONE = ("wan", "ltx", "hunyuan-video-1.5", "kandinsky-5", "mochi", "allegro", "latte", "cosmos")
 
 
-@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name == "wan" else pytest.mark.slow) for name in ALONE],
+)
 def test_nothing_of_it_is_computed(name: str, folder: Path) -> None:
     """And the edit is the one of form hidden, which computes it all, to the bit."""
     runs = runs_of(name, folder)
@@ -77,6 +80,7 @@ def test_nothing_of_it_is_computed(name: str, folder: Path) -> None:
     assert not torch.equal(edit, runs.plain("some dog"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "projected"),
     # Motif's first layers have projections of their own for text

@@ -4,8 +4,8 @@ import pytest
 
 from tests.workers.families.cases import CASES, Case, Runs
 
-# one of each kind: two calls a step, one batch with text in the map, one branch
-FAST = ("wan", "cogvideox", "hunyuan-video")
+# one of each kind: two calls a step, and one batch with text in the map
+FAST = ("wan", "cogvideox")
 PARAMS = [
     pytest.param(case, id=case.name, marks=() if case.name in FAST else pytest.mark.slow)
     for case in CASES
