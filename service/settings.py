@@ -2,7 +2,7 @@
 
 import ipaddress
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,72 +14,138 @@ MiB = 1 << 20
 
 
 class ServiceSettings(BaseSettings):
-    """What the API may be told. Sizes in bytes, times in seconds; 0 switches a limit off.
-
-    ``auth``: ``keys`` asks every request for a bearer key; ``none`` trusts whoever reaches the
-    socket and is refused for any address but loopback. Unset: ``none`` on loopback, else ``keys``.
-    ``otlp_endpoint``: where traces go, as in ``http://collector:4318/v1/traces``.
-    ``key_cache_s``: how long a revoked key may still work.
-    ``requests_per_minute``, ``max_open_jobs``, ``max_stored_bytes``: of each project that has no
-    limits of its own; only where keys are asked for.
-    ``default_model``: for requests that name none; unset, the only one that is published.
-    ``default_capture``: for requests that leave it open; ``auto`` is form hidden where that fits
-    ``capture_max_bytes``, else latents.
-    ``retention_s``, ``attention_retention_s``: how long videos and artifacts are kept; 0: until
-    they are deleted. ``attention_quota_bytes``: of each project's artifacts, the least used of
-    which go first. ``map_retention_s``: how long a picture of an attention map is kept, at most as
-    long as its artifact; ``map_retry_s``: how long one that failed is not tried again.
-    ``orphan_age_s``: how old a crash's left-overs are before they are removed.
-    ``max_followers``: event streams and long polls that one process serves at once.
-    ``delivery``: ``redirect`` sends clients to a presigned URL where the store can make one.
-    ``webhook_backoff_s``: the wait before each further attempt of a delivery.
-    ``webhook_allow``: hosts and networks (``10.0.0.0/8``) that webhooks may reach although private.
-    """
+    """What the API can be told. Sizes in bytes, times in seconds; 0 switches a limit off."""
 
     model_config = SettingsConfigDict(
         env_prefix="RETAKE_", frozen=True, extra="ignore", protected_namespaces=()
     )
 
     storage: StorageSettings = Field(default_factory=StorageSettings)
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    auth: Literal["keys", "none"] | None = None
-    otlp_endpoint: str | None = None
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    host: str = Field("127.0.0.1", description="The address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="The port to listen on; 0: any free one.")
+    auth: Literal["keys", "none"] | None = Field(
+        None,
+        description="`keys` asks every request for a bearer key. `none` trusts whoever reaches the "
+        "socket, and is refused on any address but loopback. Unset: `none` on loopback, `keys` "
+        "elsewhere.",
+    )
+    otlp_endpoint: str | None = Field(
+        None, description="Where traces are sent, as in `http://collector:4318/v1/traces`."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least severe level that is logged."
+    )
 
-    key_cache_s: Annotated[float, Field(ge=0)] = 5.0
-    requests_per_minute: Annotated[int, Field(ge=0)] = 600
-    max_open_jobs: Annotated[int, Field(ge=0)] = 100
-    max_stored_bytes: Annotated[int, Field(ge=0)] = 0
+    key_cache_s: float = Field(5.0, ge=0, description="How long a revoked key may still work.")
+    requests_per_minute: int = Field(
+        600,
+        ge=0,
+        description="Requests a minute for each project without a limit of its own; applied only "
+        "where keys are asked for.",
+    )
+    max_open_jobs: int = Field(
+        100,
+        ge=0,
+        description="Queued and running jobs for each project without a limit of its own; applied "
+        "only where keys are asked for.",
+    )
+    max_stored_bytes: int = Field(
+        0,
+        ge=0,
+        description="Stored bytes for each project without a limit of its own; applied only where "
+        "keys are asked for.",
+    )
 
-    default_model: str | None = None
-    default_capture: CaptureSpec | Literal["auto", "off"] = "auto"
-    capture_max_bytes: Annotated[int, Field(ge=0)] = 2 << 30
-    retention_s: Annotated[int, Field(ge=0)] = 30 * 86400
-    attention_retention_s: Annotated[int, Field(ge=0)] = 7 * 86400
-    attention_quota_bytes: Annotated[int, Field(ge=0)] = 0
-    map_retention_s: Annotated[int, Field(ge=0)] = 86400
-    map_retry_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
-    orphan_age_s: Annotated[float, Field(ge=60)] = 86400.0
-    sweep_s: Annotated[float, Field(gt=0)] = 60.0
-    max_edit_chain: Annotated[int, Field(ge=1)] = 16
-    models_ttl_s: Annotated[float, Field(ge=0)] = 2.0
+    default_model: str | None = Field(
+        None,
+        description="The model for requests that name none. Unset: the published model, if there "
+        "is only one.",
+    )
+    default_capture: CaptureSpec | Literal["auto", "off"] = Field(
+        "auto",
+        description="What is captured if a request does not say. `auto`: form `hidden` where that "
+        "fits `capture_max_bytes`, else `latents`. `off`: nothing.",
+    )
+    capture_max_bytes: int = Field(
+        2 << 30, ge=0, description="The largest artifact that `auto` makes in form `hidden`."
+    )
+    retention_s: int = Field(
+        30 * 86400, ge=0, description="How long videos are kept; 0: until they are deleted."
+    )
+    attention_retention_s: int = Field(
+        7 * 86400, ge=0, description="How long artifacts are kept; 0: until they are deleted."
+    )
+    attention_quota_bytes: int = Field(
+        0,
+        ge=0,
+        description="Bytes of artifacts for each project. Over it, the least recently used are "
+        "deleted.",
+    )
+    map_retention_s: int = Field(
+        86400,
+        ge=0,
+        description="How long a picture of an attention map is kept, at most as long as its "
+        "artifact.",
+    )
+    map_retry_s: float = Field(
+        30.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="How long to wait before a picture that failed is tried again.",
+    )
+    orphan_age_s: float = Field(
+        86400.0,
+        ge=60,
+        description="How old the left-overs of a crash must be before they are deleted.",
+    )
+    sweep_s: float = Field(60.0, gt=0, description="The time between two rounds of the sweeper.")
+    max_edit_chain: int = Field(
+        16, ge=1, description="How many recipes a chain may hold: an edit, its source, its source…"
+    )
+    models_ttl_s: float = Field(
+        2.0, ge=0, description="How long a process uses its list of models before reading it again."
+    )
 
-    max_body_bytes: Annotated[int, Field(ge=1024)] = MiB
-    body_timeout_s: Annotated[float, Field(gt=0)] = 20.0
-    header_timeout_s: Annotated[float, Field(gt=0)] = 10.0
-    max_header_bytes: Annotated[int, Field(ge=1024)] = 64 << 10
-    max_wait_s: Annotated[float, Field(ge=0)] = 60.0
-    poll_after_ms: Annotated[int, Field(ge=50)] = 500
-    max_followers: Annotated[int, Field(ge=1)] = 5000
-    sse_keep_alive_s: Annotated[float, Field(gt=0)] = 15.0
+    max_body_bytes: int = Field(MiB, ge=1024, description="The largest request body.")
+    body_timeout_s: float = Field(20.0, gt=0, description="How long a body may take to arrive.")
+    header_timeout_s: float = Field(
+        10.0, gt=0, description="How long a request's headers may take to arrive."
+    )
+    max_header_bytes: int = Field(
+        64 << 10, ge=1024, description="The largest request header block."
+    )
+    max_wait_s: float = Field(60.0, ge=0, description="The longest `?wait=` of a long poll.")
+    poll_after_ms: int = Field(
+        500, ge=50, description="The polling interval that clients are told, in milliseconds."
+    )
+    max_followers: int = Field(
+        5000, ge=1, description="Event streams and long polls that one process serves at once."
+    )
+    sse_keep_alive_s: float = Field(
+        15.0, gt=0, description="The time between two keep-alive comments of an event stream."
+    )
 
-    webhook_allow: tuple[str, ...] = ()
-    webhook_timeout_s: Annotated[float, Field(gt=0, le=60)] = 10.0
-    webhook_backoff_s: tuple[float, ...] = (5, 30, 120, 600, 3600, 4 * 3600, 12 * 3600)
+    webhook_allow: tuple[str, ...] = Field(
+        (),
+        description="Hosts and networks (`10.0.0.0/8`) that webhooks may reach although they are "
+        "private.",
+    )
+    webhook_timeout_s: float = Field(
+        10.0, gt=0, le=60, description="How long one delivery may take."
+    )
+    webhook_backoff_s: tuple[float, ...] = Field(
+        (5, 30, 120, 600, 3600, 4 * 3600, 12 * 3600),
+        description="The wait before each further attempt of a delivery.",
+    )
 
-    delivery: Literal["redirect", "bytes"] = "redirect"
-    presign_ttl_s: Annotated[int, Field(ge=1, le=7 * 86400)] = 900
+    delivery: Literal["redirect", "bytes"] = Field(
+        "redirect",
+        description="`redirect` sends clients to a presigned URL where the store can make one; "
+        "`bytes` sends the content itself.",
+    )
+    presign_ttl_s: int = Field(
+        900, ge=1, le=7 * 86400, description="How long a presigned URL works."
+    )
 
     @model_validator(mode="after")
     def _keys_beyond_loopback(self) -> Self:

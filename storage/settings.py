@@ -1,6 +1,6 @@
 """Where state lives: one Redis by URL, one object store by URL."""
 
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -10,22 +10,32 @@ _ENDPOINT_SCHEMES = ("http", "https")
 
 
 class StorageSettings(BaseSettings):
-    """Read from ``RETAKE_*`` variables or given by name; frozen; an unknown name is refused.
-
-    ``redis_url``: ``redis://`` or ``rediss://`` host, or ``unix:///path``; not a Redis cluster.
-    ``object_url``: ``file:///absolute/folder`` or ``s3://bucket/optional/prefix``. S3 credentials
-    come through boto3's own chain (environment, profile, instance role), never through here.
-    ``public_endpoint_url``: the S3 endpoint as clients reach it, for presigned URLs.
-    """
+    """Read from ``RETAKE_*`` variables or given by name; frozen; an unknown name is refused."""
 
     model_config = SettingsConfigDict(env_prefix="RETAKE_", frozen=True, extra="forbid")
 
-    redis_url: Annotated[str, Field(repr=False)]  # it may hold a password
-    object_url: str
-    s3_endpoint_url: str | None = None
-    s3_region: str | None = None
-    public_endpoint_url: str | None = None
-    redis_prefix: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")] = "retake"
+    redis_url: str = Field(
+        repr=False,  # it may hold a password
+        description="Redis or Valkey: `redis://` or `rediss://` with a host, or `unix:///path`. "
+        "Not a Redis cluster.",
+    )
+    object_url: str = Field(
+        description="The object store: `file:///absolute/folder` or `s3://bucket/optional/prefix`. "
+        "S3 credentials come from boto3's own chain (environment, profile, instance role).",
+    )
+    s3_endpoint_url: str | None = Field(
+        None, description="An S3 endpoint other than AWS, `http://` or `https://`."
+    )
+    s3_region: str | None = Field(None, description="The bucket's region.")
+    public_endpoint_url: str | None = Field(
+        None, description="The S3 endpoint as clients reach it, for presigned URLs."
+    )
+    redis_prefix: str = Field(
+        "retake",
+        pattern=r"^[a-z0-9_-]{1,32}$",
+        description="The first part of every key in Redis. Services that share one Redis need "
+        "different ones.",
+    )
 
     @field_validator("redis_url")
     @classmethod

@@ -17,9 +17,11 @@ pytest_plugins = ["tests.servers"]
 TESTS = Path(__file__).parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of the two processes that run the suite, one has all tests that start a Ray, in their order;
-    elsewhere a file's tests stay together, for what they share."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of the two processes that run the suite, one gets every test that starts a Ray, in order.
+    The other tests of a file stay together, because they share fixtures."""
+    if not config.pluginmanager.hasplugin("xdist"):  # -p no:xdist: its marker is unknown
+        return
     for item in items:
         path = item.path.relative_to(TESTS).as_posix()
         group = "ray" if item.get_closest_marker("ray") else path

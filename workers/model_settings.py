@@ -1,6 +1,6 @@
 """One model as the operator names it. Imports no torch: the driver and the Dispatcher read it."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -9,62 +9,106 @@ from schemas.base import Frozen
 
 
 class CardDefaults(Frozen):
-    """What a fine-tune says of itself, in its settings or its folder's retake.json."""
+    """A model's own defaults and limits, in its settings or in its folder's retake.json."""
 
-    width: int | None = None
-    height: int | None = None
-    num_frames: int | None = None
-    fps: int | None = None
-    num_inference_steps: int | None = None
-    guidance_scale: float | None = None
-    negative_prompt: str | None = None
-    licence: str | None = None
-    max_width: int | None = None
-    max_height: int | None = None
-    max_frames: int | None = None
-    max_inference_steps: int | None = None
-    max_prompt_chars: int | None = Field(default=None, ge=1)
-    presets: dict[PresetName, Preset] | None = None
+    width: int | None = Field(None, description="Width, in pixels, if a request names no size.")
+    height: int | None = Field(None, description="Height, in pixels, if a request names no size.")
+    num_frames: int | None = Field(None, description="Frames, if a request does not say.")
+    fps: int | None = Field(None, description="Frames per second, if a request does not say.")
+    num_inference_steps: int | None = Field(None, description="Steps, if a request does not say.")
+    guidance_scale: float | None = Field(
+        None, description="Guidance scale, if a request does not say."
+    )
+    negative_prompt: str | None = Field(
+        None, description="Negative prompt, if a request does not say."
+    )
+    licence: str | None = Field(None, description="The licence that `/v1/models` shows.")
+    max_width: int | None = Field(None, description="The largest width, in pixels.")
+    max_height: int | None = Field(None, description="The largest height, in pixels.")
+    max_frames: int | None = Field(None, description="The largest number of frames.")
+    max_inference_steps: int | None = Field(None, description="The largest number of steps.")
+    max_prompt_chars: int | None = Field(
+        None, ge=1, description="The longest prompt, in characters."
+    )
+    presets: dict[PresetName, Preset] | None = Field(
+        None, description="The model's own transfer presets, by name."
+    )
 
 
 class LoraSettings(Frozen):
-    """A LoRA that requests may name. ``path``: a folder or hub id; ``weight_name``: its file."""
+    """A LoRA that requests can name."""
 
-    path: str
-    weight_name: str | None = None
+    path: str = Field(description="A folder, or a hub id.")
+    weight_name: str | None = Field(None, description="The file in it. Unset: diffusers chooses.")
 
 
 class ModelSettings(Frozen):
-    """One model as the operator names it.
+    """One model as the operator names it."""
 
-    ``path``: a folder in diffusers' format, or a hub id (``Wan-AI/Wan2.1-T2V-1.3B-Diffusers``).
-    ``quantization``: fp8 keeps the transformers' weights in 8 bits and computes in ``dtype``; int8
-    does so with linears of its own, by the package torchao (``workers/models/quantization.py``).
-    ``ranks``: processes, each with a GPU of its own, that make one video together, where the
-    family can be spread; above 1 it is part of the fingerprint, for other numbers of tokens round
-    otherwise.
-    ``replay_rows``: videos that one batch may hold when a source is replayed beside its edit.
-    ``replay_bytes``: of device memory for the hidden states of a source that is replayed before an
-    anchored edit; what does not fit is recomputed.
-    ``defaults``: what the card says, where neither the folder's retake.json nor the family fits.
-    """
-
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    path: str
-    revision: str | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    device: str = "auto"
-    offload: Literal["none", "model", "group"] = "none"
-    attention_backend: str | None = None
-    quantization: Literal["none", "fp8", "int8"] = "none"
-    fuse_projections: bool = False
-    compile: Literal["none", "default", "aot_eager", "eager"] = "none"
-    vae_tiling: bool = False
-    loras: dict[str, LoraSettings] = Field(default_factory=dict)
-    ranks: Annotated[int, Field(ge=1, le=64)] = 1
-    replay_rows: Annotated[int, Field(ge=1, le=64)] = 4
-    replay_bytes: Annotated[int, Field(ge=0)] = 8 << 30
-    defaults: CardDefaults = CardDefaults()
+    id: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="The name that requests use."
+    )
+    path: str = Field(
+        description="A folder in diffusers' format, or a hub id "
+        "(`Wan-AI/Wan2.1-T2V-1.3B-Diffusers`)."
+    )
+    revision: str | None = Field(None, description="The hub's revision. Unset: its default branch.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "bfloat16", description="The data type of weights and computation."
+    )
+    device: str = Field(
+        "auto",
+        description="torch's name of the device; `auto`: a GPU where there is one, else the CPU.",
+    )
+    offload: Literal["none", "model", "group"] = Field(
+        "none",
+        description="diffusers' offloading to host memory: whole components, or groups of layers.",
+    )
+    attention_backend: str | None = Field(
+        None, description="diffusers' name of an attention backend. Unset: torch's choice."
+    )
+    quantization: Literal["none", "fp8", "int8"] = Field(
+        "none",
+        description="`fp8` stores the transformers' weights in 8 bits and computes in `dtype`; "
+        "`int8` uses int8 linears and needs the extra `quantization` (torchao).",
+    )
+    fuse_projections: bool = Field(
+        False, description="Fuse query, key and value projections, in families that compute so."
+    )
+    compile: Literal["none", "default", "aot_eager", "eager"] = Field(
+        "none",
+        description="Compile the transformers' blocks with torch.compile: `default` with inductor, "
+        "the others with torch's backend of that name.",
+    )
+    vae_tiling: bool = Field(False, description="Decode the video in tiles, to save memory.")
+    loras: dict[str, LoraSettings] = Field(
+        default_factory=dict, description="LoRAs that requests can name: objects as below, by name."
+    )
+    ranks: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that make one video together, each with its own GPU, in families "
+        "that allow it. Above 1 it is part of the fingerprint, because the tokens of a layer round "
+        "differently when they are split.",
+    )
+    replay_rows: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="How many videos one batch may hold when a source is replayed beside its edit.",
+    )
+    replay_bytes: int = Field(
+        8 << 30,
+        ge=0,
+        description="Device memory for the hidden states of a source that is replayed before an "
+        "anchored edit; what does not fit is computed again.",
+    )
+    defaults: CardDefaults = Field(
+        CardDefaults(),
+        description="The model's own defaults and limits: an object as below. They win over the "
+        "folder's `retake.json`, which wins over the family's.",
+    )
 
     @model_validator(mode="after")
     def _spread_plainly(self) -> Self:

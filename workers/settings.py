@@ -19,57 +19,90 @@ Count = Annotated[int, Field(ge=1, le=1024)]
 
 
 class WorkerSettings(BaseSettings):
-    """What the workers may be told. Sizes in bytes, times in seconds.
-
-    ``models``: what each replica serves, as a JSON list; the bundled model if unset. One that does
-    not load is left out, with the reason in the log.
-    ``model_memory_bytes``: how many bytes of weights a replica's process keeps loaded; past it, the
-    models not used for longest are let go, and loaded again when a job wants them. Unset: all.
-    ``replicas``, ``max_replicas``: VideoWorkers at least and at most; between them, as many as
-    there is work for. ``num_gpus``, ``num_cpus``: of each of its processes, as Ray counts them (it
-    does not bind). A replica has as many processes as the models' ``ranks`` say.
-    ``rank_timeout_s``: how long one of them waits for another before the job is given up.
-    ``threads``: torch's, per process; unset: the machine's cores shared among all.
-    ``dispatchers``: two where one machine may be lost, else one is enough.
-    ``lease_s``: after how long a silent worker's job is another's. ``stall_timeout_s``: after how
-    long without a step a job counts as hung; it covers loading, encoding and decoding.
-    ``longest_job_s``: how long a rollout lets a running job go on. ``drain_timeout_s``: how long
-    a stop does; then the job is handed back. ``storage_patience_s``: how long a finished film
-    waits for a store that fails.
-    ``journal_after_s``: a job that has run for so long is written down as it goes, so that another
-    worker can go on from there; shorter ones are sooner run again.
-    ``upscale_delay_s``, ``downscale_delay_s``: how long work must wait, or replicas be idle,
-    before their number changes.
-    """
+    """What the workers can be told. Sizes in bytes, times in seconds."""
 
     model_config = SettingsConfigDict(
         env_prefix="RETAKE_", frozen=True, extra="ignore", protected_namespaces=()
     )
 
     storage: StorageSettings = Field(default_factory=StorageSettings)
-    models: Annotated[tuple[ModelSettings, ...], Field(min_length=1)] = (BUNDLED,)
-    artifacts: ArtifactSettings = ArtifactSettings()
-    media: MediaSettings = MediaSettings()
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    models: tuple[ModelSettings, ...] = Field(
+        (BUNDLED,),
+        min_length=1,
+        description="What each replica serves. A model that does not load is left out, with the "
+        "reason in the log. Unset: the bundled model.",
+    )
+    artifacts: ArtifactSettings = Field(
+        ArtifactSettings(), description="Memory, threads and caches for stored attention."
+    )
+    media: MediaSettings = Field(MediaSettings(), description="How video files are written.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least severe level that is logged."
+    )
 
-    replicas: Count = 1
-    max_replicas: Count | None = None
-    dispatchers: Count = 1
-    num_gpus: Annotated[float, Field(ge=0)] = 0
-    num_cpus: Annotated[float, Field(ge=0)] = 0
-    threads: Count | None = None
-    model_memory_bytes: Annotated[int, Field(gt=0)] | None = None
+    replicas: Count = Field(1, description="The least number of VideoWorkers.")
+    max_replicas: Count | None = Field(
+        None,
+        description="The largest number of VideoWorkers; between the two, as many as there is work "
+        "for. Unset: the same as `RETAKE_REPLICAS`.",
+    )
+    dispatchers: Count = Field(
+        1, description="Dispatchers. Use two where a machine may be lost; otherwise one is enough."
+    )
+    num_gpus: float = Field(
+        0,
+        ge=0,
+        description="GPUs for each process of a replica, as Ray counts them. A replica has as many "
+        "processes as its models' `ranks`.",
+    )
+    num_cpus: float = Field(
+        0,
+        ge=0,
+        description="CPUs for each process of a replica, as Ray counts them; Ray does not bind "
+        "processes to cores.",
+    )
+    threads: Count | None = Field(
+        None,
+        description="torch's threads for each process. Unset: all share the machine's cores.",
+    )
+    model_memory_bytes: int | None = Field(
+        None,
+        gt=0,
+        description="Bytes of weights that a replica's process keeps loaded. Over it, the least "
+        "recently used models are unloaded, and loaded again when a job needs them. Unset: no "
+        "limit.",
+    )
 
-    max_attempts: Count = 3
-    lease_s: Seconds = 15
-    stall_timeout_s: Seconds = 900
-    rank_timeout_s: Seconds = 300
-    longest_job_s: Seconds = 3600
-    drain_timeout_s: Seconds = 30
-    journal_after_s: Seconds = 60
-    storage_patience_s: Seconds = 120
-    upscale_delay_s: Seconds = 10
-    downscale_delay_s: Seconds = 300
+    max_attempts: Count = Field(3, description="How many attempts a job has before it is given up.")
+    lease_s: Seconds = Field(15, description="After how long a silent worker loses its job.")
+    stall_timeout_s: Seconds = Field(
+        900,
+        description="After how long without a step a job counts as hung. It must cover loading a "
+        "model, encoding and decoding.",
+    )
+    rank_timeout_s: Seconds = Field(
+        300, description="How long one rank waits for another before the attempt is given up."
+    )
+    longest_job_s: Seconds = Field(
+        3600, description="How long a rollout lets a running job continue."
+    )
+    drain_timeout_s: Seconds = Field(
+        30, description="How long a stop lets a running job continue before it is handed back."
+    )
+    journal_after_s: Seconds = Field(
+        60,
+        description="After how long a running job starts its journal, from which another worker "
+        "can resume it. Shorter jobs are cheaper to run again.",
+    )
+    storage_patience_s: Seconds = Field(
+        120, description="How long a finished video waits for a store that fails."
+    )
+    upscale_delay_s: Seconds = Field(
+        10, description="How long work must wait before a replica is added."
+    )
+    downscale_delay_s: Seconds = Field(
+        300, description="How long replicas must be idle before one is removed."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

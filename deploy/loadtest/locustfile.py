@@ -1,12 +1,12 @@
-"""Users of a running service: what they ask, how often, and how the crowd grows.
+"""Users of a running service: what they request, how often, and how their number changes.
 
     locust -f deploy/loadtest/locustfile.py --headless --host http://127.0.0.1:8000 --csv runs/load
 
-Stages (``STAGES``): ramp, plateau, burst, ramp down. The mix: of ten jobs six are generations,
-three edits of one of the user's own videos, one is cancelled; users look at a job every second
-until it ends, page through their list, and think in between. At the end a summary tells how long
-jobs waited and ran, by kind; the exit status is 1 if a request or a job failed.
-``RETAKE_API_KEY``: a key, where the service asks for one. ``RETAKE_STEPS``: of each job (4).
+Stages (``STAGES``): ramp up, plateau, burst, ramp down. The mix: of ten jobs, six are generations,
+three are edits of one of the user's own videos, and one is cancelled. Users poll a job every second
+until it ends, page through their list, and pause in between. At the end a summary shows how long
+jobs took, by kind; the exit status is 1 if a request or a job failed.
+``RETAKE_API_KEY``: a key, if the service requires one. ``RETAKE_STEPS``: steps of each job (4).
 """
 
 import os
@@ -31,7 +31,7 @@ unended: list[str] = []
 
 
 class Stages(LoadTestShape):
-    """The staging profile."""
+    """How many users there are, by the time since the start."""
 
     def tick(self) -> tuple[int, float] | None:
         now = self.get_run_time()  # type: ignore[no-untyped-call]  # locust's
@@ -42,7 +42,7 @@ class Stages(LoadTestShape):
 
 
 class Director(HttpUser):
-    """Makes videos, and edits what came out."""
+    """Generates videos, and edits some of them."""
 
     wait_time = between(1, 5)
     headers: ClassVar[dict[str, str]] = {}

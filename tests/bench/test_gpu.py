@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_every_part_runs_and_own_maps_give_the_run_back() -> None:
     parts = ["profile", "qk", "hidden", "latents", "backends"]
     command = [sys.executable, "-m", "bench.gpu", "--tiny", "--steps", "3", "--parts", *parts]

@@ -19,6 +19,8 @@ from workers.attention.transfer import Capture
 from workers.model_settings import ModelSettings
 from workers.models.pipelines import LoadedModel, load_model
 
+pytestmark = pytest.mark.slow
+
 FEW = Settings(num_inference_steps=3)
 
 

@@ -30,6 +30,7 @@ def tiny() -> Pipeline:
     return pipeline
 
 
+@pytest.mark.slow
 def test_own_maps_change_nothing_and_another_prompts_do(tiny: Pipeline) -> None:
     exchange = Exchange(tiny.transformer, TINY.num_inference_steps)
     with exchange.capturing():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 
 from training.films import draw_films, draw_still
@@ -18,6 +19,7 @@ def _repainted(scenes: Scenes, colour: int, season: int) -> Scenes:
     return dataclasses.replace(scenes, colour=colour * same, season=season * same)
 
 
+@pytest.mark.slow
 def test_the_judge_is_right_on_drawn_films(judge: Judge) -> None:
     right = validate_judge(judge, 64)
     for name in ("object", "colour", "season"):

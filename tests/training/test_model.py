@@ -15,6 +15,8 @@ from training.judge import Judge, Verdict, judge_films
 from training.sampling import Settings, generate
 from training.stock import Pipeline
 
+pytestmark = pytest.mark.slow
+
 SHORT = Settings(num_inference_steps=8)
 SEEDS = [0, 1, 3]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from training.cache import LatentCache
@@ -74,6 +75,7 @@ def test_the_learning_rate_warms_up_and_cools_down() -> None:
     assert clock.done
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_where_it_was(tmp_path: Path) -> None:
     torch.manual_seed(0)
     cache = LatentCache(torch.randn(4, 24, 5, 8, 12), torch.ones(4, TRAIN_TOKENS, dtype=torch.long))

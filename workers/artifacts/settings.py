@@ -12,31 +12,49 @@ Threads = Annotated[int, Field(ge=1, le=64)]
 
 
 class ArtifactSettings(Frozen):
-    """Bytes and threads, per worker process.
+    """Bytes, threads and seconds, for each worker process."""
 
-    ``pool_bytes``: between denoising and store, for all of a capture. ``pack_bytes``: an object's
-    size, about; ``frame_bytes``: what is encoded, checked and decoded at once.
-    ``store_patience_s``: how long a store that fails is tried again.
-    ``window_bytes``: decoded tensors that an edit's reader holds ahead of the denoising.
-    ``retention_s``: how long an artifact is kept whose request did not say; None: for good.
-    ``device_cache_bytes``: decoded tensors kept on the device between the edits of a source, beside
-    the model; ``host_cache_bytes``, ``disk_cache_bytes``: packs kept after use. 0 keeps none.
-    """
-
-    pool_bytes: Size = 1024 * MiB
-    pack_bytes: Size = 16 * MiB
-    frame_bytes: Annotated[int, Field(ge=4096, le=128 * MiB)] = 8 * MiB
-    encode_threads: Threads = 2
-    upload_threads: Threads = 4
-    store_patience_s: Annotated[float, Field(ge=0)] = 60.0
-    window_bytes: Size = 1024 * MiB
-    fetch_threads: Threads = 4
-    decode_threads: Threads = 2
-    device_cache_bytes: Annotated[int, Field(ge=0)] = 0
-    host_cache_bytes: Annotated[int, Field(ge=0)] = 1024 * MiB
-    disk_cache_bytes: Annotated[int, Field(ge=0)] = 0
-    disk_cache_folder: str | None = None
-    retention_s: Annotated[int, Field(ge=60)] | None = None
+    pool_bytes: Size = Field(
+        1024 * MiB, description="Memory between the denoising and the store, for all of a capture."
+    )
+    pack_bytes: Size = Field(16 * MiB, description="The approximate size of one object.")
+    frame_bytes: int = Field(
+        8 * MiB,
+        ge=4096,
+        le=128 * MiB,
+        description="How much is encoded, checked and decoded as one piece.",
+    )
+    encode_threads: Threads = Field(2, description="Threads that encode a capture.")
+    upload_threads: Threads = Field(4, description="Threads that upload its packs.")
+    store_patience_s: float = Field(
+        60.0, ge=0, description="How long a store that fails is tried again."
+    )
+    window_bytes: Size = Field(
+        1024 * MiB,
+        description="Decoded tensors that an edit's reader holds ahead of the denoising.",
+    )
+    fetch_threads: Threads = Field(4, description="Threads that fetch an edit's packs.")
+    decode_threads: Threads = Field(2, description="Threads that decode them.")
+    device_cache_bytes: int = Field(
+        0,
+        ge=0,
+        description="Decoded tensors kept on the device, beside the model, between the edits of a "
+        "source; 0: none.",
+    )
+    host_cache_bytes: int = Field(
+        1024 * MiB, ge=0, description="Packs kept in host memory after use; 0: none."
+    )
+    disk_cache_bytes: int = Field(
+        0, ge=0, description="Packs kept on a local disk after use; 0: none."
+    )
+    disk_cache_folder: str | None = Field(
+        None, description="The folder of that cache; needed with `disk_cache_bytes`."
+    )
+    retention_s: int | None = Field(
+        None,
+        ge=60,
+        description="How long an artifact is kept if its job does not say. Unset: for ever.",
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

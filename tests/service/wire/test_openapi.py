@@ -80,6 +80,7 @@ def test_examples_fit_their_schemas(document: dict[str, Any]) -> None:
                     pytest.fail(f"{name}: {error.message}")
 
 
+@pytest.mark.slow
 def test_every_answer_of_the_server_is_one_that_is_documented(api: Api, tmp_path: Path) -> None:
     """Schemathesis for 8 seconds; docs/experiments/api.md tells of the 10 minutes."""
     command = [

@@ -116,6 +116,7 @@ def test_a_prefix_is_a_folder(objects: ObjectStore) -> None:
     assert keys(objects) == ["other/a", "videos/ab/1"]
 
 
+@pytest.mark.slow
 def test_many_are_listed_and_deleted_at_once(objects: ObjectStore) -> None:
     names = [f"many/{number:04d}" for number in range(1100)]  # more than one page or batch
     with ThreadPoolExecutor(8) as pool:

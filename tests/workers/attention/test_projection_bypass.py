@@ -65,7 +65,10 @@ def runs_of(name: str, folder: Path, **settings: Any) -> Runs:
 ALONE = ("wan", "ltx", "hunyuan-video-1.5", "kandinsky-5", "mochi", "allegro", "latte", "cosmos")
 
 
-@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name == "wan" else pytest.mark.slow) for name in ALONE],
+)
 def test_nothing_of_it_is_computed(name: str, folder: Path) -> None:
     """And the edit is the one of form hidden, which computes it all, to the bit."""
     runs = runs_of(name, folder)
@@ -77,6 +80,7 @@ def test_nothing_of_it_is_computed(name: str, folder: Path) -> None:
     assert not torch.equal(edit, runs.plain("some dog"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "projected"),
     # Motif's first layers have projections of their own for text
@@ -191,6 +195,7 @@ def test_the_modules_are_as_before_however_it_ends(bench: Bench) -> None:
             assert "forward" not in vars(module)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [{"offload": "group"}, {"quantization": "fp8"}, {"compile": "eager"}],
@@ -206,6 +211,7 @@ def test_in_other_modes(folder: Path, settings: dict[str, Any]) -> None:
     assert torch.equal(runs.latents_of(runs.source), plain)
 
 
+@pytest.mark.slow
 def test_compiled_code_stays_one_graph_for_all_layers_and_steps(folder: Path) -> None:
     runs = runs_of("wan", folder, compile="eager")
     maps = runs.maps("qk")

@@ -137,6 +137,7 @@ class OutOfMemory:
             raise torch.OutOfMemoryError("no room")
 
 
+@pytest.mark.slow
 def test_out_of_memory_empties_the_device_cache_and_the_job_runs_again(
     model_folder: Path, settings: WorkerSettings, objects: ObjectStore
 ) -> None:
@@ -161,6 +162,7 @@ def test_out_of_memory_without_a_device_cache_ends_the_job(engine: PipelineEngin
     assert full.times == 1, "it was not tried again"
 
 
+@pytest.mark.slow
 def test_a_model_that_is_loaded_gets_the_device_cache_s_memory(
     model_folder: Path, settings: WorkerSettings, objects: ObjectStore
 ) -> None:

@@ -4,8 +4,15 @@ import pytest
 
 from tests.workers.families.cases import CASES, Case, Runs
 
+# one of each kind: two calls a step, and one batch with text in the map
+FAST = ("wan", "cogvideox")
+PARAMS = [
+    pytest.param(case, id=case.name, marks=() if case.name in FAST else pytest.mark.slow)
+    for case in CASES
+]
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
+
+@pytest.fixture(scope="module", params=PARAMS)
 def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Every pipeline of the suite, loaded once for all checks of a module."""
     case: Case = request.param

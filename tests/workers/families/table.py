@@ -1,7 +1,7 @@
-"""docs/models.md: every family, and what of it the conformance suite passes.
+"""docs/models.md: every family, and which checks of the conformance suite it passes.
 
-The suite runs each check on each case that does not say why it cannot, so what this table ticks
-is what a green suite has passed.
+The suite runs every check on every case, unless the case says why it cannot. So what this table
+marks as working is what a green suite has passed.
 """
 
 import argparse
@@ -21,12 +21,12 @@ HEAD = """# Models
 Written by `scripts/models_table` from `workers/families/` and the cases of
 `tests/workers/families/`; a test keeps it current. diffusers {version}.
 
-Each row is one tiny random configuration on its real pipeline class and a text encoder of the real
-kind, on the CPU, end to end through the engine. `maps` stands for: own maps give the run back with
-difference 0.0 in forms hidden, qk and latents; hidden equals the written-out softmax map; layers,
-steps, branches, heads and strength touch only what they name; another prompt's maps change the
-video; save, load and edit from the store; replay in place of stored maps; another shot refused.
-Real weights of these families have not been run here.
+Each row is one tiny random configuration of the real pipeline class with a text encoder of the real
+kind, run on the CPU through the whole engine. A `yes` under `maps` means that all of these hold: a
+run with its own maps put back differs by 0.0, in forms hidden, qk and latents; hidden equals the
+softmax map written out; layers, steps, branches, heads and strength change only what they name;
+another prompt's maps change the video; an edit from a saved and loaded artifact works; so does a
+replay; another shot is refused. Real weights of these families have not been run here.
 
 """
 COLUMNS = (
@@ -34,16 +34,21 @@ COLUMNS = (
     *("size", "frames", "fps", "steps", "licence"),
 )
 NOTES = """
-Guidance: `two calls` a step, `one batch` a step, or `embedded` (one branch). fused: projections
-fused before loading ends; where it is missing, diffusers has none or does not compute with them.
+Guidance: `two calls` a step, `one batch` a step, or `embedded` (one branch). Fused: projections are
+fused while loading; where that is not possible, diffusers has no fused projections or does not
+compute with them.
 
-Not served, and why: pipelines that need a picture or a film to start from (Wan I2V, VACE and
-Animate, ChronoEdit, ConsisID, FramePack, Cosmos video-to-world, SkyReels-V2 diffusion forcing's
-extension); MiniMax-H3 (a modular pipeline only); Kandinsky 6 and AnyFlow-FAR (not tried).
+Not served:
+
+- pipelines that start from a picture or a video (Wan I2V, VACE and Animate, ChronoEdit, ConsisID,
+  FramePack, Cosmos video-to-world, the extension of SkyReels-V2 diffusion forcing);
+- MiniMax-H3, which is a modular pipeline only;
+- Kandinsky 6 and AnyFlow-FAR, which were not tried.
+
 Helios is served one chunk (33 frames) long. LTX-2 is served without its sound, and its further
-guidance calls run with their own attention. Licences are of the published weights, `unknown` where
-they were not looked up. Frame rates pace the output only: the pipelines that
-condition on one (LTX, LTX-2, Cosmos) get their default.
+guidance calls run with their own attention. Licences are those of the published weights, `unknown`
+where they were not looked up. Frame rates only pace the output: the pipelines that condition on one
+(LTX, LTX-2, Cosmos) get their default.
 """
 
 

@@ -12,6 +12,8 @@ from tests.workers.bench import same_to_rounding
 from tests.workers.families.cases import CASES, Case, Runs
 from workers.attention.maps import MemoryMaps
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-3
 
 

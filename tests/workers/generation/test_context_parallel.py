@@ -23,6 +23,8 @@ from workers.models.pipelines import load_model
 from workers.models.rank_group import Stopped
 from workers.settings import WorkerSettings
 
+pytestmark = pytest.mark.slow
+
 UNEVEN = {"width": 48, "height": 48, "num_frames": 9}  # 27 tokens: 14 and 13
 
 

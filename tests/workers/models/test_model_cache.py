@@ -83,6 +83,7 @@ def test_without_a_budget_all_stay_loaded(folder: Path) -> None:
     assert cache.loaded() == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_the_model_not_used_for_longest_makes_room(folder: Path, size: int) -> None:
     models = [named(id, folder) for id in "abc"]
     cache = ModelCache(settings_of(*models, model_memory_bytes=2 * size + size // 2))
@@ -93,6 +94,7 @@ def test_the_model_not_used_for_longest_makes_room(folder: Path, size: int) -> N
     assert cache.loaded() == ["b", "a"]
 
 
+@pytest.mark.slow
 def test_what_made_room_is_freed_and_comes_back_the_same(folder: Path, size: int) -> None:
     models = [named(id, folder) for id in "ab"]
     cache = ModelCache(settings_of(*models, model_memory_bytes=size + size // 2))

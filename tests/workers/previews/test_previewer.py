@@ -93,6 +93,7 @@ def test_a_source_that_runs_first_is_not_shown(model: LoadedModel) -> None:
     assert seen == [(False, False)] * tiny.STEPS + [(True, True)] * tiny.STEPS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

@@ -13,6 +13,8 @@ from workers.previews.latent_rgb import fit_colours
 from workers.previews.previewer import Previews
 from workers.settings import BUNDLED
 
+pytestmark = pytest.mark.slow
+
 PROMPT = "A red car is driving on the highway."
 
 

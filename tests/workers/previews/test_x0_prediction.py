@@ -99,6 +99,7 @@ def test_a_step_that_adds_noise_tells_nothing() -> None:
         assert weights_of(scheduler, 1) is None
 
 
+@pytest.mark.slow
 def test_a_solver_that_holds_noise_is_not_shown() -> None:
     scheduler = parts.UniPCMultistepScheduler(predict_x0=False)
     for _ in walked(scheduler):

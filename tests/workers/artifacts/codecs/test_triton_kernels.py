@@ -104,6 +104,7 @@ def test_where_triton_works_it_packs() -> None:
         assert layout_registry._fused(codec, torch.float16, DEVICE) is fused
 
 
+@pytest.mark.slow
 def test_kernels_compile() -> None:
     """What the interpreter takes the compiler may refuse."""
     command = [sys.executable, "-m", "tests.workers.artifacts.codecs.compile_kernels"]
