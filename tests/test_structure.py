@@ -29,9 +29,10 @@ ROOMS = {
         base errors                             frozen values and the error tree
         attention webhooks                      capture and transfer specs; webhook bodies
         models recipes                          model cards; everything that decides a video
+        capture_plan                            what an artifact holds, what an edit needs
         artifacts                               manifests of stored attention
-        artifact_summary selection              an artifact as listed; specs resolved for a model
-        capture_plan maps                       what a capture holds; which map a picture shows
+        artifact_summary selection              an artifact as listed; transfers resolved
+        resolve_capture maps                    captures resolved; which map a picture shows
         estimate jobs                           costs; job records
         requests videos                         bodies of the HTTP API
     """,

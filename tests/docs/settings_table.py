@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from service.settings import ServiceSettings
 from storage.settings import StorageSettings
 from workers.artifacts.settings import ArtifactSettings
-from workers.control.media import MediaSettings
+from workers.media_settings import MediaSettings
 from workers.model_settings import CardDefaults, LoraSettings, ModelSettings
 from workers.settings import WorkerSettings
 
