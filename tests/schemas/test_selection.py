@@ -164,8 +164,6 @@ def test_an_anchored_edit_has_its_sources_guidance(change: dict[str, object], pa
 @pytest.mark.parametrize(
     ("interval", "allowed"), [(5, True), (10, True), (4, False), (None, False)]
 )
-    ("interval", "allowed"), [(5, True), (10, True), (4, False), (None, False)]
-)
 def test_an_edit_of_an_anchored_edit_computes_where_that_did(
     interval: int | None, allowed: bool
 ) -> None:
