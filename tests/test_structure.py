@@ -28,10 +28,9 @@ ROOMS = {
     "schemas": """
         base errors                             frozen values and the error tree
         attention webhooks                      capture and transfer specs; webhook bodies
-        models recipes                          model cards; everything that decides a video
-        artifacts                               manifests of stored attention
-        artifact_summary selection              an artifact as listed; specs resolved for a model
-        capture_plan maps                       what a capture holds; which map a picture shows
+        capture_plan models recipes             what is captured; model cards; what decides a video
+        artifacts selection                     manifests; transfers resolved for a model
+        artifact_summary maps resolve_capture   artifacts as listed; pictures; captures resolved
         estimate jobs                           costs; job records
         requests videos                         bodies of the HTTP API
     """,

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from schemas.artifacts import CapturePlan, Frame, Manifest, Pack
+from schemas.artifacts import Frame, Manifest, Pack
 from schemas.attention import TransferSpec
+from schemas.capture_plan import CapturePlan
 from schemas.jobs import Job, JobSpec, JobState
 from schemas.models import IntRange, LatentGrid, ModelCard
 from schemas.recipes import Generation, Recipe
