@@ -103,10 +103,10 @@ class Bench:
 
     def rows(self) -> Iterator[tuple[Address, Rows]]:
         for (address, name), tensor in self.hidden.tensors.items():
-            yield address, described(address, name, tensor)
+            yield address, describe(address, name, tensor)
 
 
-def described(address: Address, name: str, tensor: Tensor) -> Rows:
+def describe(address: Address, name: str, tensor: Tensor) -> Rows:
     rows, dtype = as_rows(tensor), dtype_name(tensor)
     array = as_array(rows.contiguous().view(-1).view(torch.uint8), dtype, rows.shape[1])
     frame = Frame(
@@ -125,7 +125,7 @@ def described(address: Address, name: str, tensor: Tensor) -> Rows:
     return Rows(frame, array)
 
 
-def packed(rows: Rows, codec: CodecName) -> tuple[Frame, bytes]:
+def pack(rows: Rows, codec: CodecName) -> tuple[Frame, bytes]:
     encoded: Encoded = encode(codec, rows.array, rows.frame.dtype)
     update = {
         "codec": encoded.codec,
@@ -140,7 +140,7 @@ def through(bench: Bench, codec: CodecName) -> MemoryMaps:
     """All hidden states as they come back from ``codec``."""
     back = MemoryMaps()
     for address, rows in bench.rows():
-        frame, data = packed(rows, codec)
+        frame, data = pack(rows, codec)
         tensor = bench.hidden.tensors[address, "hidden"].clone()
         out = as_array(tensor.view(-1).view(torch.uint8), frame.dtype, frame.width)
         decode(frame, memoryview(data), out)
@@ -215,7 +215,7 @@ def coders_of(dtype: str) -> dict[str, Coder]:
             decode(frame, memoryview(data), out)
             return out
 
-        return lambda rows: packed(rows, name), unpack
+        return lambda rows: pack(rows, name), unpack
 
     coders: dict[str, Coder] = {name: ours(name) for name in NAMES}
     if importlib.util.find_spec("zipnn") is not None:
@@ -230,7 +230,7 @@ def coders_of(dtype: str) -> dict[str, Coder]:
     return coders
 
 
-def joined(rows: list[Rows], megabytes: int) -> list[Rows]:
+def join_rows(rows: list[Rows], megabytes: int) -> list[Rows]:
     """The tensors of the bundled model are small: as many on one another as a frame holds."""
     each = 8 << 20
     count = max(1, each // rows[0].array.nbytes)
@@ -256,7 +256,7 @@ def main() -> None:
         bench = Bench(dtype, args.steps)
         exact = MemoryMaps()
         video = bench.edit(SOURCE, bench.hidden, exact)
-        found = speeds(joined([rows for _, rows in bench.rows()], args.megabytes), args.rounds)
+        found = speeds(join_rows([rows for _, rows in bench.rows()], args.megabytes), args.rounds)
         for name, (share, encoding, decoding) in found.items():
             row: list[Cell] = [dtype, name, share, round(encoding), round(decoding)]
             figures[f"{dtype}_{name.replace(' ', '_')}_share"] = share

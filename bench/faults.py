@@ -75,7 +75,7 @@ class Bench:
             await asyncio.sleep(0.1)
         raise RuntimeError(f"{path}: not accepted within {DEADLINE_S:g} s")
 
-    async def ended(self, video_id: str) -> Job | None:
+    async def wait_for_end(self, video_id: str) -> Job | None:
         """The job once it has ended; None: it is lost."""
         deadline = time.monotonic() + DEADLINE_S
         while time.monotonic() < deadline:
@@ -94,7 +94,7 @@ class Bench:
     async def prepare(self) -> None:
         """Undisturbed videos, by what decides their bytes."""
         for path, body in self.requests():
-            job = await self.ended(await self.submit(path, body))
+            job = await self.wait_for_end(await self.submit(path, body))
             if job is None or job.state.status != "completed":
                 raise RuntimeError(f"the undisturbed run of {body} did not complete")
             self.undisturbed[job.spec.source_key] = await self.video(job)
@@ -120,7 +120,7 @@ class Bench:
         doing = asyncio.create_task(self.stack.do(fault, self.chance))
         await asyncio.sleep(self.chance.uniform(0, 0.5))
         cancelling = asyncio.create_task(self.submit(f"/videos/{ids[cancelled]}/cancel", {}))
-        jobs = [await self.ended(video_id) for video_id in ids]
+        jobs = [await self.wait_for_end(video_id) for video_id in ids]
         self.tally.recovery_s[fault].append(time.monotonic() - began)
         await asyncio.gather(doing, cancelling)
         for video_id, job in zip(ids, jobs, strict=True):

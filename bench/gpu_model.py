@@ -148,7 +148,7 @@ class Bench:
 
     def stock(self, steps: int | None = None) -> Timed:
         """A plain run of diffusers alone: no hook does anything. ``steps``: None for all."""
-        return self._timed(self.steps if steps is None else steps, lambda: None)
+        return self._time(self.steps if steps is None else steps, lambda: None)
 
     def run(self, capture: Capture | None = None, transfer: Transfer | None = None) -> Timed:
         """A run as the product makes it, from the same noise."""
@@ -159,9 +159,9 @@ class Bench:
             capture=capture,
             transfers=(transfer,),
         ) as run:
-            return self._timed(self.steps, run.end_step)
+            return self._time(self.steps, run.end_step)
 
-    def _timed(self, steps: int, end_step: Callable[[], None]) -> Timed:
+    def _time(self, steps: int, end_step: Callable[[], None]) -> Timed:
         cuda = self.device.type == "cuda"
         marks: list[Any] = []
         if cuda:

@@ -36,12 +36,12 @@ def measure_profile(sheet: Sheet, folder: Path) -> None:
     bench = sheet.bench
     if not sheet.fits("profile", 3 * (1 + len(CODECS) * 2)):  # two thirds: reading the profile
         return
-    columns = {"plain": _profiled(bench, bench.stock)[0]}
+    columns = {"plain": _profile(bench, bench.stock)[0]}
     for codec in CODECS:
         capture, edit = f"capture {codec}", f"edit {codec}"
-        columns[capture], (_, manifest) = _profiled(bench, partial(bench.capture, "hidden", codec))
+        columns[capture], (_, manifest) = _profile(bench, partial(bench.capture, "hidden", codec))
         bench.empty_tiers()
-        columns[edit], _ = _profiled(bench, partial(bench.edit, manifest))
+        columns[edit], _ = _profile(bench, partial(bench.edit, manifest))
         bench.drop(manifest)
     print_table(
         ["ms a step", *columns],
@@ -50,7 +50,7 @@ def measure_profile(sheet: Sheet, folder: Path) -> None:
     sheet.figures["profile_ms_a_step"] = columns
 
 
-def _profiled(bench: Bench, run: Callable[[], T]) -> tuple[dict[str, float], T]:
+def _profile(bench: Bench, run: Callable[[], T]) -> tuple[dict[str, float], T]:
     """Milliseconds a step by class, over all steps of ``run``, and what it returned."""
     cuda = bench.device.type == "cuda"
     with profile(activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU]) as profiler:

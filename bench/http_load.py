@@ -49,7 +49,7 @@ async def connections(port: int, count: int) -> list[Connection]:
     return made
 
 
-async def closed(job: Mapping[str, Any], request: bytes) -> dict[str, Any]:
+async def closed_loop(job: Mapping[str, Any], request: bytes) -> dict[str, Any]:
     end, statuses = time.perf_counter() + job["seconds"], list[int]()
     pool = await connections(job["port"], job["connections"])
 
@@ -91,7 +91,7 @@ async def open_loop(job: Mapping[str, Any], request: bytes) -> dict[str, Any]:
 async def main() -> None:
     job = json.loads(sys.stdin.read())
     request = request_of(job["method"], job["path"], job.get("body"), job.get("headers", ()))
-    run = closed if job["kind"] == "closed" else open_loop
+    run = closed_loop if job["kind"] == "closed" else open_loop
     print(json.dumps(await run(job, request)))
 
 

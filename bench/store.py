@@ -126,15 +126,17 @@ class Throughput:
 
         runs: list[tuple[str, Callable[[], None]]] = [("write bare", self.write_raw)]
         runs += [(f"write {codec}", partial(write, codec)) for codec in CODECS]
-        turned(runs, seed, seconds)
+        run_in_turn(runs, seed, seconds)
         runs = [("read bare", self.read_raw)]
         runs += [(f"read {codec}", partial(read, codec)) for codec in CODECS]
-        turned(runs, seed, {})  # the server's cache and the reader's memory are warm in a service
-        turned(runs, seed, seconds)
+        run_in_turn(
+            runs, seed, {}
+        )  # the server's cache and the reader's memory are warm in a service
+        run_in_turn(runs, seed, seconds)
         return manifests
 
 
-def turned(runs: list[tuple[str, Callable[[], None]]], turn: int, seconds: Seconds) -> None:
+def run_in_turn(runs: list[tuple[str, Callable[[], None]]], turn: int, seconds: Seconds) -> None:
     """Run all once, beginning with another each turn."""
     for name, run in runs[turn % len(runs) :] + runs[: turn % len(runs)]:
         started = time.monotonic()
@@ -211,7 +213,7 @@ def measure_edits(objects: ObjectStore, args: argparse.Namespace) -> dict[str, o
         runs: list[tuple[str, Callable[[], None]]] = [("memory", from_memory)]
         runs += [(tier, partial(read, tier)) for tier in TIERS]
         for turn in range(args.edit_rounds + 1):  # the first fills the tiers
-            turned(runs, turn, seconds if turn else {})
+            run_in_turn(runs, turn, seconds if turn else {})
         ratios = {tier: median_ratio(seconds[tier], seconds["memory"]) for tier in TIERS}
         middle = args.edit_rounds // 2
         rows: list[list[Cell]] = [["memory", sorted(seconds["memory"])[middle], 1.0, None]]

@@ -83,7 +83,7 @@ class Stack:
 
     def _spawn(self, name: str, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
         # it ends with this process, however that ends, and a folder has one stack
-        command = watchdog.watched([sys.executable, "-m", name], self.data / f"{name}.lock")
+        command = watchdog.wrap([sys.executable, "-m", name], self.data / f"{name}.lock")
         with (self.data / "logs" / f"{name}.log").open("ab") as output:
             return subprocess.Popen(
                 command,

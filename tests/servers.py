@@ -80,7 +80,7 @@ def run_seaweed(folder: Path) -> Iterator[str]:
     command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", *options]
     with (folder / "weed.log").open("wb") as log:
         server = subprocess.Popen(
-            watchdog.watched(command, folder / "lock"), stdout=log, stderr=log, cwd=folder
+            watchdog.wrap(command, folder / "lock"), stdout=log, stderr=log, cwd=folder
         )
     try:
         endpoint_url = f"http://127.0.0.1:{ports[-2]}"

@@ -75,7 +75,7 @@ class EmbeddedValkey:
         arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
         command = [str(server_binary()), *arguments]
         self._server = subprocess.Popen(
-            watchdog.watched(command, folder / "valkey.lock"),
+            watchdog.wrap(command, folder / "valkey.lock"),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -17,7 +17,7 @@ LOCKED = 75  # exit status, EX_TEMPFAIL: another server holds the lock
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
-def watched(command: list[str], lock_file: Path) -> list[str]:
+def wrap(command: list[str], lock_file: Path) -> list[str]:
     """The command line that runs ``command`` under this module, as a child of this process."""
     # isolated, and without the site packages: it starts in 20 ms
     start = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(lock_file)]

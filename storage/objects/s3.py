@@ -27,7 +27,7 @@ from storage.objects.objects import (
     check_key,
     folder_prefix,
 )
-from storage.objects.s3_errors import BODY_ERRORS, code_of, mapped
+from storage.objects.s3_errors import BODY_ERRORS, code_of, map_errors
 from storage.objects.s3_parts import S3PartWriter, put_if_absent
 
 _BODY_TRIES = 4  # botocore retries until a body begins; a connection lost within it is for us
@@ -80,7 +80,7 @@ class S3Store:
         request = {**self._address(key), "ContentType": content_type}
         # as bytes, which http.client sends in one call: the copy costs less than many small sends
         body = data if isinstance(data, bytes | bytearray) else _join(data)
-        with mapped("write", key):
+        with map_errors("write", key):
             if if_absent:
                 return put_if_absent(self._client, {**request, "Body": body})
             self._client.put_object(**request, Body=body)
@@ -92,7 +92,7 @@ class S3Store:
 
     def get(self, key: str) -> bytes:
         tries_left = _BODY_TRIES
-        with mapped("read", key):
+        with map_errors("read", key):
             while True:
                 answer = self._client.get_object(**self._address(key))
                 try:
@@ -106,7 +106,7 @@ class S3Store:
     def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
         view = buffer.cast("B")
         done, tries_left = 0, _BODY_TRIES
-        with mapped("read", key):
+        with map_errors("read", key):
             while done < len(view):
                 body = self._open_range(key, offset + done, len(view) - done)
                 try:
@@ -135,7 +135,7 @@ class S3Store:
             raise
 
     def stat(self, key: str) -> ObjectInfo:
-        with mapped("stat", key):
+        with map_errors("stat", key):
             head = self._client.head_object(**self._address(key))
         modified_at = head["LastModified"].timestamp()
         return ObjectInfo(key, head["ContentLength"], modified_at, head["ETag"].strip('"'))
@@ -147,7 +147,7 @@ class S3Store:
         names = [{"Key": self._base + check_key(key)} for key in keys]
         for first in range(0, len(names), _DELETE_BATCH):
             batch = {"Objects": names[first : first + _DELETE_BATCH], "Quiet": True}
-            with mapped("delete", keys[first]):
+            with map_errors("delete", keys[first]):
                 answer = self._client.delete_objects(Bucket=self._bucket, Delete=batch)
             for failed in answer.get("Errors", []):
                 raise ObjectStoreError(f"cannot delete object {keys[first]}: {failed.get('Code')}")
@@ -159,7 +159,7 @@ class S3Store:
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._base + folder_prefix(prefix)
         )
-        with mapped("list", prefix):
+        with map_errors("list", prefix):
             for page in pages:
                 for item in page.get("Contents", []):
                     yield ObjectInfo(
@@ -192,7 +192,7 @@ class S3Store:
         pages = self._client.get_paginator("list_multipart_uploads").paginate(
             Bucket=self._bucket, Prefix=self._base
         )
-        with mapped("abort", self._base):
+        with map_errors("abort", self._base):
             for page in pages:
                 for upload in page.get("Uploads", []):
                     if time.time() - upload["Initiated"].timestamp() < older_than_s:
@@ -205,7 +205,7 @@ class S3Store:
 
     def check(self) -> None:
         try:
-            with mapped("reach", "store"):
+            with map_errors("reach", "store"):
                 self._client.head_bucket(Bucket=self._bucket)
         except ObjectMissing:
             raise ObjectStoreError(f"there is no bucket {self._bucket!r}") from None

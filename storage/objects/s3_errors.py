@@ -19,7 +19,7 @@ def code_of(error: ClientError) -> str:
 
 
 @contextlib.contextmanager
-def mapped(verb: str, key: str) -> Iterator[None]:
+def map_errors(verb: str, key: str) -> Iterator[None]:
     """Within the block, raise ObjectMissing or ObjectStoreError instead of boto3's errors."""
     try:
         yield

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 from typing_extensions import Buffer
 
 from storage.objects.objects import ObjectStoreError
-from storage.objects.s3_errors import code_of, mapped
+from storage.objects.s3_errors import code_of, map_errors
 
 PART_BYTES = 16 * 2**20  # S3 allows 5 MiB to 5 GiB and 10,000 of them: objects to 160 GB
 _PARTS_IN_FLIGHT = 3  # so at most 64 MiB per writer, with the part being filled
@@ -58,7 +58,7 @@ class S3PartWriter:
     def commit(self, *, if_absent: bool = False) -> bool:
         if not self._open:
             raise ValueError("the writer was committed or aborted")
-        with self, mapped("commit", self._key):
+        with self, map_errors("commit", self._key):
             if self._upload_id is None:
                 request = {**self._request, "Body": bytes(self._buffer)}
                 if if_absent:
@@ -77,11 +77,11 @@ class S3PartWriter:
         self._parts, self._buffer = [], bytearray()
         if self._upload_id is not None:
             # what cannot be aborted now is left to abort_unfinished
-            with contextlib.suppress(ObjectStoreError), mapped("abort", self._key):
+            with contextlib.suppress(ObjectStoreError), map_errors("abort", self._key):
                 self._client.abort_multipart_upload(**self._named, UploadId=self._upload_id)
 
     def _send_part(self) -> None:
-        with mapped("write", self._key):
+        with map_errors("write", self._key):
             if self._upload_id is None:
                 begun = self._client.create_multipart_upload(**self._request)
                 self._upload_id = begun["UploadId"]

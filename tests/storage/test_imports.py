@@ -1,4 +1,4 @@
-"""The arrows of the house: storage stands on schemas alone, and stays light."""
+"""storage imports no heavy package: the API and the workers both start with it."""
 
 import subprocess
 import sys

@@ -57,14 +57,14 @@ def picture(pooled: Tensor, *, side: int = 512) -> bytes:
     values = pooled.numpy().astype(np.float64)
     top = values.max()
     decades = np.log10(np.maximum(values, top * 1e-3) / top) if top > 0 else values - 3
-    image = Image.fromarray(_coloured(decades / 3 + 1))
+    image = Image.fromarray(_colour(decades / 3 + 1))
     out = io.BytesIO()
     pixels = len(values) * -(-side // len(values))
     image.resize((pixels, pixels), Image.Resampling.NEAREST).save(out, "PNG")
     return out.getvalue()
 
 
-def _coloured(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _colour(values: NDArray[np.float64]) -> NDArray[np.uint8]:
     """(h, w) in 0 to 1 as (h, w, 3)."""
     places, *channels = np.array(_COLOURS).T
     return np.stack([np.interp(values, places, each) for each in channels], -1).astype(np.uint8)

@@ -2,8 +2,8 @@
 
 Hidden states and queries are loaded beside the denoising and cost nothing until they take longer
 than it; latents are hardly loaded, but the source's layers run again. Which wins depends on the
-store's bandwidth and the model's speed, so both are costs where they happen, in every capture
-and edit of this worker. Until then the order of ``PREFERENCE`` stands.
+store's bandwidth and the model's speed, so both are measured in every capture and edit of this
+worker. Until then the order of ``PREFERENCE`` holds.
 """
 
 import contextlib
@@ -74,7 +74,7 @@ class StepClock:
             self._costs.note_step(self._generation, taken / (step - self._step))
         self._step, self._began, self._waited = step, now, 0.0
 
-    def waited(self, seconds: float) -> None:
+    def add_wait(self, seconds: float) -> None:
         self._waited += seconds
 
 
@@ -115,7 +115,7 @@ def soonest(manifests: Sequence[Manifest], needed: Needed, costs: CostModel) -> 
 
 
 def expected_s(manifest: Manifest, needed: Needed, costs: CostModel) -> float | None:
-    """Seconds of an edit's denoising from ``manifest``; None while too little was costs."""
+    """Seconds of an edit's denoising from ``manifest``; None while too little was measured."""
     generation = manifest.recipe.generation
     step_s, bandwidth = costs.step_s(generation), costs.bytes_per_s
     if step_s is None or bandwidth is None:

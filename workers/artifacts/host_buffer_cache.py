@@ -1,7 +1,7 @@
 """Host memory that is used again once nobody refers to it.
 
 Fresh pages must be zeroed by the kernel, which took a tenth of a reader's time. What is handed
-out is the caller's own for as long as he, a tensor over it or a view of it lives.
+out is the caller's own for as long as it, a tensor over it or a view of it lives.
 """
 
 import weakref
@@ -24,7 +24,7 @@ class HostBufferCache:
     def take(self, size: int) -> Bytes:
         """``size`` bytes that hold anything."""
         whole = -(-size // _ROUND) * _ROUND
-        owner = self._found(whole)
+        owner = self._take_idle(whole)
         if owner is None:
             owner = np.empty(whole, np.uint8)  # numpy asks for huge pages, torch would not
         # over a memoryview: views of plain slices would refer past this array to its owner
@@ -32,8 +32,8 @@ class HostBufferCache:
         weakref.finalize(lent, self._idle.append, owner).atexit = False
         return lent
 
-    def _found(self, whole: int) -> Bytes | None:
-        """One of that size; drops what is too much on the way. Appends come from anywhere."""
+    def _take_idle(self, whole: int) -> Bytes | None:
+        """An idle one of that size; drops what exceeds the limit. Other threads may append."""
         kept, found, held = [], None, 0
         while True:
             try:

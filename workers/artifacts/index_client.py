@@ -1,7 +1,7 @@
 """What a worker tells Redis of artifacts: pins, uses, and who captures what.
 
-The store's threads are not async and the index is: it runs on a thread of its own here. Redis is
-no part of an artifact's truth, so that its absence costs bookkeeping and never a job.
+The store's threads are not async and the index is: it runs on a thread of its own here. Artifacts
+do not depend on Redis, so that its absence costs bookkeeping and never a job.
 """
 
 import asyncio
@@ -73,15 +73,15 @@ class IndexClient:
         self._leases.discard(lease)
         self._ask(lambda index: index.end_capture(*lease), None)
 
-    def published(self, manifest: Manifest, video_id: str) -> None:
+    def add(self, manifest: Manifest, video_id: str) -> None:
         self._ask(lambda index: index.add(manifest, video_id=video_id), None)
 
-    def used(self, manifest: Manifest, video_id: str) -> None:
+    def touch(self, manifest: Manifest, video_id: str) -> None:
         id = artifact_id(manifest.source_key, manifest.capture_key)
         self._ask(lambda index: index.touch(manifest.project, id, video_id=video_id), None)
 
-    def lost(self, manifest: Manifest) -> None:
-        """It was found damaged: it is listed no longer."""
+    def remove(self, manifest: Manifest) -> None:
+        """List it no longer: it was found damaged."""
         id = artifact_id(manifest.source_key, manifest.capture_key)
         self._ask(lambda index: index.remove(manifest.project, id, even_pinned=True), False)
 

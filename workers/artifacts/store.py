@@ -22,7 +22,7 @@ from workers.artifacts.read.device_cache import DeviceTensors
 from workers.artifacts.read.reader import ArtifactReader
 from workers.artifacts.read.tiers import Blocks, DiskBlocks, HostBlocks, ObjectBlocks
 from workers.artifacts.settings import ArtifactSettings
-from workers.artifacts.write.publish import Target, published
+from workers.artifacts.write.publish import Target, find_published
 from workers.artifacts.write.writer import ArtifactWriter
 
 log = logging.getLogger("retake.artifacts")
@@ -74,15 +74,15 @@ class ArtifactStore:
         target = Target(project, recipe, plan, grid, expires_at)
         lease = CaptureLease(project, target.source_key, plan.key(), secrets.token_hex(8))
         try:
-            elsewhere = published(self._objects, target.key) is not None
+            elsewhere = find_published(self._objects, target.key) is not None
         except ObjectStoreError:
             elsewhere = False  # the capture will find out, and is not worth the video
         if not elsewhere and self._index:
             elsewhere = not self._index.begin_capture(lease)
 
-        def ended(visible: Manifest | None) -> None:
+        def on_end(visible: Manifest | None) -> None:
             if self._index and visible is not None:
-                self._index.published(visible, video_id)
+                self._index.add(visible, video_id)
             if self._index and not elsewhere:
                 self._index.end_capture(lease)
 
@@ -92,14 +92,14 @@ class ArtifactStore:
             target,
             clock=StepClock(self._costs, recipe.generation),
             elsewhere=elsewhere,
-            ended=ended,
+            on_end=on_end,
         )
 
     def find(self, project: str, source_key: str, needed: Needed) -> Manifest | None:
         """The artifact that an edit is best made from, or None: then the source is replayed.
 
         Raises ObjectStoreError once the store's patience is over: a replay costs the source's run,
-        and its film differs from that of the stored maps in the last bits.
+        and its video differs from that of the stored maps in the last bits.
         """
         return retry(
             lambda: self._find(project, source_key, needed),
@@ -132,14 +132,14 @@ class ArtifactStore:
 
         Raises ArtifactCorrupt, and ArtifactMissing for what was deleted since it was found.
         """
-        closed: Callable[[], None] = _nothing
+        unpin: Callable[[], None] = _nothing
         if self._index:
             pin = Pin(manifest.project, manifest.source_key, secrets.token_hex(8))
             if not self._index.pin(pin):
                 self._tensors.forget(manifest.folder)
                 raise ArtifactMissing("the artifact is being deleted")
-            closed = partial(self._index.unpin, pin)
-            self._index.used(manifest, video_id)
+            unpin = partial(self._index.unpin, pin)
+            self._index.touch(manifest, video_id)
         try:
             return ArtifactReader(
                 self._blocks,
@@ -150,11 +150,11 @@ class ArtifactStore:
                 device,
                 self.settings,
                 costs=self._costs,
-                damaged=self.quarantine,
-                closed=closed,
+                on_damage=self.quarantine,
+                on_close=unpin,
             )
         except ArtifactCorrupt:
-            closed()
+            unpin()
             self.quarantine(manifest)
             raise
 
@@ -167,7 +167,7 @@ class ArtifactStore:
         self._tensors.forget(manifest.folder)
         self._set_aside(manifest.key)
         if self._index:
-            self._index.lost(manifest)
+            self._index.remove(manifest)
 
     def _read(self, key: str) -> Manifest | None:
         """None: it is not there, or of no use."""

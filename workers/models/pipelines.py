@@ -20,7 +20,7 @@ from workers.families.base import Family, Pipeline
 from workers.families.registry import FAMILIES
 from workers.model_settings import CardDefaults, ModelSettings
 from workers.models.model_card import describe
-from workers.models.quantization import cast_layerwise, quantized
+from workers.models.quantization import cast_layerwise, quantization_arguments
 from workers.models.rank_group import RankGroup
 
 log = logging.getLogger("retake.pipelines")
@@ -58,7 +58,7 @@ def load_model(settings: ModelSettings, group: RankGroup | None = None) -> Loade
             dtype=DTYPES[settings.dtype],
             use_safetensors=True,
             local_files_only=True,
-            **quantized(settings, family),
+            **quantization_arguments(settings, family),
         )
         model = prepare(pipeline, family, settings, folder, group)
     except _FAULTS as error:

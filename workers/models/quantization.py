@@ -15,7 +15,7 @@ from workers.families.base import Family
 from workers.model_settings import ModelSettings
 
 
-def quantized(settings: ModelSettings, family: Family) -> dict[str, Any]:
+def quantization_arguments(settings: ModelSettings, family: Family) -> dict[str, Any]:
     """Arguments for loading the transformers' linears in int8; none in other cases.
 
     Raises ImportError, with what to install.

@@ -32,7 +32,7 @@ def film_latents(
     """
     row = latents[-1]
     if family.latent_layout == "packed":
-        film = _unpacked(row, patch, shape)
+        film = _unpack(row, patch, shape)
     elif family.latent_layout is not None:
         film = row.permute(_ORDER[family.latent_layout])
     else:
@@ -43,7 +43,7 @@ def film_latents(
     return film
 
 
-def _unpacked(row: Tensor, patch: tuple[int, int, int], shape: tuple[int, int, int]) -> Tensor:
+def _unpack(row: Tensor, patch: tuple[int, int, int], shape: tuple[int, int, int]) -> Tensor:
     """(N, C·f·h·w) as (C, F, H, W): each token is one patch of f·h·w, channels first."""
     counts = [side // size for side, size in zip(shape, patch, strict=True)]
     tokens = row.reshape(*counts, -1, *patch)  # (F/f, H/h, W/w, C, f, h, w)

@@ -102,7 +102,7 @@ class Previews:
         if spec.preview_every is None or not model.card.supports_preview:
             return None
         if model.card.id not in self._colours:
-            self._colours[model.card.id] = _fitted(model, spec)
+            self._colours[model.card.id] = _fit(model, spec)
         colours = self._colours[model.card.id]
         return None if colours is None else Previewer(model, colours, spec, spec.preview_every)
 
@@ -129,7 +129,7 @@ class Previews:
         return after_step
 
 
-def _fitted(model: LoadedModel, spec: JobSpec) -> LatentRgb | None:
+def _fit(model: LoadedModel, spec: JobSpec) -> LatentRgb | None:
     try:
         model.family.configure(
             model.pipeline, spec.recipe.generation

@@ -17,8 +17,8 @@ async def test_a_cancellation_that_gets_lost_is_repeated() -> None:
         except asyncio.CancelledError:
             raise RedisTimeout from None  # as a client whose own time-out fires just then
 
-    chores = PeriodicTasks([reads])
-    chores.start()
+    tasks = PeriodicTasks([reads])
+    tasks.start()
     await begun.wait()
     async with asyncio.timeout(10):
-        await chores.stop()
+        await tasks.stop()

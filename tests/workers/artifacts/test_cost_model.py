@@ -103,7 +103,7 @@ class TestClock:
         for step in (0, 0, 2):
             clock.at(step)
             self.now += 3
-            clock.waited(1)
+            clock.add_wait(1)
         assert found.step_s(GENERATION) == pytest.approx(2), "two steps in 6 s, 2 of them waiting"
 
     def test_threads_that_read_together(self) -> None:

@@ -34,7 +34,7 @@ class Codec(Protocol):
 
 
 class DeviceCodec(Codec, Protocol):
-    """One whose arithmetic may be done elsewhere (``packing``): what is left are these."""
+    """One whose arithmetic may be done on the device (``device_layout``); this is what is left."""
 
     def encode_packed(self, packed: Bytes, width: int) -> list[Data]:
         """Pieces to be joined, none a view of ``packed``; raises ArtifactWriteFailed."""
@@ -86,7 +86,7 @@ class Encoded(NamedTuple):
         return self.codec == "raw"
 
 
-def suited(codec: CodecName, rows: Array, dtype: Dtype) -> CodecName:
+def suitable_codec(codec: CodecName, rows: Array, dtype: Dtype) -> CodecName:
     """``codec``, or the nearest that can hold these values: only finite floats become int8."""
     if codec in ("zipnn", "int8") and dtype not in FLOATS:
         return "zstd"
@@ -96,16 +96,16 @@ def suited(codec: CodecName, rows: Array, dtype: Dtype) -> CodecName:
 
 
 def encode(codec: CodecName, rows: Array, dtype: Dtype) -> Encoded:
-    name = suited(codec, rows, dtype)
-    return _summed(CODECS[name].encode(rows, dtype), name)
+    name = suitable_codec(codec, rows, dtype)
+    return _with_checksum(CODECS[name].encode(rows, dtype), name)
 
 
 def encode_packed(codec: CodecName, packed: Bytes, width: int) -> Encoded:
     """Of rows that were packed where they were made; raises ArtifactWriteFailed."""
-    return _summed(PACKABLE[codec].encode_packed(packed, width), codec)
+    return _with_checksum(PACKABLE[codec].encode_packed(packed, width), codec)
 
 
-def _summed(pieces: list[Data], name: CodecName) -> Encoded:
+def _with_checksum(pieces: list[Data], name: CodecName) -> Encoded:
     checksum, size = 0, 0
     for piece in pieces:
         checksum, size = crc32c(piece, checksum), size + memoryview(piece).nbytes
@@ -124,7 +124,7 @@ def decode(frame: Frame, data: memoryview, out: Array) -> None:
 
 
 def decode_packed(frame: Frame, data: memoryview, out: Bytes) -> None:
-    """``data``, the frame's bytes, for its packing's ``unpack``; raises ArtifactCorrupt."""
+    """``data``, the frame's bytes, for its layout's ``unpack``; raises ArtifactCorrupt."""
     _check(frame, data)
     PACKABLE[frame.codec].decode_packed(data, out, frame.width)
 

@@ -2,7 +2,7 @@
 
 Bytes of activations hardly repeat, but their distribution is far from flat: a match finder only
 costs time, and zstd's Huffman stage does the work. So: a tiny hash table and long minimum match.
-CostModel in docs/experiments/store.md.
+Measured in docs/experiments/store.md.
 """
 
 import numpy as np

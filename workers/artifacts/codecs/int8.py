@@ -6,7 +6,7 @@ which would take the resolution of all others if a row shared its scale (LLM.int
 that does to the attention map.
 
 Layout: ``width`` float32 scales, little-endian; a zstd frame of rows·width int8. What comes from
-or goes to a GPU is quantised there (``packing``), and only the entropy coding is done here.
+or goes to a GPU is quantised there (``device_layout``), and only the entropy coding is done here.
 """
 
 from typing import Any
@@ -50,18 +50,18 @@ class Int8:
         return [head.tobytes(), compress(packed[4 * width :])]
 
     def decode(self, data: memoryview, out: NDArray[Any], dtype: Dtype) -> None:
-        head, levels = _opened(data, out.size, out.shape[1])
+        head, levels = _split_frame(data, out.size, out.shape[1])
         scales = head.view("<f4")
         signed = levels.view(np.int8).reshape(out.shape)
         for block, target in zip(_blocks(signed), _blocks(out), strict=True):
             _store(block * scales, target, dtype)
 
     def decode_packed(self, data: memoryview, out: Bytes, width: int) -> None:
-        head, levels = _opened(data, out.size - 4 * width, width)
+        head, levels = _split_frame(data, out.size - 4 * width, width)
         out[: head.size], out[head.size :] = head, levels
 
 
-def _opened(data: memoryview, values: int, width: int) -> tuple[Bytes, Bytes]:
+def _split_frame(data: memoryview, values: int, width: int) -> tuple[Bytes, Bytes]:
     """The bytes of the scales, and of the levels, of a frame; raises ArtifactCorrupt."""
     head = 4 * width
     if len(data) < head:

@@ -1,6 +1,6 @@
-"""``packing`` in one kernel a tensor, in Triton, and to the bit the same.
+"""The layouts of ``device_layout`` in one Triton kernel a tensor, the same to the bit.
 
-torch runs each operation of a packing over the whole tensor: zipnn's moves 29 bytes a value, and
+torch runs each operation of a layout over the whole tensor: zipnn's moves 29 bytes a value, and
 int8's more, where 4 and 5 will do. At Wan 1.3B's 5.6 GiB of hidden states a step that was 3 to 5%
 of the step. A packed tensor is as dear as the copy that a capture would have to make anyway.
 

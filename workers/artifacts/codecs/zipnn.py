@@ -5,7 +5,7 @@ exponent into a byte of its own, bytes of equal place are kept together as a pla
 planes that shrink are entropy-coded. The frame is ours, not that of the ``zipnn`` package: the
 package holds the GIL while it works (the denoising would stand still), changes its input, and
 trusts the lengths in what it decodes. The ratio is the same (bench/codecs.py). Planes of what comes
-from or goes to a GPU are split and joined there (``packing``).
+from or goes to a GPU are split and joined there (``device_layout``).
 
 Layout: for each plane, exponents first, a header ``<BQ`` (1: zstd, 0: plain; bytes); the planes.
 """
@@ -34,25 +34,25 @@ class ZipNN:
     version = 1
 
     def encode(self, rows: NDArray[Any], dtype: Dtype) -> list[Data]:
-        return _coded(_split(rows.reshape(-1), _PLANES[dtype]))
+        return _encode_planes(_split(rows.reshape(-1), _PLANES[dtype]))
 
     def decode(self, data: memoryview, out: NDArray[Any], dtype: Dtype) -> None:
         widths = _PLANES.get(dtype)
         if widths is None:
             raise ArtifactCorrupt(f"a zipnn frame of {dtype}")
-        _join(_opened(data, out.size, widths), widths, out.reshape(-1))
+        _join(_split_frame(data, out.size, widths), widths, out.reshape(-1))
 
     def encode_packed(self, packed: Bytes, width: int) -> list[Data]:
-        return _coded([plane.copy() for plane in np.split(packed, 2)])
+        return _encode_planes([plane.copy() for plane in np.split(packed, 2)])
 
     def decode_packed(self, data: memoryview, out: Bytes, width: int) -> None:
         for plane, target in zip(
-            _opened(data, out.size // 2, (1, 1)), np.split(out, 2), strict=True
+            _split_frame(data, out.size // 2, (1, 1)), np.split(out, 2), strict=True
         ):
             target[:] = plane
 
 
-def _coded(planes: list[Bytes]) -> list[Data]:
+def _encode_planes(planes: list[Bytes]) -> list[Data]:
     """The pieces of a frame."""
     headers, bodies = [], []
     for plane in planes:
@@ -62,7 +62,7 @@ def _coded(planes: list[Bytes]) -> list[Data]:
     return [b"".join(headers), *bodies]
 
 
-def _opened(data: memoryview, values: int, widths: tuple[int, ...]) -> list[Bytes]:
+def _split_frame(data: memoryview, values: int, widths: tuple[int, ...]) -> list[Bytes]:
     """The planes of a frame of so many values; raises ArtifactCorrupt."""
     if len(data) < _HEADER.size * len(widths):
         raise ArtifactCorrupt(f"a zipnn frame of {len(data)} bytes")

@@ -48,16 +48,16 @@ class Loader:
 
     def load(self, plan: TensorPlan, fetched: Callable[[Block], "Future[memoryview]"]) -> "Load":
         """Begin; ``fetched`` gives the future bytes of a block."""
-        landing: TensorAssembler
+        assembler: TensorAssembler
         if self._side is not None:
-            landing = DeviceAssembler(plan, self.device, self._side)
+            assembler = DeviceAssembler(plan, self.device, self._side)
         else:
-            landing = HostAssembler(plan, self._memory, self.device)
+            assembler = HostAssembler(plan, self._memory, self.device)
         parts = [
-            self._decoders.submit(self._decode, landing, piece, fetched(piece.block))
+            self._decoders.submit(self._decode, assembler, piece, fetched(piece.block))
             for piece in plan.pieces
         ]
-        return Load(landing, parts)
+        return Load(assembler, parts)
 
     def close(self) -> None:
         self._stopped.set()
@@ -76,28 +76,28 @@ class Loader:
         except (ObjectMissing, ObjectTruncated):
             raise ArtifactCorrupt("a pack of the artifact is missing or cut short") from None
 
-    def _decode(self, landing: TensorAssembler, piece: Piece, data: "Future[memoryview]") -> None:
+    def _decode(self, assembler: TensorAssembler, piece: Piece, data: "Future[memoryview]") -> None:
         block, frame = piece
         start = frame.offset - block.offset
         try:
-            landing.land(frame, data.result()[start : start + frame.size])
+            assembler.land(frame, data.result()[start : start + frame.size])
         except ArtifactCorrupt:
             # once more from the store itself: a tier or the way here may have done it
             self._blocks.forget(block)
-            landing.land(frame, self._read(block)[start : start + frame.size])
+            assembler.land(frame, self._read(block)[start : start + frame.size])
 
 
 class Load(NamedTuple):
     """One tensor on its way."""
 
-    landing: TensorAssembler
+    assembler: TensorAssembler
     parts: list["Future[None]"]
 
     def result(self) -> Tensor:
         """Waits; raises ArtifactCorrupt, ObjectStoreError."""
         for part in self.parts:
             part.result()
-        return self.landing.tensor()
+        return self.assembler.tensor()
 
     def cancel(self) -> None:
         for part in self.parts:

@@ -109,7 +109,7 @@ def plan_reads(manifest: Manifest, needed: Needed, limit_bytes: int) -> ReadPlan
     for tensor in plan.tensors():
         tensor.check(limit_bytes)
     return ReadPlan(
-        {branch: _repeated(lane, needed.passes) for branch, lane in plan.lanes.items()}, constants
+        {branch: _repeat(lane, needed.passes) for branch, lane in plan.lanes.items()}, constants
     )
 
 
@@ -163,7 +163,7 @@ def _blocks(key: str, frames: list[Frame]) -> list[Piece]:
     return pieces
 
 
-def _repeated(items: list[Item], passes: int) -> list[Item]:
+def _repeat(items: list[Item], passes: int) -> list[Item]:
     """Each step's items ``passes`` times over, steps in order."""
     steps: dict[int, list[Item]] = {}
     for item in items:

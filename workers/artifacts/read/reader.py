@@ -64,7 +64,7 @@ class Lane:
         if place is not None:
             self._go_to(place)
         plan = self._items[places[0]].tensors[name]
-        return self._device.get(plan, lambda: self._loaded(plan, place))
+        return self._device.get(plan, lambda: self._load(plan, place))
 
     def _go_to(self, place: int) -> None:
         while self._at < place:
@@ -72,7 +72,7 @@ class Lane:
             self._at += 1
         self._ahead()
 
-    def _loaded(self, plan: TensorPlan, place: int | None) -> Tensor:
+    def _load(self, plan: TensorPlan, place: int | None) -> Tensor:
         load = self._begun.get(place, {}).pop(plan.name, None) if place is not None else None
         if load is None:  # given before, or held on the device until just now
             return self._at_once(plan)
@@ -104,9 +104,9 @@ class Lane:
         # items share blocks with their neighbours only: those behind are read
         wanted = {piece.block for plan in plans for piece in plan.pieces}
         self._blocks = {block: self._blocks[block] for block in wanted & set(self._blocks)}
-        return {plan.name: self._loader.load(plan, self._fetched) for plan in plans}
+        return {plan.name: self._loader.load(plan, self._fetch) for plan in plans}
 
-    def _fetched(self, block: Block) -> "Future[memoryview]":
+    def _fetch(self, block: Block) -> "Future[memoryview]":
         if block not in self._blocks:
             self._blocks[block] = self._loader.fetch(block)
         return self._blocks[block]
@@ -118,7 +118,7 @@ class Lane:
 
 
 class ArtifactReader:
-    """A MapSource. Not for several threads. ``damaged`` is told when a sum does not match."""
+    """A MapSource. Not for several threads. ``on_damage``: called when a checksum is wrong."""
 
     def __init__(
         self,
@@ -131,12 +131,12 @@ class ArtifactReader:
         settings: ArtifactSettings,
         *,
         costs: CostModel,
-        damaged: Callable[[Manifest], None],
-        closed: Callable[[], None],
+        on_damage: Callable[[Manifest], None],
+        on_close: Callable[[], None],
     ) -> None:
         self.manifest = manifest
-        self._damaged = damaged
-        self._closed = closed
+        self._on_damage = on_damage
+        self._on_close = on_close
         self._clock = StepClock(costs, manifest.recipe.generation)
         plan = plan_reads(manifest, needed, settings.window_bytes)
         self._loader = Loader(
@@ -171,15 +171,15 @@ class ArtifactReader:
             return lane.get(address, name)
         except ArtifactCorrupt as error:
             log.error("artifact=%s corrupt: %s", self.manifest.folder, error.message)
-            self._damaged(self.manifest)
+            self._on_damage(self.manifest)
             raise
         finally:
-            self._clock.waited(time.monotonic() - began)
+            self._clock.add_wait(time.monotonic() - began)
 
     def close(self) -> None:
         """Stop reading ahead; safe to call again."""
         self._loader.close()
-        self._closed()
+        self._on_close()
 
     def __enter__(self) -> Self:
         return self

@@ -1,7 +1,7 @@
-"""Where a tensor's frames come down: in host memory, or on a device by way of page-locked memory.
+"""Puts a tensor together from its frames: in host memory, or on a device by way of pinned memory.
 
-A landing is filled by several threads, a frame at a time, and never used twice: whoever gets its
-tensor may do as he likes.
+An assembler is filled by several threads, a frame at a time, and never used twice: its tensor
+belongs to the caller.
 """
 
 import threading
@@ -60,7 +60,7 @@ class DeviceAssembler:
     def land(self, frame: Frame, data: memoryview) -> None:
         with torch.cuda.stream(self._side):
             packing = device_layout_of(frame.codec, DTYPES[frame.dtype], self._device)
-            staged = self._staged(frame, data, packing)
+            staged = self._stage(frame, data, packing)
             with self._lock:  # the last event is of the last copy
                 if self._tensor is None:
                     dtype = DTYPES[self._plan.dtype]
@@ -81,7 +81,7 @@ class DeviceAssembler:
             self._tensor.record_stream(stream)
         return self._tensor
 
-    def _staged(self, frame: Frame, data: memoryview, packing: DeviceLayout | None) -> Tensor:
+    def _stage(self, frame: Frame, data: memoryview, packing: DeviceLayout | None) -> Tensor:
         """The frame's rows, or what is unpacked to them, as bytes on the host: uint8."""
         size = frame.decoded_bytes
         if packing is not None:

@@ -1,6 +1,6 @@
 """Where a reader's bytes come from: host memory, then local disk, then the object store.
 
-Before them stands the device, with decoded tensors (``read/device.py``). Each tier here keeps
+Before them comes the device, with decoded tensors (``read/device_cache.py``). Each tier here keeps
 encoded blocks within a byte limit, least recently used out first, and asks the one below. Blocks
 are named by immutable keys, so that nothing is ever stale; whether they are whole is checked by the
 reader, frame by frame, and a bad one is forgotten by every tier.
@@ -33,16 +33,16 @@ class Blocks(Protocol):
 
 
 class ObjectBlocks:
-    """The last tier: one ranged request per block. What it moves is ``costs``."""
+    """The last tier: one ranged request per block, whose throughput is measured."""
 
     def __init__(self, objects: ObjectStore, memory: HostBufferCache, costs: CostModel) -> None:
         self._objects = objects
         self._memory = memory
-        self._busy = ThroughputMeter(costs)
+        self._throughput = ThroughputMeter(costs)
 
     def read(self, block: Block) -> memoryview:
         data = self._memory.take(block.size).data
-        with self._busy.moving(block.size):
+        with self._throughput.moving(block.size):
             self._objects.read_into(block.key, block.offset, data)
         return data.toreadonly()
 

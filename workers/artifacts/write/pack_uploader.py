@@ -35,7 +35,7 @@ class OpenPack:
 class PackUploader:
     """``add`` and ``finish`` are for one thread at a time. ``folder``: where the objects go.
 
-    ``failed`` is told, from an upload's thread, of what made an upload give up.
+    ``on_failure`` is called, from an upload's thread, with what made an upload give up.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class PackUploader:
         folder: str,
         pool: BufferPool,
         settings: ArtifactSettings,
-        failed: Callable[[Exception], None],
+        on_failure: Callable[[Exception], None],
     ) -> None:
         self.nonce = secrets.token_hex(8)  # no two writers ever share a name
         self._objects = objects
         self._folder = folder
         self._pool = pool
         self._settings = settings
-        self._failed = failed
+        self._on_failure = on_failure
         self._open: dict[tuple[int, Branch], OpenPack] = {}
         self._closed: dict[str, Pack | None] = {}  # in the order of opening
         self._stopped = threading.Event()
@@ -116,7 +116,7 @@ class PackUploader:
                 stopped=self._stopped,
             )
         except Exception as error:  # whatever ends this thread must reach the denoising
-            self._failed(error)
+            self._on_failure(error)
         finally:
             pack.pieces.clear()
             self._pool.release(pack.kept_bytes)

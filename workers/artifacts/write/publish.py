@@ -66,7 +66,7 @@ def publish(objects: ObjectStore, manifest: Manifest) -> Manifest:
     """Write ``manifest`` unless there is one already; the one that readers will see."""
     data = manifest.model_dump_json().encode()
     while not objects.put(manifest.key, data, content_type=JSON, if_absent=True):
-        first = published(objects, manifest.key)
+        first = find_published(objects, manifest.key)
         if first is not None:
             return first
         # the key holds the format's version: what cannot be read here is of use to nobody
@@ -74,7 +74,7 @@ def publish(objects: ObjectStore, manifest: Manifest) -> Manifest:
     return manifest
 
 
-def published(objects: ObjectStore, key: str) -> Manifest | None:
+def find_published(objects: ObjectStore, key: str) -> Manifest | None:
     """The manifest there, if it is one that can be used."""
     try:
         manifest = parse_manifest(objects.get(key))
@@ -90,14 +90,14 @@ def check_complete(manifest: Manifest) -> None:
         for pack in manifest.packs
         for frame in pack.frames
     }
-    for step, branch, layer, name in _named(manifest):
+    for step, branch, layer, name in _expected_tensors(manifest):
         if (step, branch, layer, name) not in had:
             raise ArtifactWriteFailed(
                 f"step {step}, branch {branch}, layer {layer}: {name} was not captured"
             )
 
 
-def _named(manifest: Manifest) -> Iterator[tuple[int, Branch, int, str]]:
+def _expected_tensors(manifest: Manifest) -> Iterator[tuple[int, Branch, int, str]]:
     """All tensors that the plan names, as (step, branch, layer, name)."""
     form, layers = manifest.form, manifest.layers
     every_step = range(manifest.recipe.generation.num_inference_steps)

@@ -1,10 +1,10 @@
 """Capture to store: tensors are copied, encoded and uploaded beside the denoising.
 
 put (denoising thread)   copy into the pool, device to pinned host; waits while the pool is full
-                         (on a GPU the codec's arithmetic comes before the copy: ``packing``)
+                         (on a GPU the codec's arithmetic comes before the copy: ``device_layout``)
 encode (threads)         bytes and checksum; the copy goes back to the pool, or, where the bytes
                          are views of it, once they are uploaded
-pack, upload             see ``packer``: unique names; nobody reads them yet
+pack, upload             see ``pack_uploader``: unique names; nobody reads them yet
 commit                   the manifest, last and only if there is none
 """
 
@@ -33,7 +33,13 @@ from workers.artifacts.cost_model import StepClock
 from workers.artifacts.settings import ArtifactSettings
 from workers.artifacts.write.buffer_pool import BufferPool, PoolClosed
 from workers.artifacts.write.pack_uploader import PackUploader
-from workers.artifacts.write.publish import Target, check_complete, manifest_of, publish, published
+from workers.artifacts.write.publish import (
+    Target,
+    check_complete,
+    find_published,
+    manifest_of,
+    publish,
+)
 from workers.artifacts.write.staging import Staging
 from workers.attention.maps import Address
 
@@ -62,8 +68,8 @@ class ArtifactWriter:
 
     ``put`` and ``commit`` raise ArtifactWriteFailed once anything behind them failed.
     ``elsewhere``: the same is kept already, or being captured by another worker: nothing is
-    taken, and ``commit`` gives what the other has published. ``ended`` is called once, with what
-    readers see, or None.
+    taken, and ``commit`` gives what the other has published. ``on_end`` is called once, with
+    what readers see, or None.
     """
 
     def __init__(
@@ -74,17 +80,17 @@ class ArtifactWriter:
         *,
         clock: StepClock,
         elsewhere: bool = False,
-        ended: Callable[[Manifest | None], None] = lambda manifest: None,
+        on_end: Callable[[Manifest | None], None] = lambda manifest: None,
     ) -> None:
         self.target = target
         self.elsewhere = elsewhere
         self._clock = clock
-        self._ended = ended
+        self._on_end = on_end
         self.folder = target.folder
         self.pool = BufferPool(settings.pool_bytes, pinned=torch.cuda.is_available())
         self._objects = objects
         self._settings = settings
-        self._packer = PackUploader(objects, self.folder, self.pool, settings, self._fail)
+        self._uploader = PackUploader(objects, self.folder, self.pool, settings, self._fail)
         self._encoders = ThreadPoolExecutor(
             settings.encode_threads, thread_name_prefix="artifact-encode"
         )
@@ -103,14 +109,14 @@ class ArtifactWriter:
             raise self._error()
         began = time.monotonic()
         self._put(address, name, tensor)
-        self._clock.waited(time.monotonic() - began)
+        self._clock.add_wait(time.monotonic() - began)
 
     def _put(self, address: Address, name: str, tensor: Tensor) -> None:
         rows = as_rows(tensor)
         total, width = rows.shape
         row_bytes = width * tensor.element_size()
         count = max(1, self._settings.frame_bytes // row_bytes)
-        packing = packing_there(rows, self._codec(address))
+        packing = device_layout_there(rows, self._codec(address))
         taken = self._staging.take(rows, packing, count)
         for number, start in enumerate(range(0, total, count)):
             stop = min(start + count, total)
@@ -153,7 +159,7 @@ class ArtifactWriter:
         if self.elsewhere:
             return self._others()
         self._encoders.shutdown(wait=True)
-        packs = self._packer.finish()
+        packs = self._uploader.finish()
         if self._failure is not None:
             self.abort()
             raise self._error() from self._failure
@@ -179,7 +185,7 @@ class ArtifactWriter:
             manifest.decoded_bytes,
             self.pool.waited,
         )
-        self._ended(visible)
+        self._on_end(visible)
         return visible
 
     def abort(self) -> None:
@@ -189,10 +195,10 @@ class ArtifactWriter:
         self._done = True
         self.pool.close()
         self._encoders.shutdown(wait=True, cancel_futures=True)
-        self._packer.stop()
+        self._uploader.stop()
         self._tasks.clear()
         self._forget_packs()
-        self._ended(None)
+        self._on_end(None)
 
     def __enter__(self) -> Self:
         return self
@@ -203,14 +209,14 @@ class ArtifactWriter:
     def _others(self) -> Manifest:
         """What another worker has published, if it has."""
         try:
-            visible = self._retry(lambda: published(self._objects, self.target.key))
+            visible = self._retry(lambda: find_published(self._objects, self.target.key))
         except ObjectStoreError:
             visible = None
         if visible is None:
             self.abort()
             raise ArtifactWriteFailed("another video's capture of the same attention is not done")
         self._done = True
-        self._ended(visible)
+        self._on_end(visible)
         return visible
 
     def _encode(self, task: Task) -> None:
@@ -247,7 +253,7 @@ class ArtifactWriter:
                         "crc32c": encoded.crc32c,
                     }
                 )
-                self._packer.add(described, encoded, task.buffer)
+                self._uploader.add(described, encoded, task.buffer)
 
     def _retry(self, call: Callable[[], T]) -> T:
         patience_s = self._settings.store_patience_s
@@ -266,11 +272,11 @@ class ArtifactWriter:
 
     def _forget_packs(self) -> None:
         try:
-            self._objects.delete(*self._packer.keys())
+            self._objects.delete(*self._uploader.keys())
         except Exception as error:  # any store's trouble: the collector will take them
             log.warning("artifact=%s packs left behind: %s", self.folder, type(error).__name__)
 
 
-def packing_there(rows: Tensor, codec: CodecName) -> DeviceLayout | None:
+def device_layout_there(rows: Tensor, codec: CodecName) -> DeviceLayout | None:
     """How ``rows`` are packed where they are. Not on a CPU: torch would wake all its threads."""
     return device_layout_of(codec, rows.dtype, rows.device) if rows.is_cuda else None

@@ -113,7 +113,7 @@ def test_a_capture_that_packs_there_writes_the_same(
     captured = plan(codec=codec)
     on_host, _ = write(store, captured)
     monkeypatch.setattr(
-        writer, "packing_there", lambda rows, codec: device_layout_of(codec, rows.dtype, CPU)
+        writer, "device_layout_there", lambda rows, codec: device_layout_of(codec, rows.dtype, CPU)
     )
     there, _ = write(store, captured, recipe=recipe(seed=2))
     assert _sums(there) == _sums(on_host)
