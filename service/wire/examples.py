@@ -31,6 +31,7 @@ VIDEO: dict[str, Any] = {
     "transfer": None,
     "source_key": SOURCE_KEY,
     "attention": None,
+    "cost": None,
 }
 RANGE = {"minimum": 32, "maximum": 128, "default": 96, "step": 16, "offset": 0}
 MODEL: dict[str, Any] = {
@@ -91,6 +92,7 @@ ARTIFACT: dict[str, Any] = {
     "steps": [0, 1, 2, 3],
     "branches": ["cond", "uncond"],
     "hidden_layers": [],
+    "outputs": True,
     "stored_bytes": 825360,
     "decoded_bytes": 983040,
     "created_at": 1795453700,
@@ -168,6 +170,7 @@ EXAMPLES: dict[str, Any] = {
         "codec": "zipnn",
         "chosen": "hidden",
         "hidden_layers": [],
+    "outputs": True,
         "chosen_bytes": 983040,
         "chosen_edit_cost": 1.0,
         "forms": [FORM],

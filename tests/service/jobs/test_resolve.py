@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.attention import CaptureSpec, StepRange, TransferSpec
+from schemas.attention import Anchor, CaptureSpec, StepRange, TransferSpec
 from schemas.errors import InvalidRequest, SourceMismatch, Unsupported
 from schemas.recipes import Recipe
 from schemas.requests import Settings
@@ -108,12 +108,18 @@ def test_an_edit_of_an_edit_carries_the_whole_chain() -> None:
 
 
 def test_equal_transfers_give_equal_keys() -> None:
-    specs = (
+    whole = (
         TransferSpec(),
-        TransferSpec(preset="auto"),
+        TransferSpec(preset="paper"),
         TransferSpec(layers=(3, 2, 1, 0, 0), steps=StepRange(stop=4), heads=(1, 0)),
     )
-    assert len({plain_transfer(spec, CARD, SOURCE) for spec in specs}) == 1
+    assert {plain_transfer(spec, CARD, SOURCE) for spec in whole} == {TransferSpec()}
+    anchored = (
+        TransferSpec(preset="auto"),
+        TransferSpec(anchor=Anchor(interval=1), steps=(3, 2, 1, 0)),
+        TransferSpec(anchor=Anchor(interval=1), branches=("cond",)),
+    )
+    assert len({plain_transfer(spec, CARD, SOURCE) for spec in anchored}) == 1
     part = plain_transfer(TransferSpec(steps=StepRange(start=1, stop=3)), CARD, SOURCE)
     assert part.steps == (1, 2)
 
@@ -140,12 +146,26 @@ def test_a_model_without_maps_to_transfer_is_refused() -> None:
     assert capture_spec(None, SETTINGS, linear, Recipe(generation=SOURCE)) is None
 
 
+def test_an_edit_is_anchored_unless_it_says_otherwise() -> None:
+    source = Recipe(generation=SOURCE)
+
+    def made(transfer: TransferSpec | None) -> TransferSpec | None:
+        return edit_recipe(SOURCE, source, transfer, CARD, 8).transfer
+
+    usual = Anchor(interval=1)  # of four steps, four are computed
+    assert made(None) == TransferSpec(anchor=usual)
+    assert made(TransferSpec(layers=(2,))) == TransferSpec(anchor=usual, layers=(2,))
+    assert made(TransferSpec(preset="object")) == TransferSpec(anchor=usual)
+    assert made(TransferSpec(anchor=None)) == TransferSpec()
+    assert made(TransferSpec(anchor=Anchor(interval=3))) == TransferSpec(anchor=Anchor(interval=3))
+
+
 def test_capture_by_default_is_hidden_where_that_fits_else_latents() -> None:
     recipe = Recipe(generation=SOURCE)
     fits = capture_spec(None, SETTINGS, CARD, recipe)
     assert fits is not None
     assert (fits.form, fits.ttl_s) == ("hidden", SETTINGS.attention_retention_s)
-    tight = SETTINGS.model_copy(update={"capture_max_bytes": 200_000})
+    tight = SETTINGS.model_copy(update={"capture_max_bytes": 400_000})
     small = capture_spec(True, tight, CARD, recipe)
     assert small is not None
     assert small.form == "latents"
@@ -165,7 +185,7 @@ def test_capture_is_the_callers_to_say() -> None:
 
 
 def test_a_form_chosen_by_budget_keeps_the_spec_valid() -> None:
-    asked = CaptureSpec(form=None, max_bytes=200_000, codec="int8")
+    asked = CaptureSpec(form=None, max_bytes=400_000, codec="int8")
     chosen = capture_spec(asked, SETTINGS, CARD, Recipe(generation=SOURCE))
     assert chosen is not None
     assert CaptureSpec.model_validate(chosen.model_dump()).codec == "zipnn"

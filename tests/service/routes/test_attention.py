@@ -127,16 +127,19 @@ def test_the_estimate_of_a_generation(api: Api) -> None:
     found = estimate(api, num_frames=17, size="96x64").json()
     assert (found["model"], found["tokens"], found["grid"]) == ("scenes", 120, [5, 4, 6])
     sizes = {form["form"]: form["bytes"] for form in found["forms"]}
-    places = 4 * 4 * 2  # layers, steps, branches
-    assert sizes["hidden"] == places * 120 * 64 * 4
-    assert sizes["qk"] == 2 * sizes["hidden"]
+    places = 4 * 4  # layers and steps of branch cond, which edits with presets read
+    latents = 4 * 120 * 4 * CARD.latent_channels * 4  # steps, tokens, patch, float32
+    outputs = 2 * latents  # of both branches
+    assert sizes["hidden"] == places * 120 * 64 * 4 + outputs
+    assert sizes["qk"] == places * 2 * 120 * 64 * 4 + outputs
+    assert sizes["latents"] == latents + outputs
     assert sizes["dense"] == places * 2 * 120 * 120 * 4
     assert found["chosen"] == "hidden"
 
 
 def test_the_estimate_of_a_video(api: Api) -> None:
     video = api.finished(num_frames=9)
-    found = estimate(api, video={"id": video["id"]}, capture={"form": None, "max_bytes": 200_000})
+    found = estimate(api, video={"id": video["id"]}, capture={"form": None, "max_bytes": 300_000})
     assert (found.json()["tokens"], found.json()["chosen"]) == (72, "latents")
 
 
