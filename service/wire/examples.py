@@ -170,7 +170,6 @@ EXAMPLES: dict[str, Any] = {
         "codec": "zipnn",
         "chosen": "hidden",
         "hidden_layers": [],
-    "outputs": True,
         "chosen_bytes": 983040,
         "chosen_edit_cost": 1.0,
         "forms": [FORM],

@@ -52,7 +52,7 @@ def test_the_engine_and_the_bench_make_the_same_edit(
     engine: LoadedModel, pipeline: Pipeline
 ) -> None:
     source, prompt, maps = _recipe(engine, SOURCE), EDITS[0].prompt, MemoryMaps()
-    plan = resolve_capture(CaptureSpec(form="hidden"), engine.card, source)
+    plan = resolve_capture(CaptureSpec(scope="everything", form="hidden"), engine.card, source)
     engine_generate(engine, source, capture=Capture(plan, maps))
     spec = TransferSpec(steps=StepRange(stop=2), source_branch="cond")
     edit = Recipe(generation=_recipe(engine, prompt).generation, source=source, transfer=spec)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from schemas.artifacts import Manifest
-from schemas.attention import CaptureSpec, TransferSpec
+from schemas.attention import Anchor, CaptureSpec, TransferSpec
 from schemas.capture_plan import INPUTS, MANIFEST_VERSION, Needed
 from schemas.jobs import Job, JobSpec, JobState
 from schemas.recipes import Recipe
@@ -88,12 +88,13 @@ class Films:
 
     def make_source(self, **spec: Any) -> str | None:
         """Its artifact's key; None: it was not kept."""
-        film = self.render(job(self.source, capture=CaptureSpec(**spec)))
+        film = self.render(job(self.source, capture=CaptureSpec(scope="everything", **spec)))
         assert film.captured is not None
         return film.captured.publish()
 
-    def edit(self) -> RenderedVideo:
-        return self.render(job(self.changed))
+    def edit(self, anchor: Anchor | None = None) -> RenderedVideo:
+        transfer = TransferSpec(anchor=anchor)
+        return self.render(job(self.changed.model_copy(update={"transfer": transfer})))
 
     def render(self, job: Job) -> RenderedVideo:
         return self.engine.render(job, lambda step, total: None)
@@ -137,16 +138,17 @@ def test_own_maps_give_the_source_back(films: Films) -> None:
 def test_damage_is_replayed_once_and_then_kept_anew(
     films: Films, damage: Callable[[ObjectStore, str], None]
 ) -> None:
-    replayed = films.edit()
+    every_step = Anchor(interval=1)  # reads the outputs too, which end each pack
+    replayed = films.edit(every_step)
     films.make_source()
     manifest = films.manifest()
     damage(films.objects, f"{manifest.folder}/{manifest.packs[-1].name}")
-    film = films.edit()
+    film = films.edit(every_step)
     assert film.attention == "replayed"
     assert same(film, replayed)
     assert list(list_manifests(films.objects)) == []
     assert films.make_source() is not None
-    assert films.edit().attention == "stored"
+    assert films.edit(every_step).attention == "stored"
 
 
 def test_a_later_manifest_is_replayed(films: Films) -> None:
@@ -175,7 +177,7 @@ def test_expired_in_mid_edit(films: Films) -> None:
 def test_a_full_disk_costs_the_artifact_and_not_the_video(films: Films) -> None:
     plain = films.render(job(films.source))
     with files_of_at_most(1 << 10):
-        film = films.render(job(films.source, capture=CaptureSpec()))
+        film = films.render(job(films.source, capture=CaptureSpec(scope="everything")))
         assert film.captured is not None
         assert film.captured.publish() is None
     assert same(film, plain)
@@ -251,7 +253,7 @@ def test_a_store_lost_behind_the_last_step_costs_the_artifact(
     """Also where another had captured the same: nothing to write, and now nothing to read."""
     films, proxy = stormy
     films.make_source()
-    film = films.render(job(films.source, capture=CaptureSpec()))
+    film = films.render(job(films.source, capture=CaptureSpec(scope="everything")))
     assert film.captured is not None
     proxy.add(Fault("GET", status=503), times=10_000)
     assert film.captured.publish() is None

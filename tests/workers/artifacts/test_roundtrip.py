@@ -106,7 +106,7 @@ def test_a_tensor_is_never_handed_out_twice(store: ArtifactStore) -> None:
 
 
 def test_latents_with_conditions(store: ArtifactStore) -> None:
-    captured = plan(form="latents", steps=(0, 1, 2))
+    captured = plan(form="latents", steps=(0, 1, 2, 3))
     kept = MemoryMaps()
     with store.open_writer(project=PROJECT, recipe=recipe(), plan=captured, grid=GRID) as writer:
         for step in captured.steps:

@@ -85,7 +85,7 @@ async def submit(
         recipe=recipe,
         source_key=recipe.key("tests"),
         edit_source_key=source.key("tests") if source else None,
-        capture=CaptureSpec(form="hidden") if source is None else None,
+        capture=CaptureSpec(scope="everything", form="hidden") if source is None else None,
         created_at=1_700_000_000,
     )
     await jobs.store.submit([spec])

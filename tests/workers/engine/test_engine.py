@@ -103,7 +103,7 @@ def keep(film: RenderedVideo) -> str:
 
 
 def test_an_edit_is_the_same_from_stored_attention_and_replayed(engine: PipelineEngine) -> None:
-    source = job_of(engine, "a car", capture=CaptureSpec())
+    source = job_of(engine, "a car", capture=CaptureSpec(scope="everything"))
     edit = job_of(engine, "a red car", source.spec.recipe)
     replayed = engine.render(edit, unheard_step)
     keep(engine.render(source, unheard_step))
@@ -115,7 +115,7 @@ def test_an_edit_is_the_same_from_stored_attention_and_replayed(engine: Pipeline
 
 
 def test_damaged_attention_is_replayed(engine: PipelineEngine, objects: ObjectStore) -> None:
-    source = job_of(engine, "a car", capture=CaptureSpec())
+    source = job_of(engine, "a car", capture=CaptureSpec(scope="everything"))
     keep(engine.render(source, unheard_step))
     for info in list(objects.list("artifacts")):
         data = bytearray(objects.get(info.key))
@@ -142,7 +142,7 @@ def test_out_of_memory_empties_the_device_cache_and_the_job_runs_again(
     model_folder: Path, settings: WorkerSettings, objects: ObjectStore
 ) -> None:
     engine = open_engine(model_folder, settings, objects, device_cache_bytes=64 << 20)
-    source = job_of(engine, "a car", capture=CaptureSpec())
+    source = job_of(engine, "a car", capture=CaptureSpec(scope="everything"))
     keep(engine.render(source, unheard_step))
     edit = job_of(engine, "a red car", source.spec.recipe)
     whole = engine.render(edit, unheard_step)
@@ -169,7 +169,7 @@ def test_a_model_that_is_loaded_gets_the_device_cache_s_memory(
     engine = open_engine(
         model_folder, settings, objects, ids=("other", "tiny"), device_cache_bytes=64 << 20
     )
-    source = job_of(engine, "a car", capture=CaptureSpec())
+    source = job_of(engine, "a car", capture=CaptureSpec(scope="everything"))
     keep(engine.render(source, unheard_step))
     engine.render(job_of(engine, "a red car", source.spec.recipe), unheard_step)
     assert engine.loaded_models() == ["tiny"]
@@ -189,7 +189,9 @@ def test_a_video_is_made_though_its_attention_cannot_be_kept(
     plain = engine.render(job_of(engine, "a car"), unheard_step)
     monkeypatch.setattr(type(objects), "put", full)
     monkeypatch.setattr(type(objects), "put_parts", full)
-    film = engine.render(job_of(engine, "a car", capture=CaptureSpec()), unheard_step)
+    film = engine.render(
+        job_of(engine, "a car", capture=CaptureSpec(scope="everything")), unheard_step
+    )
     assert (film.frames == plain.frames).all()
     assert film.captured is not None
     assert film.captured.publish() is None

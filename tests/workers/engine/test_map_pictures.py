@@ -82,7 +82,7 @@ class Studio:
             recipe=recipe,
             source_key=recipe.key("tests"),
             edit_source_key=recipe.source.key("tests") if recipe.source else None,
-            capture=CaptureSpec.model_validate(spec),
+            capture=CaptureSpec.model_validate({"scope": "everything", **spec}),
             created_at=0,
         )
         film = self.engine.render(Job(spec=job, state=JobState()), lambda step, total: None)

@@ -157,4 +157,4 @@ def test_refusals_are_clear(runs: Runs, case: Case) -> None:
     with pytest.raises(Unsupported, match="no softmax attention map"):
         generate(runs.model, edit)
     with pytest.raises(Unsupported, match="no softmax attention map"):
-        resolve_capture(CaptureSpec(), runs.model.card, runs.source)
+        resolve_capture(CaptureSpec(scope="everything"), runs.model.card, runs.source)

@@ -62,7 +62,7 @@ def run(
 def capture(model: LoadedModel, form: Form, changes: dict[str, Any]) -> tuple[Tensor, Captured]:
     """The run's latents, and its attention as rank 0 was given it."""
     recipe = tiny.recipe(model, **changes)
-    plan = resolve_capture(CaptureSpec(form=form), model.card, recipe)
+    plan = resolve_capture(CaptureSpec(scope="everything", form=form), model.card, recipe)
     _source.tensors.clear()
     sink = _source if is_lead(model) else None
     latents = run(model, task_of(model, recipe, capture=plan), sink=sink)
