@@ -105,7 +105,7 @@ def decode(pipeline: Pipeline, latents: Tensor, batch: int = 32) -> Tensor:
         for values in (vae.config.latents_mean, vae.config.latents_std)
     )
     films = []
-    for part in latents.to(vae.dtype).split(batch):
+    for part in torch.split(latents.to(vae.dtype), batch):
         frames = vae.decode(part * std + mean, return_dict=False)[0]  # (b, 3, T, H, W)
         films.append((frames.float() / 2 + 0.5).clamp(0, 1).cpu())
     return torch.cat(films)

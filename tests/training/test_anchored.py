@@ -29,7 +29,7 @@ def source(tiny: Pipeline) -> tuple[Exchange, Tensor]:
 def _edit(tiny: Pipeline, exchange: Exchange, prompt: str, *choices: Choice) -> list[Tensor]:
     """The films of one prompt with each choice, made in one run."""
     films = generate_anchored(tiny, exchange, [prompt] * len(choices), choices, SEEDS, TINY)
-    return list(films.split(len(SEEDS)))
+    return list(torch.split(films, len(SEEDS)))
 
 
 def test_the_sources_own_prompt_gives_the_source_back(
@@ -106,7 +106,7 @@ def test_tokens_outside_the_region_are_the_sources(
     monkeypatch.setattr("training.anchored.decode", keep)
     region = Anchor(interval=1, region="first", region_threshold=1.0, region_growth=0)
     _edit(tiny, exchange, B, Choice(anchor=region), Choice(anchor=Anchor(scale=0.0)))
-    edit, unchanged = kept[0].split(len(SEEDS))
+    edit, unchanged = torch.split(kept[0], len(SEEDS))
     still = (edit == unchanged).all(dim=1)
     assert 0.1 < still.float().mean() < 0.95
     exact = Anchor(interval=1, region="first", region_threshold=0.0, region_growth=0)
