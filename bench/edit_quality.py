@@ -31,7 +31,7 @@ from training.metrics import bootstrap
 from training.sampling import Settings, generate, load_pipeline
 from training.scenes import OBJECTS
 from training.stock import Pipeline
-from workers.models.pipelines import card_defaults
+from workers.model_settings import CardDefaults
 
 # prompts that leave attributes open must show their object too
 TEXTS = {
@@ -56,7 +56,9 @@ Seen = tuple[Tensor, Verdict]  # films (B, 3, T, H, W) and what the judge sees i
 
 def choices_of(folder: Path, steps: int) -> dict[PresetName, Choice]:
     """The model's presets in a run of so many steps, as the service would apply them."""
-    presets = PRESETS | (card_defaults(folder).presets or {})
+    path = folder / "retake.json"
+    card = CardDefaults.model_validate_json(path.read_text()) if path.is_file() else CardDefaults()
+    presets = PRESETS | (card.presets or {})
     return {
         name: Choice(
             steps=None if (stop := preset.stop(steps)) is None else (0, stop),

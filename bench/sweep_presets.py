@@ -20,13 +20,14 @@ from bench.edit_quality import FIGURES, Bench, Seen
 from bench.report import Cell, print_figures, print_table
 from training.edits import EDITS, Edit, score
 from training.exchange import Anchor, Choice
-from training.fitting import FRAMES, fit_object
+from training.fitting import fit_object
 from training.sampling import Settings
 from training.scenes import OBJECTS
 from training.sheets import contact_sheet
 
 Table = dict[str, Choice | None]  # settings by name, most telling first
 Figures = dict[str, dict[str, float | list[float]]]  # edit, then figure
+_SHOWN = 24  # films on a sheet
 _CHOSEN = (2, 3, 6)  # layers of the bundled model that were found to be enough
 
 
@@ -94,22 +95,19 @@ def anchored_settings(steps: int, layers: int) -> Table:
     table: Table = {"plain": None}
     for name in ("all but 5", "all but 4, 5"):
         table[f"paper: {name}"] = Choice(layers=sets[name], branches=("cond",))
-    intervals = sorted(
-        {*(2, 4, 5, 7, 10), usual, steps // 2, steps // 4}, key=lambda k: abs(k - usual)
-    )
-    for interval in intervals:
-        for name, chosen in sets.items():
-            table[f"k {interval}, {name}"] = Choice(layers=chosen, anchor=Anchor(interval))
     base = Anchor(usual)
+    table |= {
+        f"k {usual}, {name}": Choice(layers=chosen, anchor=base) for name, chosen in sets.items()
+    }
     for name in ("2, 3, 6", "none", "all but 4, 5"):
         table |= _variants(
             f"k {usual}, {name}", Choice(layers=sets[name], anchor=base), base, steps
         )
-    table |= {
-        f"k {usual}, layer {k}": Choice(layers=(k,), anchor=base) for k in range(layers) if k != 6
-    }
-    for name in ("2, 3, 6", "all but 4, 5", "none"):
-        table[f"k 1, {name}"] = Choice(layers=sets[name], anchor=Anchor(1))
+    table |= {f"k {usual}, {k}": Choice(layers=(k,), anchor=base) for k in range(layers) if k != 6}
+    rest = {2, 4, 5, 7, 8, 10, steps // 2, steps // 4, steps // 5} - {usual}
+    for interval in [*sorted(rest, key=lambda k: abs(k - usual)), 1]:
+        for name in ("2, 3, 6", "none", "all but 4, 5", "3, 6", "6", "all but 5"):
+            table[f"k {interval}, {name}"] = Choice(layers=sets[name], anchor=Anchor(interval))
     return table
 
 
@@ -171,15 +169,15 @@ class Sweep:
         return {key: [round(v, 3) for v in values.tolist()] for key, values in worst.items()}
 
     def _draw(self, name: str, edit: Edit, result: Seen) -> None:
-        """A sheet of every film, labelled with its seed and its fit."""
+        """A sheet of the first films, labelled with their seeds and their fit."""
         assert self.sheets is not None
         fit = self._fit(edit, result)
         labels = [
             f"{seed}  outline {a:.2f}  inside {b:.2f}"
             for seed, a, b in zip(self.seeds, fit["outline"], fit["inside"], strict=True)
-        ]
+        ][:_SHOWN]
         slug = "".join(c if c.isalnum() or c == "." else "-" for c in f"{name}.{edit.name}")
-        contact_sheet(result[0].cpu(), self.sheets / f"{slug}.png", labels, FRAMES, columns=3)
+        contact_sheet(result[0][:_SHOWN].cpu(), self.sheets / f"{slug}.png", labels)
 
 
 def parts(table: Table, group: int) -> list[Table]:

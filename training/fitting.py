@@ -26,7 +26,7 @@ _GROUND = 48.0  # where the templates stand
 _SIZE = (2 * HEIGHT, 2 * WIDTH)  # of the correlation: no wrap-around
 _SMALLEST = 20  # pixels of a mask that is worth fitting
 
-_WHOLE_OUTLINE, _WHOLE_INSIDE = 0.85, 0.4  # set by hand, see docs/experiments/model.md
+_WHOLE_OUTLINE, _WHOLE_INSIDE = 0.85, 0.5  # set by hand, see docs/experiments/model.md
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _match_outline(name: str, mask: Tensor) -> tuple[Tensor, _Poses]:
 
 def _nearby(name: str, pose: _Poses) -> _Poses:
     """Poses between those that were tried: (P,) to (P * K,)."""
-    swings = (-0.5, 0.0, 0.5) if len(_swings(name)) > 1 else (0.0,)
+    swings = (-0.35, 0.0, 0.35) if len(_swings(name)) > 1 else (0.0,)
     half = (-0.5, 0.0, 0.5)
     steps = pose.scale.new_tensor(
         [(s, 0.0, x, y, w) for s in (-0.02, 0.0, 0.02) for x in half for y in half for w in swings]
