@@ -130,6 +130,7 @@ def _variants(name: str, choice: Choice, base: Anchor, steps: int) -> Table:
     for part in (10, 30, 60):
         stop = max(1, round(part * steps / 100))
         table[f"{name}, maps of the first {part}%"] = replace(choice, steps=(0, stop))
+        table[f"{name}, maps after the first {part}%"] = replace(choice, steps=(stop, steps))
     table[f"{name}, strength 0.5"] = replace(choice, strength=0.5)
     return table
 

@@ -162,7 +162,7 @@ def _match_inside(name: str, frames: Tensor, pose: _Poses) -> Tensor:
 
 @torch.no_grad()
 def fit_object(
-    films: Tensor, mask: Tensor, name: str, frames: Sequence[int] = FRAMES, batch: int = 128
+    films: Tensor, mask: Tensor, name: str, frames: Sequence[int] = FRAMES, batch: int = 32
 ) -> Fit:
     """Fit whole objects of a kind to films.
 
