@@ -59,15 +59,16 @@ def choices_of(folder: Path, steps: int) -> dict[PresetName, Choice]:
     path = folder / "retake.json"
     card = CardDefaults.model_validate_json(path.read_text()) if path.is_file() else CardDefaults()
     presets = PRESETS | (card.presets or {})
-    return {
-        name: Choice(
-            steps=None if (stop := preset.stop(steps)) is None else (0, stop),
+    choices: dict[PresetName, Choice] = {}
+    for name, preset in presets.items():
+        stop, anchor = preset.stop(steps), preset.anchor_of(steps)
+        choices[name] = Choice(
+            steps=None if stop is None else (0, stop),
             layers=preset.layers,
             branches=preset.branches or BRANCHES,
-            anchor=Anchor(),
+            anchor=None if anchor is None else Anchor(anchor.interval, anchor.scale),
         )
-        for name, preset in presets.items()
-    }
+    return choices
 
 
 class Bench:

@@ -37,9 +37,11 @@ def test_an_edit_is_measured_with_the_models_own_preset(tmp_path: Path) -> None:
     general = choices_of(tmp_path, 20)
     assert {edit.kind for edit in EDITS} <= set(general)
     assert {edit.kind for edit in EDITS} <= set(PAPER)
-    assert general["background"] == Choice(steps=(0, 10), anchor=Anchor())
-    (tmp_path / "retake.json").write_text('{"presets": {"object": {"layers": [1], "steps": 0.2}}}')
-    own = Choice(steps=(0, 4), layers=(1,), anchor=Anchor())
+    assert general["background"] == Choice(anchor=Anchor(interval=5, scale=1.0))
+    assert general["paper"] == Choice()
+    preset = '{"layers": [1], "steps": 0.2, "anchor": {"interval": 4, "scale": 1.5}}'
+    (tmp_path / "retake.json").write_text(f'{{"presets": {{"object": {preset}}}}}')
+    own = Choice(steps=(0, 4), layers=(1,), anchor=Anchor(interval=4, scale=1.5))
     assert choices_of(tmp_path, 20) == general | {"object": own}
 
 

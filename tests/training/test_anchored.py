@@ -32,6 +32,7 @@ def _edit(tiny: Pipeline, exchange: Exchange, prompt: str, *choices: Choice) -> 
     return list(torch.split(films, len(SEEDS)))
 
 
+@pytest.mark.slow
 def test_the_sources_own_prompt_gives_the_source_back(
     tiny: Pipeline, source: tuple[Exchange, Tensor]
 ) -> None:
@@ -42,6 +43,7 @@ def test_the_sources_own_prompt_gives_the_source_back(
         assert (edit - films).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 def test_an_edit_without_differences_is_the_stock_pipelines_source(
     tiny: Pipeline, source: tuple[Exchange, Tensor]
 ) -> None:
@@ -51,6 +53,7 @@ def test_an_edit_without_differences_is_the_stock_pipelines_source(
     assert (moved - films).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_every_setting_changes_the_edit(tiny: Pipeline, source: tuple[Exchange, Tensor]) -> None:
     exchange, _ = source
     anchors = (
@@ -69,6 +72,7 @@ def test_every_setting_changes_the_edit(tiny: Pipeline, source: tuple[Exchange, 
             assert (one - films[other]).abs().max() > 1e-4, (index, other)
 
 
+@pytest.mark.slow
 def test_edits_made_together_are_those_made_alone(
     tiny: Pipeline, source: tuple[Exchange, Tensor]
 ) -> None:
@@ -78,6 +82,7 @@ def test_edits_made_together_are_those_made_alone(
         assert (together - _edit(tiny, exchange, B, choice)[0]).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 def test_the_count_is_of_films_that_were_computed(
     tiny: Pipeline, source: tuple[Exchange, Tensor]
 ) -> None:
@@ -93,6 +98,7 @@ def test_the_count_is_of_films_that_were_computed(
     assert exchange.passes == [8 * films, 8 * films]
 
 
+@pytest.mark.slow
 def test_tokens_outside_the_region_are_the_sources(
     tiny: Pipeline, source: tuple[Exchange, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:

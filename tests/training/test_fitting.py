@@ -25,22 +25,26 @@ def _whole(judge: Judge, films: Tensor, obj: str) -> list[bool]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("obj", ["car", "truck", "bus"])
 def test_a_drawn_object_is_whole(judge: Judge, obj: str) -> None:
     assert all(_whole(judge, _films(obj), obj))
 
 
+@pytest.mark.slow
 def test_a_car_is_no_whole_truck(judge: Judge) -> None:
     assert not any(_whole(judge, _films("car"), "truck"))
     assert not any(_whole(judge, _films("truck"), "car"))
 
 
+@pytest.mark.slow
 def test_something_between_a_car_and_a_truck_is_neither(judge: Judge) -> None:
     between = (_films("car") + _films("truck")) / 2
     assert not any(_whole(judge, between, "car"))
     assert not any(_whole(judge, between, "truck"))
 
 
+@pytest.mark.slow
 def test_a_torn_car_is_not_whole(judge: Judge) -> None:
     films = _films("car")
     torn = films.clone()
