@@ -1,16 +1,19 @@
 """Edit quality on the bundled model: is the structure kept, and is the asked change made?
 
-Owns the report: for each seed a source, and for each edit a plain re-generation of the edit's
-prompt and the same with the source's attention (the default preset of its kind). Prints a
-table, then one JSON line. `structure` is the correlation of edge maps with the source's,
-`untouched` the PSNR (dB) outside the objects; intervals are 95% bootstraps over seeds. Only
-seeds whose source shows its car count.
+Owns the report: for each seed a source, and for each edit three runs: `plain`, a re-generation of
+the edit's prompt; `edit`, anchored to the source with the model's preset of its kind; `paper`, a
+whole second generation with the source's attention, as in the paper. Prints a table, then one JSON
+line. `cost` is counted calls of the transformer over plain's, `structure` the correlation of edge
+maps with the source's, `whole` the share of films whose object is whole, `untouched` the PSNR (dB)
+outside the objects; intervals are 95% bootstraps over seeds. Only seeds whose source shows its car
+count.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +23,15 @@ from torch import Tensor
 from bench.report import Cell, print_figures, print_table
 from schemas.attention import PresetName
 from schemas.selection import PRESETS
-from training.edits import EDITS, SOURCE, Edit, Values, change_made, score
-from training.exchange import BRANCHES, Choice, Exchange
+from training.anchored import generate_anchored
+from training.edits import EDITS, SOURCE, Values, change_made, score
+from training.exchange import BRANCHES, Anchor, Branch, Choice, Exchange
 from training.judge import Judge, Verdict, judge_films, load_judge, validate_judge
 from training.metrics import bootstrap
 from training.sampling import Settings, generate, load_pipeline
 from training.scenes import OBJECTS
 from training.stock import Pipeline
-from workers.models.pipelines import card_defaults
+from workers.model_settings import CardDefaults
 
 # prompts that leave attributes open must show their object too
 TEXTS = {
@@ -38,21 +42,33 @@ TEXTS = {
     "A cat is running on the sand.": "cat",
     "A car drives.": "car",
 }
-FIGURES = ("structure", "iou", "change_made", "untouched")
+FIGURES = ("cost", "structure", "iou", "change_made", "whole", "untouched")
+RUNS = ("plain", "edit", "paper")
+_COND: tuple[Branch, ...] = ("cond",)
+# the paper's own way: a second generation, with the layers that its sweep chose
+PAPER: dict[str, Choice] = {
+    "recolour": Choice(layers=(0, 1, 2, 3, 6, 7), branches=_COND),
+    "restyle": Choice(layers=(0, 1, 2, 3, 4, 6, 7), branches=_COND),
+    "object": Choice(layers=(0, 1, 2, 3, 4, 6, 7), branches=_COND),
+}
 Seen = tuple[Tensor, Verdict]  # films (B, 3, T, H, W) and what the judge sees in them
 
 
 def choices_of(folder: Path, steps: int) -> dict[PresetName, Choice]:
     """The model's presets in a run of so many steps, as the service would apply them."""
-    presets = PRESETS | (card_defaults(folder).presets or {})
-    return {
-        name: Choice(
-            steps=None if (stop := preset.stop(steps)) is None else (0, stop),
+    path = folder / "retake.json"
+    card = CardDefaults.model_validate_json(path.read_text()) if path.is_file() else CardDefaults()
+    presets = PRESETS | (card.presets or {})
+    choices: dict[PresetName, Choice] = {}
+    for name, preset in presets.items():
+        stop, anchor = preset.stop(steps), preset.anchor_of(steps)
+        choices[name] = Choice(
+            steps=None if stop is None else (0, stop),
             layers=preset.layers,
             branches=preset.branches or BRANCHES,
+            anchor=None if anchor is None else Anchor(anchor.interval, anchor.scale),
         )
-        for name, preset in presets.items()
-    }
+    return choices
 
 
 class Bench:
@@ -75,9 +91,13 @@ class Bench:
         """One result a prompt: the films of all seeds, made in one call."""
         rows = [prompt for prompt in prompts for _ in seeds]
         films = generate(self.pipeline, rows, seeds * len(prompts), self.settings, len(rows))
+        return self.look(films, len(seeds))
+
+    def look(self, films: Tensor, count: int) -> list[Seen]:
+        """Films of several runs of `count`, with what the judge sees: one result a run."""
         return [
-            (part.to(self.device), judge_films(self.judge, part.to(self.device)))
-            for part in torch.split(films, len(seeds))
+            (part, judge_films(self.judge, part))
+            for part in torch.split(films.to(self.device), count)
         ]
 
     def source(self, seeds: list[int]) -> Seen:
@@ -86,28 +106,49 @@ class Bench:
             return self.make([SOURCE], seeds)[0]
 
     def edit(
-        self, prompts: list[str], choices: list[Choice | None], seeds: list[int]
-    ) -> list[Seen]:
-        """Edits of the last sources, each prompt with its own choice (None: plain)."""
-        with self.exchange.transferring(choices):
-            return self.make(prompts, seeds)
+        self, prompts: list[str], choices: Sequence[Choice | None], seeds: list[int]
+    ) -> tuple[list[Seen], list[float]]:
+        """Edits of the last sources, each prompt with its own choice (None: plain).
+
+        Either all choices have an anchor or none has.
+
+        Returns:
+            what was made, and how often a film of it went through the transformer.
+        """
+        anchored = [choice for choice in choices if choice is not None and choice.anchor]
+        if not anchored:
+            with self.exchange.transferring(choices):
+                made = self.make(prompts, seeds)
+        else:
+            films = generate_anchored(
+                self.pipeline, self.exchange, prompts, anchored, seeds, self.settings
+            )
+            made = self.look(films, len(seeds))
+        return made, [passes / len(seeds) for passes in self.exchange.passes]
 
 
 def run_edits(bench: Bench, seeds: list[int], batch: int) -> dict[str, Values]:
     """Every figure by `edit.run.figure`, over the seeds whose source shows its car."""
     figures: dict[str, list[Values]] = defaultdict(list)
-    runs: list[tuple[Edit, str, Choice | None]] = [(edit, "plain", None) for edit in EDITS]
-    runs += [(edit, "edit", bench.choices[edit.kind]) for edit in EDITS]
-    prompts, choices = [edit.prompt for edit, _, _ in runs], [choice for _, _, choice in runs]
+    choices: dict[str, list[Choice | None]] = {
+        "plain": [None for _ in EDITS],
+        "edit": [bench.choices[edit.kind] for edit in EDITS],
+        "paper": [PAPER[edit.kind] for edit in EDITS],
+    }
     for low in range(0, len(seeds), batch):
         part = seeds[low : low + batch]
         source, source_seen = bench.source(part)
         shown = source_seen.obj == OBJECTS.index("car")
         figures["source.shown"].append(shown.astype(np.float64))
-        results = bench.edit(prompts, choices, part)
-        for (edit, name, _), (films, seen) in zip(runs, results, strict=True):
-            for key, values in score(edit, films, seen, source, source_seen).items():
-                figures[f"{edit.name}.{name}.{key}"].append(values[shown])
+        plain: list[float] = []
+        for run in RUNS:
+            made, passes = bench.edit([edit.prompt for edit in EDITS], choices[run], part)
+            plain = plain or passes
+            for index, (edit, (films, seen)) in enumerate(zip(EDITS, made, strict=True)):
+                values = score(edit, films, seen, source, source_seen)
+                values["cost"] = np.full(len(part), passes[index] / plain[index])
+                for key in FIGURES:
+                    figures[f"{edit.name}.{run}.{key}"].append(values[key][shown])
     return {key: np.concatenate(values) for key, values in figures.items()}
 
 
@@ -130,7 +171,7 @@ def summarise(figures: dict[str, Values]) -> dict[str, object]:
     summary: dict[str, object] = {}
     rows: list[list[Cell]] = []
     for edit in EDITS:
-        for run in ("plain", "edit"):
+        for run in RUNS:
             row: list[Cell] = [edit.name, run]
             for key in FIGURES:
                 mean, low, high = bootstrap(figures[f"{edit.name}.{run}.{key}"])

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.fitting import fit_object, is_whole
 from training.judge import Verdict
 from training.metrics import edge_correlation, mask_iou, psnr_outside
 from training.scenes import COLOURS, OBJECTS, SEASONS
@@ -61,11 +62,16 @@ def change_made(edit: Edit, seen: Verdict) -> Values:
 def score(
     edit: Edit, films: Tensor, seen: Verdict, source: Tensor, source_seen: Verdict
 ) -> dict[str, Values]:
-    """Figures of each film against its source, (B,) each, by name."""
+    """Figures of each film against its source, (B,) each, by name.
+
+    `whole` asks for the object that the edit names, or else the source's.
+    """
+    fit = fit_object(films, seen.mask, edit.obj)
     return {
         "structure": edge_correlation(films, source).double().cpu().numpy(),
         "iou": mask_iou(seen.mask, source_seen.mask).double().cpu().numpy(),
         "change_made": change_made(edit, seen),
+        "whole": is_whole(fit).double().cpu().numpy(),
         "untouched": psnr_outside(films, source, seen.mask, source_seen.mask)
         .double()
         .cpu()

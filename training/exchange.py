@@ -1,7 +1,9 @@
 """Attention transfer for many seeds at once, for measuring: the method in its shortest form.
 
-Owns hooks on the bundled model's `blocks.i.attn1.to_q` and `to_k`. The product's engine
-(`workers.attention`) makes one video at a time and does far more; tests hold the two equal.
+Owns hooks on the bundled model's `blocks.i.attn1.to_q`, `to_k` and `to_v`, what they keep of a
+source, and the count of what an edit computes; `training.anchored` has the loop of anchored
+edits. The product's engine (`workers.attention`) makes one video at a time and does far more;
+tests hold the two equal.
 Method: "Analysis of Attention in Video Diffusion Transformers", arXiv 2504.10317.
 """
 
@@ -22,8 +24,35 @@ BRANCHES: tuple[Branch, ...] = ("cond", "uncond")  # the order of WanPipeline's 
 
 
 @dataclass(frozen=True)
+class Anchor:
+    """How an edit follows its source: which steps it computes, and what it makes of them.
+
+    An edit's output at every step is the source's plus `scale` times the difference of the two
+    at the last computed step.
+    """
+
+    interval: int = 5  # steps from one computed step to the next
+    scale: float = 1.0
+    warm_start: int = 0  # first steps that are the source's own
+    dense_until: int = 0  # every step before this one is computed
+    # which tokens are computed: all; those that differ at the first computed step; the same,
+    # chosen anew at every computed step
+    region: Literal["all", "first", "renewed"] = "all"
+    region_threshold: float = 0.5  # share of Otsu's
+    region_growth: int = 2  # tokens
+
+    def computes(self, step: int) -> bool:
+        """Whether the edit computes this step."""
+        due = (step - self.warm_start) % self.interval == 0
+        return step >= self.warm_start and (due or step < self.dense_until)
+
+
+@dataclass(frozen=True)
 class Choice:
-    """Which of the source's maps an edit takes; None means all."""
+    """How an edit is made and which of the source's maps it takes; None means all.
+
+    Without `anchor` the edit is a whole second generation, as in the paper.
+    """
 
     steps: tuple[int, int] | None = None  # from, up to
     layers: tuple[int, ...] | None = None
@@ -31,6 +60,7 @@ class Choice:
     source_branch: Literal["own", "cond"] = "own"
     strength: float = 1.0
     strength_end: float | None = None  # linear from strength over the transferred steps
+    anchor: Anchor | None = None
 
     def strength_at(self, step: int, layer: int, branch: Branch, total: int) -> float:
         """Strength at a step, layer and branch of a run of `total` steps; 0 is no transfer."""
@@ -49,63 +79,119 @@ class Choice:
         return "cond" if self.source_branch == "cond" else branch
 
 
-class Exchange:
-    """Hooks of one transformer, idle until `capturing` or `transferring`.
+@dataclass(frozen=True)
+class Group:
+    """Rows of one call that are made alike: the source's seeds, once."""
 
-    A run must be one pipeline call with guidance on. A captured run's batch is some seeds; a
-    transferring run's batch is those seeds once for each choice, choice by choice.
+    index: int  # of the choice in its run
+    choice: Choice | None  # None: nothing is transferred
+    active: Tensor | None = None  # (B, N) bool, tokens that are computed; None: all
+
+
+class Exchange:
+    """Hooks of one transformer, idle until `capturing`, `transferring` or `computing`.
+
+    A captured run's batch is some seeds; a transferring run's batch is those seeds once for each
+    choice, choice by choice. Both are one pipeline call with guidance on.
+
+    Attributes:
+        passes: films that went through the transformer, for each choice of the last run.
     """
 
     def __init__(self, transformer: Network, steps: int) -> None:
         self.steps = steps
-        self._kept: dict[tuple[int, Branch, int], Tensor] = {}  # hidden states (B, N, D)
-        self._choices: Sequence[Choice | None] = ()
-        self._capture, self._calls = False, -1
-        transformer.register_forward_pre_hook(self._begin_call)
+        self.passes: list[float] = []
+        self._hidden: dict[tuple[int, Branch, int], Tensor] = {}  # (B, N, D)
+        self._outputs: dict[tuple[int, Branch], Tensor] = {}  # (B, C, t, h, w)
+        self._groups: Sequence[Group] = ()
+        self._keep: tuple[Branch, ...] | None = None  # whose hidden states are kept; None: idle
+        self._calls = -1
+        self._at: tuple[int, Branch] | None = None  # of `computing`; None: by the count of calls
+        transformer.register_forward_pre_hook(self._begin_call, with_kwargs=True)
+        transformer.register_forward_hook(self._end_call)
         for layer, block in enumerate(transformer.blocks):
-            block.attn1.to_q.register_forward_pre_hook(self._hook(layer, keep=True))
-            block.attn1.to_k.register_forward_pre_hook(self._hook(layer, keep=False))
+            for name in ("to_q", "to_k", "to_v"):
+                linear = getattr(block.attn1, name)
+                linear.register_forward_pre_hook(self._hook(layer, name))
 
-    def _begin_call(self, module: nn.Module, inputs: Any) -> None:
+    def output(self, step: int, branch: Branch) -> Tensor:
+        """What the transformer gave for the kept source: (B, C, t, h, w)."""
+        return self._outputs[step, branch]
+
+    @property
+    def _place(self) -> tuple[int, Branch]:
+        return self._at or (self._calls // 2, BRANCHES[self._calls % 2])
+
+    def _begin_call(self, module: nn.Module, inputs: Any, named: dict[str, Any]) -> None:
         self._calls += 1
+        for group in self._groups:
+            share = 1.0 if group.active is None else group.active.float().mean().item()
+            rows = len(named["hidden_states"]) / len(self._groups)
+            self.passes[group.index] += rows * share
 
-    def _hook(self, layer: int, keep: bool) -> Any:
+    def _end_call(self, module: nn.Module, inputs: Any, outputs: tuple[Tensor]) -> None:
+        if self._keep is not None:
+            self._outputs[self._place] = outputs[0].clone()
+
+    def _hook(self, layer: int, name: str) -> Any:
         def exchange(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
-            step, branch = self._calls // 2, BRANCHES[self._calls % 2]
-            if self._capture and keep:
-                self._kept[step, branch, layer] = inputs[0].clone()
-            out = inputs[0].clone() if self._choices else inputs[0]  # (B, N, D)
-            rows = len(out) // max(len(self._choices), 1)
-            for index, choice in enumerate(self._choices):
-                strength = 0.0
-                if choice is not None:
-                    strength = choice.strength_at(step, layer, branch, self.steps)
-                if choice is None or strength == 0.0:
-                    continue
-                stored = self._kept[step, choice.read_from(branch), layer]
-                part = out[index * rows : (index + 1) * rows]
-                part.copy_(stored if strength == 1.0 else torch.lerp(part, stored, strength))
-            return (out,) if self._choices else None
+            step, branch = self._place
+            if self._keep is not None and branch in self._keep and name == "to_q":
+                self._hidden[step, branch, layer] = inputs[0].clone()
+            if all(group.choice is None for group in self._groups):
+                return None
+            out = inputs[0].clone()  # (B, N, D)
+            for part, group in zip(out.chunk(len(self._groups)), self._groups, strict=True):
+                if group.active is not None:
+                    stored = self._hidden[step, branch, layer]
+                    part.copy_(torch.where(group.active.unsqueeze(-1), part, stored))
+                if group.choice is not None and name != "to_v":
+                    self._put(part, group.choice, layer)
+            return (out,)
 
         return exchange
 
+    def _put(self, part: Tensor, choice: Choice, layer: int) -> None:
+        """The source's states in place of an edit's own, (B, N, D), as far as `choice` says."""
+        step, branch = self._place
+        strength = choice.strength_at(step, layer, branch, self.steps)
+        if strength == 0.0:
+            return
+        stored = self._hidden[step, choice.read_from(branch), layer]
+        part.copy_(stored if strength == 1.0 else torch.lerp(part, stored, strength))
+
     @contextmanager
-    def capturing(self) -> Iterator[None]:
-        """Keep the hidden states of the run inside the block, in place of what was kept."""
-        self._kept.clear()
-        self._capture, self._calls = True, -1
-        yield
-        self._capture = False
-        self._check()
+    def capturing(self, branches: tuple[Branch, ...] = BRANCHES) -> Iterator[None]:
+        """Keep outputs and hidden states of the run inside the block, in place of what was kept.
+
+        Hidden states only of `branches`.
+        """
+        self._hidden.clear()
+        self._outputs.clear()
+        self._keep = branches
+        try:
+            with self.transferring([None]):
+                yield
+        finally:
+            self._keep = None
 
     @contextmanager
     def transferring(self, choices: Sequence[Choice | None]) -> Iterator[None]:
         """Put what was kept into the run inside the block; None leaves its rows alone."""
-        self._choices, self._calls = choices, -1
-        yield
-        self._choices = ()
-        self._check()
-
-    def _check(self) -> None:
+        self._groups = [Group(index, choice) for index, choice in enumerate(choices)]
+        self.passes, self._calls = [0.0] * len(choices), -1
+        try:
+            yield
+        finally:
+            self._groups = ()
         if self._calls + 1 != 2 * self.steps:
             raise RuntimeError(f"expected {2 * self.steps} calls a run, saw {self._calls + 1}")
+
+    @contextmanager
+    def computing(self, step: int, groups: Sequence[Group]) -> Iterator[None]:
+        """The same for one call of the cond branch at `step`, whose rows are those of `groups`."""
+        self._groups, self._at = groups, (step, "cond")
+        try:
+            yield
+        finally:
+            self._groups, self._at = (), None

@@ -34,7 +34,7 @@ INKS: dict[str, Rgb] = {
     "lamp": (1.0, 0.93, 0.55),
     "nose": (0.95, 0.55, 0.60),
 }
-_OUTLINE_WIDTH = 1.5  # pixels
+OUTLINE_WIDTH = 1.5  # pixels
 # by season: day, night, winter
 SKY_TOP: tuple[Rgb, ...] = ((0.36, 0.68, 0.97), (0.03, 0.04, 0.16), (0.74, 0.79, 0.85))
 SKY_LOW: tuple[Rgb, ...] = ((0.74, 0.89, 1.00), (0.12, 0.14, 0.34), (0.90, 0.93, 0.96))
@@ -182,7 +182,7 @@ def _paint_object(
         if part.outlined:
             cover = distance if cover is None else torch.minimum(cover, distance)
             image = _over(image, outline, distance)
-            distance = distance + _OUTLINE_WIDTH
+            distance = distance + OUTLINE_WIDTH
         ink = inks[part.ink] if part.ink == "lamp" else inks[part.ink] * light
         image = _over(image, ink, distance)
     assert cover is not None

@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from training.exchange import Choice, Exchange
-from training.folder import assemble
 from training.sampling import Settings, generate
 from training.stock import Pipeline
-from training.text import build_text_encoder, build_tokenizer
-from training.transformer import build_transformer
-from training.vae import build_vae
 
 TINY = Settings(num_inference_steps=3, height=32, width=32, num_frames=5)
 A, B = "A car is driving on the highway.", "A red dog is running on the grass."
-
-
-@pytest.fixture(scope="module")
-def tiny() -> Pipeline:
-    """An untrained pipeline of two layers whose output depends on its prompt."""
-    torch.manual_seed(0)
-    tokenizer = build_tokenizer()
-    model = build_transformer(layers=2)
-    torch.nn.init.normal_(model.proj_out.weight, std=0.3)
-    encoder = build_text_encoder(len(tokenizer))
-    pipeline = assemble(build_vae().eval(), model.eval(), encoder.eval(), tokenizer)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import torch
 
 from bench.edit_quality import choices_of
 from tests.training.conftest import FOLDER
+from training.anchored import generate_anchored
 from training.edits import EDITS, SOURCE, score
 from training.exchange import Exchange
 from training.judge import Judge, Verdict, judge_films
@@ -53,12 +54,15 @@ def shots(pipeline: Pipeline, judge: Judge) -> dict[str, tuple[torch.Tensor, Ver
     exchange = Exchange(pipeline.transformer, SHORT.num_inference_steps)
     with exchange.capturing():
         source = generate(pipeline, [SOURCE] * len(SEEDS), SEEDS, SHORT)
-    prompts = [red.prompt] * 2 * len(SEEDS) + [winter.prompt] * len(SEEDS)
     choices = choices_of(FOLDER, SHORT.num_inference_steps)
-    with exchange.transferring([None, choices["recolour"], choices["restyle"]]):
-        films = generate(pipeline, prompts, SEEDS * 3, SHORT)
+    anchored = [choices["recolour"], choices["restyle"]]
+    edits = generate_anchored(
+        pipeline, exchange, [red.prompt, winter.prompt], anchored, SEEDS, SHORT
+    )
+    with exchange.transferring([None]):
+        plain = generate(pipeline, [red.prompt] * len(SEEDS), SEEDS, SHORT)
     names = ("source", "plain", "red", "winter")
-    parts = (source, *torch.split(films, len(SEEDS)))
+    parts = (source, plain, *torch.split(edits, len(SEEDS)))
     return {n: (f, judge_films(judge, f)) for n, f in zip(names, parts, strict=True)}
 
 
