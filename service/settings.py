@@ -11,6 +11,11 @@ from schemas.attention import CaptureSpec
 from storage.settings import StorageSettings
 
 MiB = 1 << 20
+Delivery = Literal["redirect", "bytes"]
+# As browsers write it: scheme and host in lower case, a port only where it is not the scheme's own
+Origin = Annotated[
+    str, Field(pattern=r"^(\*|https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?)$")
+]
 
 
 class ServiceSettings(BaseSettings):
@@ -28,6 +33,11 @@ class ServiceSettings(BaseSettings):
         description="`keys` asks every request for a bearer key. `none` trusts whoever reaches the "
         "socket, and is refused on any address but loopback. Unset: `none` on loopback, `keys` "
         "elsewhere.",
+    )
+    cors_origins: tuple[Origin, ...] = Field(
+        (),
+        description="Pages of which origins (`https://app.example.org`) may call the API from a "
+        "browser. `*` is any, and is refused where no keys are asked for.",
     )
     otlp_endpoint: str | None = Field(
         None, description="Where traces are sent, as in `http://collector:4318/v1/traces`."
@@ -138,7 +148,7 @@ class ServiceSettings(BaseSettings):
         description="The wait before each further attempt of a delivery.",
     )
 
-    delivery: Literal["redirect", "bytes"] = Field(
+    delivery: Delivery = Field(
         "redirect",
         description="`redirect` sends clients to a presigned URL where the store can make one; "
         "`bytes` sends the content itself.",
@@ -153,6 +163,15 @@ class ServiceSettings(BaseSettings):
             raise ValueError(
                 f"auth none with host {self.host}: only a loopback address may serve without keys; "
                 "set RETAKE_AUTH=keys and make a key with `retake keys create`"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _no_open_door_without_keys(self) -> Self:
+        if "*" in self.cors_origins and not self.needs_keys:
+            raise ValueError(
+                "cors_origins *: a server without keys would answer every page that a browser on "
+                "this machine opens; name the origins, or set RETAKE_AUTH=keys"
             )
         return self
 
