@@ -7,7 +7,7 @@ from service.wire.assets import Assets
 
 router = APIRouter(include_in_schema=False)  # pages, not the API
 
-SWAGGER = Assets("swagger", {"img-src": "'self' data:"})  # icons within its style sheet
+SWAGGER = Assets("swagger", {"img-src": "'self' blob: data:"})  # data: icons in its CSS
 
 
 @router.api_route("/docs", methods=["GET", "HEAD"])

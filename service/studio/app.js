@@ -19,8 +19,12 @@ async function route() {
   for (const link of all(".bar nav a")) link.toggleAttribute("aria-current", link.hash === `#${view}`);
   one(`#${view} .failure`)?.remove();
   document.title = `${one(`#${view}-title`).textContent} · Retake Studio`;
-  if (shown !== null && shown !== view) one(`#${view}-title`).focus();
+  if (shown !== null && shown !== view) {
+    VIEWS[shown].leave?.();
+    one(`#${view}-title`).focus();
+  }
   shown = view;
+  for (const video of all("video[loop]")) video.offsetParent ? video.play().catch(() => {}) : video.pause();
   try {
     await VIEWS[view].open(rest.join("/") || null);
   } catch (error) {
@@ -31,6 +35,7 @@ async function route() {
 function showFailure(view, error) {
   if (!(error instanceof ApiError)) console.error(error);
   const again = el("button", { type: "button", click: route }, "Try again");
+  one(`#${view} .failure`)?.remove();
   one(`#${view}`).prepend(el("div", { class: "failure banner", role: "alert" }, el("span", {}, error.message), again));
 }
 
@@ -48,8 +53,7 @@ const themes = ["", "light", "dark"];
 const themeButton = one("#theme");
 function drawTheme() {
   const now = document.documentElement.dataset.theme;
-  themeButton.textContent = { "": "Auto", light: "Light", dark: "Dark" }[now];
-  themeButton.setAttribute("aria-label", `Theme: ${themeButton.textContent}`);
+  themeButton.textContent = `Theme: ${now || "auto"}`;
 }
 themeButton.addEventListener("click", () => {
   const next = themes[(themes.indexOf(document.documentElement.dataset.theme) + 1) % themes.length];
@@ -67,6 +71,7 @@ forget.addEventListener("click", () => {
 });
 
 addEventListener("hashchange", route);
+addEventListener("unhandledrejection", (event) => showFailure(shown, event.reason));
 drawTheme();
 drawKey();
 route();

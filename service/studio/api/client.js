@@ -82,14 +82,27 @@ async function newKey(refused, used) {
   dispatchEvent(new Event("retake:key"));
 }
 
-export async function getJson(path, options) {
-  return parse(await (await send("GET", path, options)).text());
+/** All of an answer, sent for again where it breaks off on its way. */
+async function whole(method, path, options, read) {
+  for (;;) {
+    const response = await send(method, path, options);
+    try {
+      return await read(response);
+    } catch (error) {
+      if (options?.signal?.aborted || !(error instanceof TypeError)) throw error;
+      await lost(options?.signal);
+    }
+  }
 }
 
+const json = async (response) => parse(await response.text());
+
+export const getJson = (path, options) => whole("GET", path, options, json);
+
+export const getBlob = (path, options) => whole("GET", path, options, (response) => response.blob());
+
 /** POST, for what may be sent twice without harm. */
-export async function postJson(path, body, options) {
-  return parse(await (await send("POST", path, { ...options, body })).text());
-}
+export const postJson = (path, body, options) => whole("POST", path, { ...options, body }, json);
 
 /** POST that makes something: however often it has to be sent, it is made once. */
 export function submit(path, body, options) {
@@ -99,10 +112,6 @@ export function submit(path, body, options) {
 // not crypto.randomUUID: that is only there where the page came over https or from this machine
 function randomKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-export async function getBlob(path, options) {
-  return (await send("GET", path, options)).blob();
 }
 
 /** Every entry of a list, page by page, up to `limit`. */

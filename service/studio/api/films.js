@@ -7,7 +7,8 @@ import { follow, timeOf } from "./events.js";
 // A browser holds six connections to a server, over all its tabs: streams may not take them all
 const STREAMS = 3;
 const POLL_MS = 2000;
-const KEPT_BLOBS = 60;
+const MODELS_MS = 30_000;
+const KEPT_BLOBS = 120;
 const PAGE = 50;
 const ENDED = ["completed", "failed"];
 
@@ -15,7 +16,7 @@ class Films extends EventTarget {
   #videos = new Map();
   #live = new Map();
   #watched = new Map(); // id: cursor of its events
-  #blobs = new Map(); // "id variant": promise of a URL, the least recently used first
+  #blobs = new Map(); // "id variant": {url: a promise, made: the URL itself}, least recently used first
   #streams = new Set();
   #last = null;
   hasMore = false;
@@ -90,9 +91,9 @@ class Films extends EventTarget {
     const found = this.#blobs.get(name) ?? this.#fetchBlob(id, variant);
     this.#blobs.delete(name);
     this.#blobs.set(name, found);
-    found.catch(() => this.#blobs.delete(name));
+    found.url.catch(() => this.#blobs.delete(name));
     if (this.#blobs.size > KEPT_BLOBS) this.#forgetOldest();
-    return found;
+    return found.url;
   }
 
   /** When the job was queued, started and ended, in ms since 1970; asked for where not yet known. */
@@ -102,16 +103,22 @@ class Films extends EventTarget {
     return this.live(id);
   }
 
-  async #fetchBlob(id, variant) {
+  #fetchBlob(id, variant) {
     // as bytes: a store's own address is no part of this page's policy, and wants no key of ours
     const query = { variant, delivery: "bytes" };
-    return URL.createObjectURL(await getBlob(`videos/${id}/content`, { query }));
+    const entry = { made: null };
+    entry.url = getBlob(`videos/${id}/content`, { query }).then((blob) => (entry.made = URL.createObjectURL(blob)));
+    return entry;
   }
 
   #forgetOldest() {
-    const [name, url] = this.#blobs.entries().next().value;
-    this.#blobs.delete(name);
-    url.then(URL.revokeObjectURL, () => {});
+    const shown = new Set([...document.querySelectorAll("video")].map((video) => video.src));
+    for (const [name, { made }] of this.#blobs) {
+      if (!made || shown.has(made)) continue;
+      URL.revokeObjectURL(made);
+      this.#blobs.delete(name);
+      return;
+    }
   }
 
   #changed(id) {
@@ -169,7 +176,8 @@ class Films extends EventTarget {
   async #poll() {
     const waiting = [...this.#watched].filter(([, cursor]) => !cursor.streaming);
     if (document.hidden || !waiting.length) return;
-    for (const video of (await getJson("videos", { query: { limit: 100 } })).data) {
+    const page = await getJson("videos", { query: { limit: 100 } }).catch(() => ({ data: [] })); // the next time, then
+    for (const video of page.data) {
       if (!this.#videos.has(video.id)) continue;
       this.put(video);
       if (ENDED.includes(video.status) && this.#watched.get(video.id)?.streaming === false) this.#watched.delete(video.id);
@@ -187,12 +195,16 @@ function pictureOf(jpeg, before) {
 export const films = new Films();
 export const isOpen = (video) => !ENDED.includes(video.status);
 
-let modelsOnce = null;
+let modelsAsked = { at: -Infinity, list: null };
 /** What can be asked for, as `/v1/models` tells it. */
 export function models() {
-  modelsOnce ??= getJson("models").then((list) => list.data);
-  modelsOnce.then((found) => found.length || (modelsOnce = null), () => (modelsOnce = null));
-  return modelsOnce;
+  if (performance.now() - modelsAsked.at > MODELS_MS) {
+    const list = getJson("models").then(({ data }) => data);
+    modelsAsked = { at: performance.now(), list };
+    const forget = () => (modelsAsked.at = -Infinity);
+    list.then((found) => found.length || forget(), forget); // a worker may just be starting
+  }
+  return modelsAsked.list;
 }
 
 export async function modelOf(video) {

@@ -11,7 +11,7 @@ export class Compare {
   #split = el("div", { class: "split", "aria-hidden": "true" });
   #canvas = el("canvas", { role: "img" });
   #slider = el("input", { type: "range", min: 0, max: 100, step: 0.5, value: 50, "aria-label": "Where the one film ends and the other begins" });
-  #gain = el("input", { type: "range", min: 1, max: 10, step: 0.5, value: 3, "aria-label": "How much the difference is brightened" });
+  #gain = el("input", { type: "range", min: 1, max: 10, step: 0.5, value: 2, "aria-label": "How much the difference is brightened" });
   #names = el("div", { class: "row between names" });
 
   constructor() {
@@ -51,7 +51,7 @@ export class Compare {
   /** Draw the two films as they are now. */
   draw() {
     const [one, other] = this.#pair;
-    if (this.element.hidden || !one?.videoWidth || !other?.videoWidth) return;
+    if (!this.element.offsetParent || !one?.videoWidth || !other?.videoWidth) return;
     const [canvas, context] = [this.#canvas, this.#context];
     if (canvas.width !== one.videoWidth || canvas.height !== one.videoHeight) [canvas.width, canvas.height] = [one.videoWidth, one.videoHeight];
     const { width, height } = canvas;

@@ -57,5 +57,5 @@ export class HeatMap {
 /** Which cell a token falls into: tokens are pooled in their order. */
 export const cellOf = (token, tokens, bins) => Math.floor((token * bins) / tokens);
 
-/** How bright a share of a row's largest weight is drawn, 0 to 1: two decades. */
-export const brightness = (share) => Math.max(0, 1 + Math.log10(Math.max(share, 1e-9)) / 2);
+/** How bright a share of a row's largest weight is drawn, 0 to 1: its logarithm, a decade and a half. */
+export const brightness = (share) => Math.max(0, 1 + Math.log10(Math.max(share, 1e-9)) / 1.5);

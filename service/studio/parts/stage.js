@@ -63,6 +63,10 @@ export class Stage {
     this.#gather(false);
   }
 
+  pause() {
+    this.#player.pause();
+  }
+
   #gather(arrived) {
     const ready = this.#tiles.filter((tile) => tile.playable);
     const first = this.#player.frames === 0;

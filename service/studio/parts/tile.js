@@ -16,7 +16,7 @@ export class Tile {
   /** `role`: what it is here, as "Source". `against`: the prompt whose changes are marked.
    * `actions(video)`: buttons below it. `close`: takes the tile away; none: it stays. */
   constructor(id, { role, against = null, actions = () => [], close = null, autoplay = false }) {
-    Object.assign(this, { id, role, against, actions, autoplay });
+    Object.assign(this, { id, role, against, actions, autoplay, said: [] });
     this.video = el("video", { muted: true, playsInline: true, loop: autoplay, hidden: true, preload: "auto", tabIndex: -1 });
     this.still = el("img", { alt: "", hidden: true });
     this.status = el("p", { class: "status" });
@@ -48,9 +48,15 @@ export class Tile {
     this.element.dataset.status = video.status;
     this.caption.replaceChildren(this.against === null ? video.prompt : marked(this.against, video.prompt));
     this.#drawJob(video, live);
-    this.facts.replaceChildren(...(isOpen(video) ? [] : [factList(tookFacts(video, live))]));
+    this.#drawFacts(video, live);
     this.#drawButtons(video);
     if (video.status === "completed") this.#load(video);
+  }
+
+  /** A fact that is known from elsewhere: `[name, text]`. */
+  say(fact) {
+    this.said.push(fact);
+    this.draw();
   }
 
   get playable() {
@@ -66,6 +72,10 @@ export class Tile {
     this.picture.classList.toggle("blurred", Boolean(live.preview) && open);
     this.status.textContent = open ? progressText(video, live) : video.status === "failed" ? failureText(video) : "";
     this.status.classList.toggle("failed", video.status === "failed");
+  }
+
+  #drawFacts(video, live) {
+    this.facts.replaceChildren(...(isOpen(video) ? [] : [factList([...tookFacts(video, live), ...this.said])]));
   }
 
   #drawButtons(video) {

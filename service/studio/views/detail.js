@@ -28,6 +28,7 @@ export async function show(id) {
   panel.replaceChildren(tile.element, rest);
   panel.hidden = false;
   panel.scrollTop = 0;
+  panel.focus();
   try {
     const links = (await getJson(`videos/${id}/lineage`)).data;
     if (tile?.id === id) rest.append(...lineage(links), code(stepsOf(video, links)));
@@ -93,7 +94,7 @@ function lineage(links) {
     const name = link.video_id && link.exists ? el("a", { href: `#library/${link.video_id}` }, words) : el("span", {}, words, " ", el("small", { class: "hint" }, link.video_id ? "(deleted)" : "(named by prompt and seed)"));
     return el("li", {}, name, link.transfer && el("small", { class: "hint" }, transferText(link.transfer)));
   });
-  return [el("h3", {}, "Where it comes from"), el("ol", { class: "chain" }, entries)];
+  return [el("h2", {}, "Where it comes from"), el("ol", { class: "chain" }, entries)];
 }
 
 function code(steps) {

@@ -54,7 +54,7 @@ export class Frames {
       for (let cell = 0; shares && cell < rows * columns; cell += 1) {
         const value = brightness(shares[cellOf(frame * rows * columns + cell, tokens, shares.length)]);
         if (value <= 0) continue;
-        context.fillStyle = `rgb(255 ${Math.round(90 + 150 * value)} ${Math.round(40 + 100 * value * value)} / ${0.85 * value})`;
+        context.fillStyle = `rgb(255 ${Math.round(80 + 160 * value)} ${Math.round(40 + 110 * value * value)} / ${0.9 * value ** 1.4})`;
         context.fillRect((cell % columns) * CELL_PX, Math.floor(cell / columns) * CELL_PX, CELL_PX, CELL_PX);
       }
       const at = token - frame * rows * columns;

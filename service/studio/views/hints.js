@@ -12,7 +12,7 @@ const CAPTURE = {
 };
 
 const TRANSFER = {
-  "transfer.strength": { slider: true, hint: "1: the source's attention, 0: the edit's own" },
+  "transfer.strength": { slider: true },
   "transfer.strength_end": { label: "Strength at the last step", hint: "With it, strength changes evenly over the steps" },
   "transfer.steps": { hint: "Of the denoising, from 0: early ones settle the layout" },
   "transfer.source_branch": { label: "Source branch" },
@@ -47,18 +47,32 @@ export function aboutMake(model) {
 /** About the fields of an edit by `model`, with the values that `preset` gives as placeholders. */
 export function aboutEdit(model, preset) {
   const all = (count) => `all of 0-${count - 1}`;
-  return {
+  const about = {
     ...CAPTURE,
     ...TRANSFER,
     "transfer.preset": { skip: true },
-    "transfer.layers": { total: model.layers, placeholder: preset?.layers ? ranges(preset.layers) : all(model.layers) },
+    "transfer.layers": { total: model.layers, placeholder: all(model.layers) },
     "transfer.heads": { total: model.heads, placeholder: all(model.heads) },
-    "transfer.branches": { hint: preset?.branches ? `The preset takes ${preset.branches.join(", ")}` : "Both unless ticked" },
+    "transfer.branches": { hint: "All unless ticked" },
     guidance_scale: { placeholder: "the source's", maximum: model.max_guidance_scale },
     negative_prompt: { placeholder: "the source's" },
     capture: { label: "Keep its attention", placeholder: "as the server is set", hint: "For edits of this edit" },
     "capture.layers": { total: model.layers },
   };
+  for (const [name, value] of Object.entries(preset ?? {})) if (value !== null) tellPreset(about, `transfer.${name}`, value);
+  return about;
+}
+
+/** What a preset puts where nothing is said, of any field that it has. */
+function tellPreset(about, path, value) {
+  const tell = (more) => (about[path] = { ...about[path], ...more });
+  if (path === "transfer.steps") tell({ placeholder: value === 1 ? "all" : `the first ${Math.round(100 * value)} %` });
+  else if (Array.isArray(value)) tell(value.every(Number.isInteger) ? { placeholder: ranges(value) } : { hint: `The preset takes ${value.join(", ")}` });
+  else if (typeof value === "object") {
+    const entries = Object.entries(value);
+    tell({ placeholder: `as the preset: ${entries.map(([name, each]) => `${name} ${each}`).join(", ")}` });
+    for (const [name, each] of entries) tellPreset(about, `${path}.${name}`, each);
+  } else tell({ placeholder: String(value) });
 }
 
 const limits = ({ minimum, maximum, default: standard, step, offset }) => ({ minimum: Math.max(minimum, offset % step), maximum, step, placeholder: standard });

@@ -1,7 +1,8 @@
 // Keep the shot: a source, its variants, and all of them on one stage.
 
-import { ApiError, postJson, submit } from "../api/client.js";
+import { ApiError, submit } from "../api/client.js";
 import { artifacts, films, isOpen, modelOf } from "../api/films.js";
+import { priceOf, priceText } from "../api/price.js";
 import { fieldsOf } from "../api/schema.js";
 import { announce, debounced, el, one } from "../parts/dom.js";
 import { plural } from "../parts/format.js";
@@ -13,6 +14,7 @@ import { drawSources } from "./sources.js";
 
 const SHOWN_EDITS = 5; // of those that were there before
 const PREVIEWS = 6;
+const PLAIN = "Plain re-generation";
 
 const form = one("#keep-form");
 const stage = new Stage();
@@ -21,6 +23,7 @@ let source, model, variants = [];
 let tiles = new Map();
 let hidden = new Set();
 let fresh = new Set(); // made here, so shown whatever their number
+let kept = null;
 
 export async function open(id) {
   await films.load();
@@ -35,10 +38,13 @@ export async function open(id) {
   arrange();
 }
 
+export const leave = () => stage.pause();
+
 async function choose(video) {
   const found = await modelOf(video);
   if (!found) throw new Error(`Model “${video.model}” is not loaded: films of it cannot be edited now.`);
   [source, model, variants, tiles, hidden, fresh] = [video, found, [], new Map(), new Set(), new Set()];
+  kept = null;
   one("#keep-variants").replaceChildren();
   clearError(form);
   await addVariant();
@@ -130,7 +136,7 @@ function arrange() {
   for (const edit of shown) {
     order.push({ id: edit.id, role: "Edit" });
     const plain = known.find((video) => isPlainOf(video, edit));
-    if (plain && !hidden.has(plain.id) && !order.some(({ id }) => id === plain.id)) order.push({ id: plain.id, role: "Prompt alone" });
+    if (plain && !hidden.has(plain.id) && !order.some(({ id }) => id === plain.id)) order.push({ id: plain.id, role: PLAIN });
   }
   stage.show(order.map(({ id, role }) => tileOf(id, role)));
 }
@@ -145,12 +151,13 @@ function tileOf(id, role) {
   const tile = new Tile(id, { role, against: role === "Source" ? null : source.prompt, actions: (video) => actionsOf(video, role), close });
   tiles.set(id, tile);
   if (isOpen(films.get(id))) films.watch(id);
+  showPrice(tile, films.get(id));
   return tile;
 }
 
 function actionsOf(video, role) {
   if (video.status !== "completed") return [];
-  const plain = role === "Edit" && el("button", { type: "button", title: "The same seed and the new words, without the source's attention", click: (event) => regenerate(video, event.target) }, "Prompt alone");
+  const plain = role === "Edit" && el("button", { type: "button", title: "The same seed and the new words, without the source's attention", click: (event) => regenerate(video, event.target) }, PLAIN);
   return [plain, role === "Edit" && el("a", { class: "button", href: `#keep/${video.id}` }, "Edit this"), el("a", { class: "button", href: `#library/${video.id}` }, "Details")];
 }
 
@@ -159,25 +166,39 @@ films.addEventListener("change", ({ detail: id }) => {
   if (!tile) return;
   const before = tile.element.dataset.status;
   tile.draw();
+  showPrice(tile, films.get(id));
   const now = tile.element.dataset.status;
   if (now !== before && now !== "in_progress") announce(now === "completed" ? `${tile.role}: made.` : `${tile.role}: not made.`);
 });
 
-/** What the edits will take, in generations, where the server can say. */
+/** What the edits will take, where the server can say. */
 const askPrice = debounced(async () => {
   const [place, of] = [one("#keep-price"), source];
   try {
-    const kept = (await artifacts()).filter((each) => each.source_key === of.source_key);
-    const costs = await Promise.all(variants.map(async (variant) => {
-      const { transfer } = variant.request();
-      const estimate = await postJson("attention/estimate", { video: { id: of.id }, transfer });
-      const costs = kept.map(({ form: name }) => estimate.forms.find((each) => each.form === name)?.edit_cost);
-      return Math.min(estimate.replay_cost, ...costs.filter(Number.isFinite));
-    }));
+    const stored = await keptOfSource();
+    const prices = await Promise.all(variants.map((variant) => priceOf(of, variant.request().transfer, stored)));
     if (of !== source) return;
-    const total = costs.reduce((sum, cost) => sum + cost, 0);
-    place.textContent = `About ${total.toFixed(total < 1 ? 2 : 1)} × a generation; the source's attention ${kept.length ? "is kept" : "is not kept and is made again"}`;
+    const total = prices.reduce((sum, price) => sum + price, 0);
+    place.textContent = `Price: about ${priceText(total)}. The source's attention ${stored.length ? "is kept." : "is not kept, so the source runs beside the edit."}`;
   } catch {
-    place.textContent = ""; // a price is good to know, not needed: what is wrong shows when it is made
+    place.textContent = ""; // good to know, not needed: what is wrong is said when the edit is asked for
   }
 }, 400);
+
+/** What is kept of the source's attention; asked for once for each source. */
+function keptOfSource() {
+  const { source_key: name } = source;
+  kept ??= artifacts().then((found) => found.filter((each) => each.source_key === name));
+  return kept;
+}
+
+/** Say on its tile what an edit took; once for each. */
+async function showPrice(tile, edit) {
+  if (edit.status !== "completed" || tile.priced || tile.role !== "Edit") return;
+  tile.priced = true;
+  const of = source;
+  const price = await keptOfSource()
+    .then((stored) => priceOf(of, edit.transfer, edit.attention === "replayed" ? [] : stored))
+    .catch(() => null);
+  if (price !== null) tile.say(["Price", priceText(price)]);
+}

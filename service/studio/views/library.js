@@ -48,7 +48,9 @@ function draw() {
   const fits = (video) => (!status || video.status === status) && words.every((word) => `${video.prompt} ${video.id} ${video.model}`.toLowerCase().includes(word));
   const known = films.all();
   const shown = known.filter(fits);
+  const focused = document.activeElement;
   list.replaceChildren(form.elements.tree.checked ? tree(known, new Set(shown.map((video) => video.id))) : flat(shown));
+  if (focused !== document.activeElement) focused.focus(); // it was moved, not taken away
   one("#library-empty").hidden = shown.length > 0;
   more.hidden = !films.hasMore;
 }

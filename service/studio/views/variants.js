@@ -7,11 +7,11 @@ import { marked } from "../parts/words.js";
 import { aboutEdit } from "./hints.js";
 
 const PRESETS = {
-  auto: "auto: keep the shot",
-  recolour: "recolour: another colour",
-  restyle: "restyle: weather, light, season",
-  object: "object: another thing in its place",
-  background: "background: another place",
+  auto: "auto",
+  recolour: "recolour",
+  restyle: "restyle (weather, light)",
+  object: "object (another thing)",
+  background: "background",
 };
 const OWN = ["prompt", "preview_every", "webhook_url", "priority"]; // the page's business
 
@@ -33,8 +33,7 @@ export class Variant {
       remove && iconButton("close", "Remove this variant", remove),
       el("label", { class: "field" }, el("span", {}, "Words"), this.prompt),
       this.marks,
-      el("label", { class: "field" }, el("span", {}, "Preset"), this.preset),
-      this.strength,
+      el("div", { class: "pair" }, el("label", { class: "field" }, el("span", {}, "Preset"), this.preset), this.strength),
       this.details,
     );
     this.preset.addEventListener("input", () => this.#drawFields());
