@@ -2,7 +2,7 @@
 
 import { ApiError, key } from "./api/client.js";
 import { connection } from "./api/connection.js";
-import { all, announce, el, one } from "./parts/dom.js";
+import { all, announce, el, mayMove, one } from "./parts/dom.js";
 import * as inside from "./views/inside.js";
 import * as keep from "./views/keep.js";
 import * as library from "./views/library.js";
@@ -24,7 +24,8 @@ async function route() {
     one(`#${view}-title`).focus();
   }
   shown = view;
-  for (const video of all("video[loop]")) video.offsetParent ? video.play().catch(() => {}) : video.pause();
+  // films that play by themselves, where they are seen
+  for (const video of all("video[loop]")) video.offsetParent && mayMove() ? video.play().catch(() => {}) : video.pause();
   try {
     await VIEWS[view].open(rest.join("/") || null);
   } catch (error) {

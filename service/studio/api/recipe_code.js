@@ -38,13 +38,14 @@ function given(transfer) {
   return Object.fromEntries(Object.entries(transfer ?? {}).filter(([, value]) => value !== null));
 }
 
-// Where a body holds "$video" for the film before, it comes first, so that no prompt is mistaken for it
+// Where a body has the film before as its `video`, "$video" comes first, so that no prompt is taken for it
 const url = (path) => new URL(path, base).href;
 
 export function curlOf(steps) {
   const auth = key.get() ? ` \\\n  -H "authorization: Bearer $RETAKE_API_KEY"` : "";
   return steps.map(({ path, body }, index) => {
-    const json = text(body).replaceAll("'", `'\\''`).replace('"$video"', `"'"$video"'"`);
+    const quoted = text(body).replaceAll("'", `'\\''`);
+    const json = body.video ? quoted.replace('"$video"', `"'"$video"'"`) : quoted;
     const post = `curl -s ${url(path)}${auth} \\\n  -H 'content-type: application/json' \\\n  -d '${json}'`;
     if (index === steps.length - 1) return post;
     const wait = `curl -s "${url("videos/")}$video?wait=60"${auth} > /dev/null  # until it has ended`;
@@ -54,7 +55,8 @@ export function curlOf(steps) {
 
 export function pythonOf(steps) {
   const made = steps.map(({ path, body }) => {
-    const literal = python(body, "    ").replace('"$video"', "video.id");
+    const written = python(body, "    ");
+    const literal = body.video ? written.replace('"$video"', "video.id") : written;
     return `video = client.post(\n    "/${path}",\n    body=${literal},\n    cast_to=Video,\n)\nvideo = client.videos.poll(video.id)`;
   });
   const secret = key.get() ? 'os.environ["RETAKE_API_KEY"]' : '"unused"';

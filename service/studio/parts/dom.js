@@ -43,6 +43,9 @@ export function iconButton(name, label, click, more = {}) {
   return el("button", { type: "button", class: "icon", title: label, "aria-label": label, click, ...more }, icon(name));
 }
 
+/** Whether films may start by themselves. */
+export const mayMove = () => !matchMedia("(prefers-reduced-motion: reduce)").matches;
+
 /** Say `text` to who hears the page rather than sees it. */
 export function announce(text) {
   one("#announce").textContent = text;

@@ -1,7 +1,7 @@
 // Films of one shot, side by side and in step, with the controls that move them together.
 
 import { films } from "../api/films.js";
-import { el, icon, iconButton } from "./dom.js";
+import { el, icon, iconButton, mayMove } from "./dom.js";
 import { Compare, MODES } from "./compare.js";
 import { Player } from "./player.js";
 
@@ -76,7 +76,7 @@ export class Stage {
     });
     this.#drawPairs(ready);
     this.#drawTransport();
-    if (arrived && first && ready.length && !matchMedia("(prefers-reduced-motion: reduce)").matches) this.#player.play();
+    if (arrived && first && ready.length && mayMove()) this.#player.play();
   }
 
   #drawPairs(ready) {

@@ -2,7 +2,7 @@
 
 import { films, isOpen } from "../api/films.js";
 import { postJson } from "../api/client.js";
-import { el, iconButton } from "./dom.js";
+import { el, iconButton, mayMove } from "./dom.js";
 import { factList, tookFacts } from "./facts.js";
 import { seconds } from "./format.js";
 import { marked } from "./words.js";
@@ -14,10 +14,11 @@ export class Tile {
   #shown = null;
 
   /** `role`: what it is here, as "Source". `against`: the prompt whose changes are marked.
-   * `actions(video)`: buttons below it. `close`: takes the tile away; none: it stays. */
+   * `actions(video)`: buttons below it. `close`: takes the tile away; none: it stays. `autoplay`:
+   * it plays by itself, with controls of its own; else whoever holds the tile plays it. */
   constructor(id, { role, against = null, actions = () => [], close = null, autoplay = false }) {
     Object.assign(this, { id, role, against, actions, autoplay, said: [] });
-    this.video = el("video", { muted: true, playsInline: true, loop: autoplay, hidden: true, preload: "auto", tabIndex: -1 });
+    this.video = el("video", { muted: true, playsInline: true, loop: autoplay, controls: autoplay, hidden: true, preload: "auto", tabIndex: autoplay ? 0 : -1 });
     this.still = el("img", { alt: "", hidden: true });
     this.status = el("p", { class: "status" });
     this.bar = el("progress", { max: 100, value: 0, "aria-label": "Progress" });
@@ -106,7 +107,7 @@ export class Tile {
         this.still.hidden = true;
         this.video.hidden = false;
         this.element.dispatchEvent(new Event("playable", { bubbles: true }));
-        if (this.autoplay && !matchMedia("(prefers-reduced-motion: reduce)").matches) this.video.play().catch(() => {});
+        if (this.autoplay && mayMove()) this.video.play().catch(() => {});
       }, { once: true });
       if (video.attention !== null) await films.times(video.id);
     } catch (error) {
