@@ -101,4 +101,3 @@ def picture(page: Page, name: str) -> None:
     """Keep what the page looks like now, for people: ``runs/studio/{name}.png``."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=PICTURES / f"{name}.png")
-

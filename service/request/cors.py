@@ -32,7 +32,7 @@ MAX_AGE_S = 600
 
 
 class Cors(CORSMiddleware):
-    """ASGI middleware; ``origins`` as browsers send them, or ``*``. Refusals are in the envelope."""
+    """ASGI middleware; ``origins`` as browsers send them, or ``*``. It refuses in the envelope."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
         super().__init__(

@@ -71,6 +71,12 @@ forget.addEventListener("click", () => {
   location.reload(); // with all that was shown by it
 });
 
+// by hand: the address names the section that is shown
+one(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  one("#view").focus();
+});
+
 addEventListener("hashchange", route);
 addEventListener("unhandledrejection", (event) => showFailure(shown, event.reason));
 drawTheme();

@@ -61,7 +61,7 @@ export class Tile {
   }
 
   get playable() {
-    return !this.video.hidden;
+    return !this.video.hidden && films.get(this.id) !== null;
   }
 
   #drawJob(video, live) {

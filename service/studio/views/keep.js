@@ -194,7 +194,7 @@ function keptOfSource() {
 
 /** Say on its tile what an edit took; once for each. */
 async function showPrice(tile, edit) {
-  if (edit.status !== "completed" || tile.priced || tile.role !== "Edit") return;
+  if (edit?.status !== "completed" || tile.priced || tile.role !== "Edit") return;
   tile.priced = true;
   const of = source;
   const price = await keptOfSource()

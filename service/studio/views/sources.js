@@ -14,6 +14,6 @@ export function drawSources(strip, videos, chosen, pick) {
 function option(video, checked, pick) {
   const image = el("img", { alt: "", loading: "lazy" });
   films.content(video.id, "thumbnail").then((url) => (image.src = url), () => {});
-  const input = el("input", { type: "radio", name: "source", value: video.id, checked, class: "unseen", change: () => pick(video) });
+  const input = el("input", { type: "radio", name: "source", value: video.id, checked, change: () => pick(video) });
   return el("label", { title: video.prompt }, input, image, el("span", {}, video.prompt));
 }

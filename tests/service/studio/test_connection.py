@@ -30,9 +30,11 @@ def test_a_job_is_followed_on_when_the_server_is_back(
         seen: list[str | None] = []
         page.on(
             "request",
-            lambda request: seen.append(request.headers.get("last-event-id"))
-            if request.url.endswith("/events")
-            else None,
+            lambda request: (
+                seen.append(request.headers.get("last-event-id"))
+                if request.url.endswith("/events")
+                else None
+            ),
         )
     banner = page.get_by_text("The server does not answer.")
     expect(banner).to_be_visible()

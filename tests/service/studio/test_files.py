@@ -130,9 +130,7 @@ def test_the_way_to_it_from_the_root(api: Api) -> None:
         assert (refused.status_code, refused.json()["error"]["code"]) == (404, "not_found")
 
 
-def test_the_page_needs_no_key_and_the_api_does(
-    serve: Serve, own_storage: StorageSettings
-) -> None:
+def test_the_page_needs_no_key_and_the_api_does(serve: Serve, own_storage: StorageSettings) -> None:
     make_key(own_storage, "alice")
     api = serve(auth="keys", worker=False)
     assert httpx.get(f"{api.url}/studio").text == PAGE

@@ -95,7 +95,9 @@ def test_films_move_in_step(api: Api, visit: Open, source: dict[str, Any]) -> No
         api.get(made["id"], wait=20)
     page = keep(api, visit, source)
     expect(page.locator("#keep .tile video:visible")).to_have_count(3)
-    page.wait_for_function(f"() => ({FRAMES})().some(frame => frame > 0)")  # they play by themselves
+    page.wait_for_function(
+        f"() => ({FRAMES})().some(frame => frame > 0)"
+    )  # they play by themselves
     page.get_by_role("button", name="Pause").click()
     scrubber = page.get_by_label("Frame", exact=True)
     for frame in (0, 3, 1):

@@ -13,7 +13,7 @@ from tests.browser import Open
 from tests.service.conftest import Api, Serve
 
 CAR = "A car is driving on the highway."
-QUOTES = "It's \"a\" \\ $HOME `id` car\non the $video {highway}, ünï."
+QUOTES = 'It\'s "a" \\ $HOME `id` car\non the $video {highway}, ünï.'
 
 
 @pytest.fixture
@@ -26,7 +26,11 @@ def chain(serve: Serve) -> tuple[Api, list[dict[str, Any]]]:
     remix = {"prompt": QUOTES, "negative_prompt": "$video", "transfer": {"layers": [1, 2]}}
     second = api.http.post(f"/videos/{first['id']}/remix", json=remix).json()
     api.get(second["id"], wait=20)
-    last = {"prompt": "A red car.", "guidance_scale": 3, "transfer": {"strength": 0.5, "steps": [0]}}
+    last = {
+        "prompt": "A red car.",
+        "guidance_scale": 3,
+        "transfer": {"strength": 0.5, "steps": [0]},
+    }
     third = api.http.post(f"/videos/{second['id']}/remix", json=last).json()
     return api, [first, api.get(second["id"]), api.get(third["id"], wait=20)]
 
@@ -38,10 +42,12 @@ def library(api: Api, visit: Open, id: str = "") -> Page:
 
 
 def test_the_tree_and_the_filter(chain: tuple[Api, list[dict[str, Any]]], visit: Open) -> None:
-    api, (first, second, third) = chain
+    api, (first, _, third) = chain
     api.finished("A dog.")
     page = library(api, visit)
-    below = page.locator(f"li:has(> [href$='{first['id']}']) > ul > li > ul [href$='{third['id']}']")
+    below = page.locator(
+        f"li:has(> [href$='{first['id']}']) > ul > li > ul [href$='{third['id']}']"
+    )
     expect(below).to_be_visible()
     page.get_by_placeholder("Words of the prompt").fill("red CAR")
     expect(page.locator("#library .film:not(.dim)")).to_have_count(1)
@@ -79,7 +85,7 @@ def test_its_code_makes_the_same_film_again(
 def test_lineage_download_and_delete(
     chain: tuple[Api, list[dict[str, Any]]], visit: Open, tmp_path: Path
 ) -> None:
-    api, (first, second, third) = chain
+    api, (_, second, third) = chain
     api.http.delete(f"/videos/{second['id']}")
     page = library(api, visit, third["id"])
     detail = page.locator("#library-detail")

@@ -2,9 +2,13 @@
 
 from playwright.sync_api import Page, expect
 
+from service.settings import ServiceSettings
+from storage.settings import StorageSettings
 from tests.browser import Open
-from tests.service.conftest import Api, Serve, wait_for
+from tests.servers import Seaweed
+from tests.service.conftest import Api, Serve, running, wait_for
 from tests.service.studio.conftest import HOSTILE, make
+from tests.service.worker import Worker
 
 
 def test_a_film_is_made_and_plays(api: Api, page: Page) -> None:
@@ -115,3 +119,20 @@ def test_more_jobs_than_a_browser_has_connections(serve: Serve, visit: Open) -> 
         lambda: all(v["status"] == "failed" for v in api.http.get("/videos").json()["data"]),
         "all of them to be cancelled",
     )
+
+
+def test_films_come_from_this_server_though_the_store_could_send_them(
+    own_storage: StorageSettings, seaweed: Seaweed, visit: Open
+) -> None:
+    where = {
+        "object_url": f"{seaweed.object_url}/{own_storage.redis_prefix}",
+        "s3_endpoint_url": seaweed.endpoint_url,
+    }
+    storage = own_storage.model_copy(update=where)
+    worker = Worker(storage)
+    worker.start()
+    with running(ServiceSettings(storage=storage, port=0)) as api:
+        page = visit(f"{api.url}/studio")
+        make(page, "A car.")
+        page.wait_for_function("() => document.querySelector('#make-jobs video')?.currentTime > 0")
+    worker.stop()
