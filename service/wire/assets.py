@@ -39,7 +39,6 @@ POLICY = {
 }
 HEADERS = {
     "cache-control": "no-cache",
-    "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "no-referrer",
     "vary": "accept-encoding",

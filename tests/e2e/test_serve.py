@@ -20,7 +20,8 @@ def test_it_prints_where_studio_is_and_opens_it(tmp_path: Path) -> None:
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
     browser.chmod(0o755)
-    command = [sys.executable, "-m", "retake.cli", "serve", "--open", "--port", str(port)]
+    main = "from retake.cli import main; main()"  # the console script, wherever it is installed
+    command = [sys.executable, "-c", main, "serve", "--open", "--port", str(port)]
     with subprocess.Popen(
         [*command, "--data", str(tmp_path / "data")],
         env={**os.environ, "BROWSER": f"{browser} %s", "COLUMNS": "200"},

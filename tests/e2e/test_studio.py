@@ -108,7 +108,7 @@ def test_look_inside_shows_where_a_spot_looks(page: Page, client: Client) -> Non
     frames.nth(0).click()
     assert frames.nth(4).evaluate("canvas => canvas.toDataURL()") != before, "another row's weights"
     with page.expect_response(lambda response: "layer=2&" in response.url) as drawn:
-        page.get_by_label("Layer").fill("2")
+        page.locator("#inside [name=layer]").fill("2")
     assert drawn.value.headers["content-type"] == "image/png"
     picture(page, "inside")
 

@@ -47,6 +47,7 @@ export class Tile {
     this.picture.style.aspectRatio = `${width} / ${height}`;
     this.picture.classList.toggle("sharp", height < SHARP_BELOW_PX);
     this.element.dataset.status = video.status;
+    this.video.setAttribute("aria-label", video.prompt);
     this.caption.replaceChildren(this.against === null ? video.prompt : marked(this.against, video.prompt));
     this.#drawJob(video, live);
     this.#drawFacts(video, live);
