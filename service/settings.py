@@ -1,8 +1,9 @@
 """Settings of the API process, read once at the entry point from ``RETAKE_*`` variables."""
 
 import ipaddress
+import re
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -12,10 +13,8 @@ from storage.settings import StorageSettings
 
 MiB = 1 << 20
 Delivery = Literal["redirect", "bytes"]
-# As browsers write it: scheme and host in lower case, a port only where it is not the scheme's own
-Origin = Annotated[
-    str, Field(pattern=r"^(\*|https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?)$")
-]
+# An origin as browsers send it: scheme and host in lower case, and a port unless it is the default
+ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?")
 
 
 class ServiceSettings(BaseSettings):
@@ -34,7 +33,7 @@ class ServiceSettings(BaseSettings):
         "socket, and is refused on any address but loopback. Unset: `none` on loopback, `keys` "
         "elsewhere.",
     )
-    cors_origins: tuple[Origin, ...] = Field(
+    cors_origins: tuple[str, ...] = Field(
         (),
         description="Pages of which origins (`https://app.example.org`) may call the API from a "
         "browser. `*` is any, and is refused where no keys are asked for.",
@@ -167,7 +166,13 @@ class ServiceSettings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _no_open_door_without_keys(self) -> Self:
+    def _safe_origins(self) -> Self:
+        for origin in self.cors_origins:
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"cors_origins: {origin!r} is not allowed; allowed are '*' and origins as "
+                    "browsers send them, such as https://app.example.org or http://10.0.0.7:3000"
+                )
         if "*" in self.cors_origins and not self.needs_keys:
             raise ValueError(
                 "cors_origins *: a server without keys would answer every page that a browser on "

@@ -1,7 +1,8 @@
-"""A real Chromium for the tests of web pages; whatever a page does that it must not fails its test.
+"""A real Chromium for tests of web pages. A test fails if its page logs an error, breaks its
+policy, or asks another origin for anything.
 
-Playwright's sync API keeps a loop running in this thread while a browser is open: what calls
-``asyncio.run`` must do so in another.
+Playwright's sync API keeps an event loop running in the test's thread while a browser is open:
+call ``asyncio.run`` in another thread, or before the fixture ``visit`` is made.
 """
 
 import shutil
@@ -28,7 +29,7 @@ expect.set_options(timeout=20_000)
 
 
 def executable() -> str:
-    """Where a Chromium is; the test fails, and is not skipped, where there is none."""
+    """The path of a Chromium. Without one the test fails; it is not skipped."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
         pytest.fail("these tests need Chromium: `scripts/setup test` as root installs Debian's")
@@ -46,7 +47,7 @@ def chromium() -> Iterator[Browser]:
 
 
 class Watch:
-    """What a page asks for and complains of."""
+    """What a page requests and reports."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
@@ -65,18 +66,14 @@ class Watch:
             self.problems.append(f"a request to {request.url}")
 
     def _console(self, message: ConsoleMessage) -> None:
-        # a refusal by the API, or no API, is logged too, and what the page makes of it is tested
+        # Chromium also logs answers with an error status, which tests provoke
         if message.type == "error" and not message.text.startswith("Failed to load resource"):
             self.problems.append(message.text)
 
 
 @pytest.fixture
 def visit(chromium: Browser) -> Iterator[Open]:
-    """Opens ``url`` in a browser of its own: ``visit(url, **options of the context)``.
-
-    At the end no page may have asked another origin for anything, broken its policy, or logged an
-    error; ``visit.watches`` holds what they did.
-    """
+    """Opens ``url`` in a new browser context: ``visit(url, **options of the context)``."""
     contexts, watches = [], []
 
     def open_page(url: str, **options: Any) -> Page:
@@ -98,6 +95,6 @@ def visit(chromium: Browser) -> Iterator[Open]:
 
 
 def picture(page: Page, name: str) -> None:
-    """Keep what the page looks like now, for people: ``runs/studio/{name}.png``."""
+    """Keep a screenshot for people to look at: ``runs/studio/{name}.png``."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=PICTURES / f"{name}.png")

@@ -79,7 +79,7 @@ async def _count(call: Call) -> None:
 
 
 def _refuse_other_sites(request: Request, named: Sequence[str]) -> None:
-    """``named``: the origins that may ask nevertheless."""
+    """``named``: other origins that are allowed."""
     host = urlsplit(f"//{request.headers.get('host', '')}").hostname
     origin = request.headers.get("origin")
     stranger = origin and origin not in named and urlsplit(origin).hostname not in LOOPBACK

@@ -1,7 +1,7 @@
-"""Pages of other origins: which of them a browser lets speak to this API (the Fetch standard, 3.2).
+"""CORS: pages of which other origins may call this API from a browser (the Fetch standard, 3.2).
 
-No cookie ever speaks for anyone here, so that a page has what its key allows and nothing else. The
-outermost layer, where origins are named: what lies within knows nothing of it.
+The API knows no cookies, so a page can do what its key allows and no more. This is the outermost
+middleware, and is left out where no origin is named.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from service.wire.errors import envelope
 
 METHODS = ("GET", "HEAD", "POST", "DELETE")
-# What scripts of such a page may read beside the few headers that they always may
+# Response headers that scripts may read beside the few that they always may
 EXPOSED = (
     "accept-ranges",
     "content-disposition",
@@ -32,14 +32,14 @@ MAX_AGE_S = 600
 
 
 class Cors(CORSMiddleware):
-    """ASGI middleware; ``origins`` as browsers send them, or ``*``. It refuses in the envelope."""
+    """ASGI middleware. ``origins``: as browsers send them, or ``*``. Refusals are API errors."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
         super().__init__(
             app,
             allow_origins=origins,
             allow_methods=METHODS,
-            allow_headers=["*"],  # the SDK in a browser sends a dozen of its own
+            allow_headers=["*"],  # the OpenAI SDK sends a dozen of its own
             allow_private_network=True,
             expose_headers=EXPOSED,
             max_age=MAX_AGE_S,

@@ -28,8 +28,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 class ContentQuery(Frozen):
-    """``delivery``: ``bytes`` for the content itself where the server would rather redirect, as a
-    web page needs whose policy or whose store's lets it load from this server alone."""
+    """``delivery``: ``bytes`` to get the content itself instead of a redirect to the store, which
+    web pages may not be allowed to read from. None: the server's setting."""
 
     variant: Variant = "video"
     delivery: Delivery | None = None

@@ -1,4 +1,4 @@
-"""``/docs``: Swagger UI over ``/openapi.json``, its files our own (service/swagger/VENDORED.md)."""
+"""``/docs``: Swagger UI for ``/openapi.json``, from files of ours (service/swagger/VENDORED.md)."""
 
 from fastapi import APIRouter, Request, Response
 from starlette.responses import RedirectResponse

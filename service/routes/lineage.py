@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1", tags=["edits"], responses=COMMON)
 
 
 class Link(Frozen):
-    """One source of the chain, with what it does not share with the video. ``video_id``: None where
+    """One source of the chain, with the settings that may differ along it. ``video_id``: None where
     it was named by prompt and seed, or where the video that would tell is deleted. ``exists``: the
     video is still there."""
 

@@ -1,6 +1,6 @@
-"""``/studio``: the web page on which people keep the shot, and the way to it from ``/``.
+"""``/studio``: the web page (docs/studio.md), and the redirect to it from ``/``.
 
-The page speaks to this API alone, with the key that its user gives it; its files need none.
+The files need no key. The page calls the API with the key that its user enters.
 """
 
 from fastapi import APIRouter, Request, Response
@@ -14,9 +14,9 @@ router = APIRouter(include_in_schema=False)  # pages, not the API
 STUDIO = Assets(
     "studio",
     {
-        "img-src": "'self' blob:",  # films, thumbnails and maps come with the key, as blobs
+        "img-src": "'self' blob:",  # content is fetched with the key, then shown as a blob
         "media-src": "blob:",
-        # no text becomes markup or script, whatever it says: the browser refuses to make it so
+        # the browser itself refuses to turn any text into markup or script
         "require-trusted-types-for": "'script'",
         "trusted-types": "'none'",
     },
@@ -25,7 +25,7 @@ STUDIO = Assets(
 
 @router.api_route("/", methods=["GET", "HEAD"])
 def root(request: Request) -> Response:
-    """Send people on to the page; programs find nothing here."""
+    """Redirect browsers to the page; for programs there is nothing here."""
     if "text/html" not in request.headers.get("accept", ""):
         raise HTTPException(404)
     return RedirectResponse("studio", 302, headers={"vary": "accept"})
@@ -38,7 +38,7 @@ def studio(request: Request) -> Response:
 
 @router.api_route("/studio/", methods=["GET", "HEAD"])
 def studio_with_slash() -> Response:
-    """The page's links are relative, so that a proxy may serve all of it below a path."""
+    """Links in the page are relative to ``/studio``, so that it works below a proxy's path too."""
     return RedirectResponse("../studio", 302)
 
 

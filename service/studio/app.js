@@ -1,4 +1,4 @@
-// The page: which section is shown, the connection, the theme and the key.
+// The page as a whole: which section is shown, the connection, the theme and the key.
 
 import { ApiError, key } from "./api/client.js";
 import { connection } from "./api/connection.js";
@@ -11,12 +11,13 @@ import * as make from "./views/make.js";
 const VIEWS = { make, keep, inside, library };
 let shown = null;
 
-/** Show what the address names: `#keep/video_…`. */
+/** Show the section and the video that the address names, as in `#keep/video_…`. */
 async function route() {
   const [name, ...rest] = location.hash.slice(1).split("/");
   const view = VIEWS[name] ? name : "make";
   for (const section of all(".view")) section.hidden = section.id !== view;
-  for (const link of all(".bar nav a")) link.toggleAttribute("aria-current", link.hash === `#${view}`);
+  for (const link of all(".bar nav a"))
+    link.toggleAttribute("aria-current", link.hash === `#${view}`);
   one(`#${view} .failure`)?.remove();
   document.title = `${one(`#${view}-title`).textContent} · Retake Studio`;
   if (shown !== null && shown !== view) {
@@ -24,8 +25,9 @@ async function route() {
     one(`#${view}-title`).focus();
   }
   shown = view;
-  // films that play by themselves, where they are seen
-  for (const video of all("video[loop]")) video.offsetParent && mayMove() ? video.play().catch(() => {}) : video.pause();
+  // autoplaying videos play only while their section is shown
+  for (const video of all("video[loop]"))
+    video.offsetParent && mayMove() ? video.play().catch(() => {}) : video.pause();
   try {
     await VIEWS[view].open(rest.join("/") || null);
   } catch (error) {
@@ -37,12 +39,15 @@ function showFailure(view, error) {
   if (!(error instanceof ApiError)) console.error(error);
   const again = el("button", { type: "button", click: route }, "Try again");
   one(`#${view} .failure`)?.remove();
-  one(`#${view}`).prepend(el("div", { class: "failure banner", role: "alert" }, el("span", {}, error.message), again));
+  one(`#${view}`).prepend(
+    el("div", { class: "failure banner", role: "alert" }, el("span", {}, error.message), again),
+  );
 }
 
 const banner = one("#connection");
 connection.addEventListener("lost", () => {
-  banner.textContent = "The server does not answer. What is shown stays; the page goes on when it is back.";
+  banner.textContent =
+    "The server does not answer. What is shown stays; the page goes on when it is back.";
   banner.hidden = false;
 });
 connection.addEventListener("back", () => {
@@ -68,10 +73,10 @@ const drawKey = () => (forget.hidden = !key.get());
 addEventListener("retake:key", drawKey);
 forget.addEventListener("click", () => {
   key.forget();
-  location.reload(); // with all that was shown by it
+  location.reload(); // what the key gave access to is no longer shown
 });
 
-// by hand: the address names the section that is shown
+// not by following the link: its hash would name a section
 one(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   one("#view").focus();

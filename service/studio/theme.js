@@ -1,2 +1,2 @@
-// Before the page is painted: the theme that its user chose, if they did. No module: those run late.
+// Sets the theme that the user chose before the page is painted; a module would run too late.
 document.documentElement.dataset.theme = localStorage.getItem("retake.theme") ?? "";

@@ -1,7 +1,7 @@
-"""Files of web pages: sent from this package alone, small on the wire, and never stale.
+"""Static files of a web page, with its security headers, compression and ETags.
 
-A page's files are what lies in its folder when the first of them is asked for. Each has an ETag by
-its content, and browsers ask for it again every time: whoever upgrades the server has the new page.
+The files of a page are read from its folder at the first request and kept in memory. Browsers ask
+for each file every time and get 304 if it has not changed, so an upgrade shows at once.
 """
 
 import gzip
@@ -25,8 +25,7 @@ MEDIA_TYPES = {
     ".png": "image/png",
     ".txt": "text/plain; charset=utf-8",
 }
-# A page may load from its own server and do nothing that its own files do not do; what a source
-# below adds to this is said where it is added
+# Of Content-Security-Policy: a page loads from its own server only, and runs no inline code
 POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
@@ -54,8 +53,7 @@ class Asset(NamedTuple):
 
 
 class Assets:
-    """The files below ``service/{folder}``. ``policy``: sources that its page needs beside its own,
-    by directive of Content-Security-Policy."""
+    """The files below ``service/{folder}``. ``policy``: directives that change or extend POLICY."""
 
     def __init__(self, folder: str, policy: dict[str, str]) -> None:
         self._folder = folder
@@ -67,7 +65,7 @@ class Assets:
         return {name: _asset(name, body) for name, body in _files(self._folder).items()}
 
     def reply(self, request: Request, name: str) -> Response:
-        """The file ``name``, or 304; raises HTTPException (404) for what is none of the page's."""
+        """The file ``name``, or 304; raises HTTPException (404) if the page has no such file."""
         found = self._assets.get(name)
         if found is None:
             raise HTTPException(404)
@@ -84,7 +82,7 @@ class Assets:
 
 
 def _files(folder: str) -> dict[str, bytes]:
-    """By path below ``folder``, with what MEDIA_TYPES knows to send."""
+    """The files of the types in MEDIA_TYPES, by path below ``folder``."""
     root = files("service") / folder
     found: dict[str, bytes] = {}
     waiting = [(root, PurePosixPath())]
@@ -104,6 +102,6 @@ def _asset(name: str, body: bytes) -> Asset:
         body=body,
         gzipped=gzip.compress(body, mtime=0),
         media_type=MEDIA_TYPES[PurePosixPath(name).suffix],
-        # weak: the same file, gzipped or not
+        # weak, because it stands for the file with and without gzip
         etag=f'W/"{hashlib.sha256(body).hexdigest()[:32]}"',
     )

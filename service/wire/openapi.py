@@ -46,8 +46,8 @@ class Methods:
         self._patterns: list[tuple[re.Pattern[str], list[str]]] = []
 
     def of(self, path: str) -> list[str]:
-        """Of the pattern with the fewest parameters: ``/videos/edits`` is not a video's path. Pages,
-        which are not in the file, come last."""
+        """Of the pattern with the fewest parameters: ``/videos/edits`` is not a video's path.
+        Pages, which the file does not describe, come last."""
         if not self._patterns:
             paths = self._app.openapi()["paths"]
             for template in sorted(paths, key=lambda template: template.count("{")):

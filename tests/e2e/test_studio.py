@@ -1,4 +1,4 @@
-"""Studio over the whole product: a real Chromium, Ray, and the bundled model's films.
+"""Studio over the whole product: a real Chromium, Ray, and the bundled model's videos.
 
 Pictures of what people see are kept in runs/studio.
 """
@@ -20,7 +20,7 @@ CAR = "A car is driving on the highway."
 RED = "A red car is driving on the highway."
 STEPS = 8
 PHONE = {"width": 390, "height": 844}
-# Of two films as the stage shows them now: the mean difference of their pixels, 0 to 255
+# Of two videos as the stage shows them now: the mean difference of their pixels, 0 to 255
 DIFFERENCE = """([one, other]) => {
     const pixels = id => {
         const video = document.querySelector(`#keep .tile[data-id=${id}] video`);
@@ -46,7 +46,7 @@ def make(page: Page, prompt: str, seed: int, steps: int = STEPS) -> None:
     form.get_by_label("Prompt", exact=True).fill(prompt)
     form.locator("[name=seed]").fill(str(seed))
     form.locator("[name=num_inference_steps]").fill(str(steps))
-    form.get_by_role("button", name="Make the film").click()
+    form.get_by_role("button", name="Make the video").click()
 
 
 def id_of(page: Page, role: str) -> str:
@@ -55,7 +55,7 @@ def id_of(page: Page, role: str) -> str:
     return tile.get_attribute("data-id") or ""
 
 
-def test_a_film_is_made_and_edited_and_both_play(page: Page, client: Client) -> None:
+def test_a_video_is_made_and_edited_and_both_play(page: Page, client: Client) -> None:
     make(page, CAR, seed=11)
     tile = page.locator("#make-jobs .tile").first
     page.wait_for_function(  # a preview, while it is being made
@@ -86,7 +86,7 @@ def test_a_film_is_made_and_edited_and_both_play(page: Page, client: Client) -> 
     kept, lost = (page.evaluate(DIFFERENCE, [source, other]) for other in (edit, plain))
     assert 0 < kept < lost, "the edit keeps the shot, a plain re-generation does not"
     for mode in ("Wipe", "Difference"):
-        page.get_by_text(mode).click()
+        page.get_by_text(mode, exact=True).click()
         expect(page.locator(".compare canvas")).to_be_visible()
         picture(page, mode.lower())
 
@@ -113,7 +113,7 @@ def test_look_inside_shows_where_a_spot_looks(page: Page, client: Client) -> Non
     picture(page, "inside")
 
 
-def test_its_python_makes_the_film_again_to_the_byte(
+def test_its_python_makes_the_video_again_to_the_byte(
     page: Page, client: Client, tmp_path: Path
 ) -> None:
     edits = [video for video in client.list(limit=20)["data"] if video["transfer"]]

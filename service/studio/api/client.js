@@ -1,6 +1,6 @@
-// The API as the page speaks it: JSON and bytes, with the key where one is asked for. A request
-// that meets no server waits for it and is sent again: GETs may be, and every POST that makes
-// something has an Idempotency-Key, so that nothing is made twice.
+// Requests to the API. Each carries the key if there is one; if the server wants one, the user is
+// asked. A request that gets no answer is sent again when the server is back: every POST that
+// creates something has an Idempotency-Key, so nothing is created twice.
 
 import { askForKey } from "../parts/dialogs.js";
 import { lost, sleep } from "./connection.js";
@@ -8,7 +8,7 @@ import { lost, sleep } from "./connection.js";
 const KEY = "retake.key";
 export const base = new URL("v1/", document.baseURI);
 
-/** What the server refused, in its own words. `param`: the field at fault, or null. */
+/** An error answer: the message is the server's own; `param` names the field, or is null. */
 export class ApiError extends Error {
   constructor(status, error, retryAfterS) {
     super(error.message);
@@ -22,7 +22,7 @@ export const key = {
 };
 let asking = null;
 
-/** The response to a request, once there is one that is no error; else ApiError. */
+/** Send a request and return its response; throws ApiError for an error status. */
 export async function send(method, path, { body, query, headers, signal } = {}) {
   const url = new URL(path, base);
   for (const [name, value] of Object.entries(query ?? {})) url.searchParams.set(name, value);
@@ -45,7 +45,7 @@ export async function send(method, path, { body, query, headers, signal } = {}) 
   }
 }
 
-/** Null where nothing answered, or only a proxy in front of nothing did. */
+/** The response; null if there is none, or only one from a proxy whose server is down. */
 async function attempt(url, options) {
   try {
     const response = await fetch(url, options);
@@ -63,18 +63,22 @@ async function answered(response) {
 
 async function errorOf(response) {
   const retryAfterS = Number(response.headers.get("retry-after")) || null;
-  let error = { message: `The server answered with status ${response.status}`, code: null, param: null };
+  let error = {
+    message: `The server answered with status ${response.status}`,
+    code: null,
+    param: null,
+  };
   try {
     error = (await response.json()).error ?? error;
   } catch {
-    // not in the API's envelope: the status is all there is
+    // not JSON: the status says all there is to say
   }
   return new ApiError(response.status, error, retryAfterS);
 }
 
-/** Ask for a key, once for all requests that want one; raises `refused` where none is given. */
+/** Ask the user for a key, once for all waiting requests; throws `refused` if none is given. */
 async function newKey(refused, used) {
-  if (key.get() !== used) return; // another request has a newer one already
+  if (key.get() !== used) return; // it has changed since
   asking ??= askForKey(refused.message).finally(() => (asking = null));
   const given = await asking;
   if (given === null) throw refused;
@@ -82,7 +86,7 @@ async function newKey(refused, used) {
   dispatchEvent(new Event("retake:key"));
 }
 
-/** All of an answer, sent for again where it breaks off on its way. */
+/** Send, and `read` the whole body; if the connection breaks within the body, send again. */
 async function whole(method, path, options, read) {
   for (;;) {
     const response = await send(method, path, options);
@@ -99,22 +103,25 @@ const json = async (response) => parse(await response.text());
 
 export const getJson = (path, options) => whole("GET", path, options, json);
 
-export const getBlob = (path, options) => whole("GET", path, options, (response) => response.blob());
+export const getBlob = (path, options) =>
+  whole("GET", path, options, (response) => response.blob());
 
-/** POST, for what may be sent twice without harm. */
+/** POST to a route that creates nothing, so it may be sent twice. */
 export const postJson = (path, body, options) => whole("POST", path, { ...options, body }, json);
 
-/** POST that makes something: however often it has to be sent, it is made once. */
+/** POST to a route that creates something; it does so once, however often it is sent. */
 export function submit(path, body, options) {
   return postJson(path, body, { ...options, headers: { "idempotency-key": randomKey() } });
 }
 
-// not crypto.randomUUID: that is only there where the page came over https or from this machine
+// crypto.randomUUID does not exist on pages from plain http
 function randomKey() {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return [...crypto.getRandomValues(new Uint8Array(16))]
+    .map((byte) => byte.toString(16).padStart(2, "0"))
+    .join("");
 }
 
-/** Every entry of a list, page by page, up to `limit`. */
+/** All entries of a paged list, up to about `limit`. */
 export async function listAll(path, limit = 1000) {
   const found = [];
   for (let query = { limit: 100 }; ; query = { limit: 100, after: found.at(-1).id }) {
@@ -124,7 +131,7 @@ export async function listAll(path, limit = 1000) {
   }
 }
 
-/** `call` again while the server says that it is not ready, for as long as it asks to wait. */
+/** Repeat `call` as long as it fails with the error `code`, waiting as the server asks. */
 export async function patiently(call, code, signal) {
   for (;;) {
     try {
@@ -136,10 +143,12 @@ export async function patiently(call, code, signal) {
   }
 }
 
-// Seeds go up to 2^63 - 1, past what a number here holds exactly: those are BigInts in between
+// Seeds go up to 2^63 - 1; those that a number cannot hold exactly become BigInts
 function parse(text) {
   return JSON.parse(text, (name, value, context) =>
-    name === "seed" && !Number.isSafeInteger(value) && context?.source ? BigInt(context.source) : value,
+    name === "seed" && !Number.isSafeInteger(value) && context?.source
+      ? BigInt(context.source)
+      : value,
   );
 }
 

@@ -1,4 +1,4 @@
-// Whether the server answers: who loses it waits here, and all go on together when it is back.
+// Whether the server answers. Requests that lose it wait here until it is back.
 
 const WAITS_MS = [500, 1000, 2000, 4000, 8000];
 const health = new URL("healthz", document.baseURI);
@@ -6,7 +6,7 @@ const health = new URL("healthz", document.baseURI);
 export const connection = new EventTarget(); // "lost", "back"
 let regained = null;
 
-/** Wait until the server answers again; rejects when `signal` aborts. */
+/** Wait until the server answers again; rejects if `signal` aborts. */
 export async function lost(signal) {
   regained ??= regain();
   await raceAbort(regained, signal);
@@ -17,7 +17,10 @@ async function regain() {
   for (let attempt = 0; ; attempt += 1) {
     await sleep(WAITS_MS[Math.min(attempt, WAITS_MS.length - 1)]);
     try {
-      const response = await fetch(health, { cache: "no-store", signal: AbortSignal.timeout(5000) });
+      const response = await fetch(health, {
+        cache: "no-store",
+        signal: AbortSignal.timeout(5000),
+      });
       if (response.ok) break;
     } catch {
       // not yet
@@ -27,7 +30,7 @@ async function regain() {
   connection.dispatchEvent(new Event("back"));
 }
 
-/** Wait `ms`; rejects when `signal` aborts. */
+/** Wait `ms`; rejects if `signal` aborts. */
 export function sleep(ms, signal) {
   return raceAbort(new Promise((resolve) => setTimeout(resolve, ms)), signal);
 }

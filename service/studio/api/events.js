@@ -1,5 +1,5 @@
 // Server-sent events (the HTML standard's text/event-stream) over fetch, since EventSource can send
-// no key. A stream that breaks goes on behind the last event that was seen.
+// no key. A stream that breaks is resumed after the last event that was received.
 
 import { ApiError, send } from "./client.js";
 import { sleep } from "./connection.js";
@@ -7,8 +7,8 @@ import { sleep } from "./connection.js";
 const ENDS = ["completed", "failed"];
 const AGAIN_MS = 500;
 
-/** Call `heard({id, type, data})` for each event of a job up to its end, or until `signal`.
- * `cursor.lastId`: the last event seen, kept there for who comes back. */
+/** Call `heard({id, type, data})` for each event of a job until it has ended, or until `signal`
+ * aborts. `cursor.lastId` is the last event received: pass the same object to resume there. */
 export async function follow(videoId, heard, { signal, cursor = {} } = {}) {
   while (!signal?.aborted) {
     try {
@@ -53,5 +53,5 @@ function eventOf(block) {
   return { id: fields.id, type: fields.event, data: fields.data ? JSON.parse(fields.data) : {} };
 }
 
-/** When an event was written, in ms since 1970 by the server's clock: its id begins with it. */
+/** When an event was written, in ms since 1970: the first part of its id. */
 export const timeOf = (event) => Number(event.id.split("-")[0]);

@@ -1,27 +1,33 @@
-// The curl and the Python that make a film again, to the byte: its whole recipe written out, and for
-// an edit its sources' too, so that nothing of it need still be stored.
+// Code in Python and curl that makes a video again, to the byte. It writes out the whole recipe, and
+// those of all sources for an edit, so it works after everything was deleted.
 
 import { base, key } from "./client.js";
 
-// Of a recipe, what an edit shares with its source and so need not repeat
+// Settings that an edit takes from its source, and settings of its own
 const SHARED = ["model", "seed", "size", "num_frames", "num_inference_steps", "loras"];
 const OWN = ["negative_prompt", "guidance_scale", "fps"];
 
-/** The POSTs that make `video`: `[{path, body}]`. `links`: its lineage, itself first. `$video`
- * stands for the film that the POST before made. */
+/** The requests that make `video`: `[{path, body}]`. `links`: its lineage, itself first. In a body,
+ * `"$video"` stands for the id that the request before returned. */
 export function stepsOf(video, links) {
   const source = links.length > 1 ? links.at(-1) : null;
-  const root = { ...pick(video, [...SHARED, ...OWN]), ...(source ? pick(source, ["prompt", ...OWN]) : { prompt: video.prompt }) };
+  const root = {
+    ...pick(video, [...SHARED, ...OWN]),
+    ...(source ? pick(source, ["prompt", ...OWN]) : { prompt: video.prompt }),
+  };
   if (!source) return [{ path: "videos", body: ordered(root) }];
-  const edits = links.slice(0, -1).reverse().map((link, index) => ({
-    path: "videos/edits",
-    body: {
-      ...(index ? { video: { id: "$video" } } : { source: ordered(root) }), // first: see below
-      prompt: link.prompt,
-      transfer: given(link.transfer),
-      ...pick(index === links.length - 2 ? video : link, OWN),
-    },
-  }));
+  const edits = links
+    .slice(0, -1)
+    .reverse()
+    .map((link, index) => ({
+      path: "videos/edits",
+      body: {
+        ...(index ? { video: { id: "$video" } } : { source: ordered(root) }), // first, see below
+        prompt: link.prompt,
+        transfer: plain(link.transfer),
+        ...pick(index === links.length - 2 ? video : link, OWN),
+      },
+    }));
   return edits;
 }
 
@@ -29,28 +35,35 @@ function ordered(body) {
   return pick(body, ["prompt", ...SHARED, ...OWN]);
 }
 
-/** Those of `names` that `from` has and that say something. */
+/** The fields `names` of `from`, without those it does not have and without an empty `loras`. */
 function pick(from, names) {
-  return Object.fromEntries(names.filter((name) => from[name] !== undefined && !(name === "loras" && !from[name].length)).map((name) => [name, from[name]]));
+  return Object.fromEntries(
+    names
+      .filter((name) => from[name] !== undefined && !(name === "loras" && !from[name].length))
+      .map((name) => [name, from[name]]),
+  );
 }
 
-function given(transfer) {
-  return Object.fromEntries(Object.entries(transfer ?? {}).filter(([, value]) => value !== null));
+/** The transfer with its nulls, which would otherwise be filled from a preset. */
+function plain(transfer) {
+  return Object.fromEntries(Object.entries(transfer).filter(([name]) => name !== "preset"));
 }
 
-// Where a body has the film before as its `video`, "$video" comes first, so that no prompt is taken for it
+// In a body with a `video`, the first "$video" is the placeholder, whatever prompts follow it
 const url = (path) => new URL(path, base).href;
 
 export function curlOf(steps) {
   const auth = key.get() ? ` \\\n  -H "authorization: Bearer $RETAKE_API_KEY"` : "";
-  return steps.map(({ path, body }, index) => {
-    const quoted = text(body).replaceAll("'", `'\\''`);
-    const json = body.video ? quoted.replace('"$video"', `"'"$video"'"`) : quoted;
-    const post = `curl -s ${url(path)}${auth} \\\n  -H 'content-type: application/json' \\\n  -d '${json}'`;
-    if (index === steps.length - 1) return post;
-    const wait = `curl -s "${url("videos/")}$video?wait=60"${auth} > /dev/null  # until it has ended`;
-    return `video=$(${post} | python3 -c 'import json, sys; print(json.load(sys.stdin)["id"])')\n${wait}\n`;
-  }).join("\n");
+  return steps
+    .map(({ path, body }, index) => {
+      const quoted = text(body).replaceAll("'", `'\\''`);
+      const json = body.video ? quoted.replace('"$video"', `"'"$video"'"`) : quoted;
+      const post = `curl -s ${url(path)}${auth} \\\n  -H 'content-type: application/json' \\\n  -d '${json}'`;
+      if (index === steps.length - 1) return post;
+      const wait = `curl -s "${url("videos/")}$video?wait=60"${auth} > /dev/null  # until it has ended`;
+      return `video=$(${post} | python3 -c 'import json, sys; print(json.load(sys.stdin)["id"])')\n${wait}\n`;
+    })
+    .join("\n");
 }
 
 export function pythonOf(steps) {
@@ -73,17 +86,24 @@ export function pythonOf(steps) {
 }
 
 function text(value) {
-  return JSON.stringify(value, (_name, each) => (typeof each === "bigint" ? JSON.rawJSON(String(each)) : each), 1).replaceAll(/\n */g, " ");
+  return JSON.stringify(
+    value,
+    (_name, each) => (typeof each === "bigint" ? JSON.rawJSON(String(each)) : each),
+    1,
+  ).replaceAll(/\n */g, " ");
 }
 
-/** `value` as Python writes it; strings of JSON are strings of Python. */
+/** `value` as a Python literal. Every JSON string is a Python string too. */
 function python(value, indent) {
   if (value === null) return "None";
   if (value === true) return "True";
   if (value === false) return "False";
   if (Array.isArray(value)) return `[${value.map((each) => python(each, indent)).join(", ")}]`;
-  if (typeof value !== "object") return typeof value === "string" ? JSON.stringify(value) : String(value);
+  if (typeof value !== "object")
+    return typeof value === "string" ? JSON.stringify(value) : String(value);
   const inner = `${indent}    `;
-  const lines = Object.entries(value).map(([name, each]) => `${inner}${JSON.stringify(name)}: ${python(each, inner)},\n`);
+  const lines = Object.entries(value).map(
+    ([name, each]) => `${inner}${JSON.stringify(name)}: ${python(each, inner)},\n`,
+  );
   return `{\n${lines.join("")}${indent}}`;
 }

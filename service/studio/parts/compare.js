@@ -1,4 +1,4 @@
-// Two films in one picture: one wiped over the other, or how far apart they are.
+// Two videos in one picture: a wipe between them, or their difference.
 
 import { el } from "./dom.js";
 
@@ -10,14 +10,35 @@ export class Compare {
   #mode = "side";
   #split = el("div", { class: "split", "aria-hidden": "true" });
   #canvas = el("canvas", { role: "img" });
-  #slider = el("input", { type: "range", min: 0, max: 100, step: 0.5, value: 50, "aria-label": "Where the one film ends and the other begins" });
-  #gain = el("input", { type: "range", min: 1, max: 10, step: 0.5, value: 2, "aria-label": "How much the difference is brightened" });
+  #slider = el("input", {
+    type: "range",
+    min: 0,
+    max: 100,
+    step: 0.5,
+    value: 50,
+    "aria-label": "Where the one video ends and the other begins",
+  });
+  #gain = el("input", {
+    type: "range",
+    min: 1,
+    max: 10,
+    step: 0.5,
+    value: 2,
+    "aria-label": "How much the difference is brightened",
+  });
   #names = el("div", { class: "row between names" });
 
   constructor() {
     this.#context = this.#canvas.getContext("2d");
     this.picture = el("div", { class: "picture" }, this.#canvas, this.#split);
-    this.element = el("div", { class: "compare", hidden: true }, this.picture, this.#slider, this.#gain, this.#names);
+    this.element = el(
+      "div",
+      { class: "compare", hidden: true },
+      this.picture,
+      this.#slider,
+      this.#gain,
+      this.#names,
+    );
     this.#slider.addEventListener("input", () => this.draw());
     this.#gain.addEventListener("input", () => this.draw());
     const drag = (event) => event.buttons && this.#wipeTo(event.clientX);
@@ -29,7 +50,7 @@ export class Compare {
     return this.#mode;
   }
 
-  /** Compare two video elements, named `names`, by `mode` (a key of MODES). */
+  /** Compare two video elements by `mode` (a key of MODES); `names`: what they are called. */
   show(mode, pair, names) {
     this.#mode = mode;
     this.#pair = pair;
@@ -37,7 +58,11 @@ export class Compare {
     this.#slider.hidden = this.#split.hidden = mode !== "wipe";
     this.#gain.hidden = mode !== "difference";
     this.picture.classList.toggle("wiping", mode === "wipe");
-    this.#names.replaceChildren(...(mode === "wipe" ? names.map((name) => el("span", {}, name)) : [el("span", {}, `Black where “${names[0]}” and “${names[1]}” are alike`)]));
+    this.#names.replaceChildren(
+      ...(mode === "wipe"
+        ? names.map((name) => el("span", {}, name))
+        : [el("span", {}, `Black where “${names[0]}” and “${names[1]}” are alike`)]),
+    );
     this.#canvas.setAttribute("aria-label", `${MODES[mode]}: ${names.join(" and ")}`);
     cancelAnimationFrame(this.drawing);
     if (!this.element.hidden) this.#run();
@@ -48,12 +73,13 @@ export class Compare {
     this.drawing = requestAnimationFrame(() => this.element.isConnected && this.#run());
   }
 
-  /** Draw the two films as they are now. */
+  /** Draw the current frames. */
   draw() {
     const [one, other] = this.#pair;
     if (!this.element.offsetParent || !one?.videoWidth || !other?.videoWidth) return;
     const [canvas, context] = [this.#canvas, this.#context];
-    if (canvas.width !== one.videoWidth || canvas.height !== one.videoHeight) [canvas.width, canvas.height] = [one.videoWidth, one.videoHeight];
+    if (canvas.width !== one.videoWidth || canvas.height !== one.videoHeight)
+      [canvas.width, canvas.height] = [one.videoWidth, one.videoHeight];
     const { width, height } = canvas;
     context.drawImage(one, 0, 0, width, height);
     if (this.#mode === "wipe") this.#wipe(other, width, height);
@@ -65,7 +91,18 @@ export class Compare {
     const from = Math.round(at * width);
     this.#canvas.style.filter = "";
     this.#split.style.left = `${at * 100}%`;
-    if (from < width) this.#context.drawImage(other, (from / width) * other.videoWidth, 0, ((width - from) / width) * other.videoWidth, other.videoHeight, from, 0, width - from, height);
+    if (from < width)
+      this.#context.drawImage(
+        other,
+        (from / width) * other.videoWidth,
+        0,
+        ((width - from) / width) * other.videoWidth,
+        other.videoHeight,
+        from,
+        0,
+        width - from,
+        height,
+      );
   }
 
   #difference(other, width, height) {

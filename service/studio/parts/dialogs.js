@@ -1,8 +1,8 @@
-// The two questions that the page asks: for a key, and whether to delete.
+// The two dialogs of the page: the one for the key, and the one before a deletion.
 
 import { one } from "./dom.js";
 
-/** The key that its user gives, or null. `message`: what the server said. */
+/** Ask for a key; resolves to it, or to null. `message`: what the server said. */
 export function askForKey(message) {
   const dialog = one("#key-dialog");
   one("#key-message").textContent = message;
@@ -15,7 +15,7 @@ export function askForKey(message) {
   });
 }
 
-/** Whether its user confirms. */
+/** Ask whether to delete; resolves to true or false. */
 export function confirmDelete(question, text) {
   const dialog = one("#confirm-dialog");
   one("#confirm-title").textContent = question;

@@ -1,4 +1,4 @@
-// Numbers and times as people read them.
+// Numbers, times and names as texts.
 
 export function seconds(value) {
   if (value < 9.95) return `${value.toFixed(1)} s`;
@@ -16,8 +16,14 @@ export function bytes(value) {
   return `${value < 9.95 && unit ? value.toFixed(1) : Math.round(value)} ${["B", "kB", "MB", "GB", "TB", "PB"][unit]}`;
 }
 
+/** A price in plain generations, as in `video.cost`. */
+export const priceText = (price) => `${price.toFixed(price < 0.995 ? 2 : 1)} × a generation`;
+
 export function when(unixSeconds) {
-  return new Date(unixSeconds * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+  return new Date(unixSeconds * 1000).toLocaleString([], {
+    dateStyle: "medium",
+    timeStyle: "short",
+  });
 }
 
 /** `guidance_scale` as "Guidance scale". */
@@ -42,7 +48,7 @@ export function ranges(numbers) {
   return parts.join(", ");
 }
 
-/** "0-2, 5" as `[0, 1, 2, 5]`; null where it is no such list. */
+/** "0-2, 5" as `[0, 1, 2, 5]`; null if it is not such a list. */
 export function numbers(text) {
   const found = [];
   for (const part of text.split(",").map((piece) => piece.trim())) {

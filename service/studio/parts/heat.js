@@ -1,5 +1,5 @@
-// An attention map's picture read back as numbers: the API colours the logarithm of the weights,
-// three decades, by the five colours below (workers/analysis/heatmap.py).
+// Reads the picture of an attention map back into weights. The API colours the logarithm of the
+// weights over three decades, with the colours below (workers/analysis/heatmap.py).
 
 const DECADES = 3;
 const COLOURS = [
@@ -14,7 +14,9 @@ const SAMPLES = Array.from({ length: 512 }, (_, index) => [index / 511, ...colou
 function colourAt(value) {
   const upper = COLOURS.findIndex(([at]) => at >= value) || 1;
   const [[from, ...low], [to, ...high]] = [COLOURS[upper - 1], COLOURS[upper]];
-  return low.map((channel, index) => channel + ((high[index] - channel) * (value - from)) / (to - from));
+  return low.map(
+    (channel, index) => channel + ((high[index] - channel) * (value - from)) / (to - from),
+  );
 }
 
 function valueOf(red, green, blue) {
@@ -27,11 +29,11 @@ function valueOf(red, green, blue) {
   return best;
 }
 
-/** The map of `bins` cells a side that a picture shows. */
+/** A map of `bins` by `bins` cells. */
 export class HeatMap {
   #cells;
 
-  /** `bitmap`: the picture; a cell is a square of its pixels. */
+  /** `bitmap`: its picture, in which each cell is a square of pixels. */
   constructor(bitmap, bins) {
     this.bins = bins;
     this.bitmap = bitmap;
@@ -42,20 +44,21 @@ export class HeatMap {
     this.#cells = context.getImageData(0, 0, bins, bins).data;
   }
 
-  /** A row's weights, as shares of its largest: Float32Array of `bins`. */
+  /** The weights of a row as shares of its largest: Float32Array of length `bins`. */
   row(cell) {
     const found = new Float32Array(this.bins);
     for (let column = 0; column < this.bins; column += 1) {
       const at = 4 * (cell * this.bins + column);
-      found[column] = 10 ** (DECADES * (valueOf(this.#cells[at], this.#cells[at + 1], this.#cells[at + 2]) - 1));
+      found[column] =
+        10 ** (DECADES * (valueOf(this.#cells[at], this.#cells[at + 1], this.#cells[at + 2]) - 1));
     }
     const top = Math.max(...found);
     return found.map((weight) => weight / top);
   }
 }
 
-/** Which cell a token falls into: tokens are pooled in their order. */
+/** The cell that a token is pooled into. */
 export const cellOf = (token, tokens, bins) => Math.floor((token * bins) / tokens);
 
-/** How bright a share of a row's largest weight is drawn, 0 to 1: its logarithm, a decade and a half. */
+/** Brightness (0 to 1) of a share of the largest weight: its logarithm over a decade and a half. */
 export const brightness = (share) => Math.max(0, 1 + Math.log10(Math.max(share, 1e-9)) / 1.5);

@@ -1,33 +1,34 @@
-// Films that play in step. The first leads by its own clock; the others are kept at its frame, by
-// pace where they are near, by a jump where they are not. Positions are in frames, so that films of
-// one shot stay together whatever their fps.
+// Plays videos in sync. The first one leads; the others follow its position, by a small change of
+// their playback rate if they are near it, else by a seek. Positions are counted in frames, so
+// videos of different fps stay together.
 
 const JUMP_S = 0.3;
-const PULL = 2; // of the pace, for each second that a film is off
+const PULL = 2; // change of the playback rate for each second of distance
 
 export class Player extends EventTarget {
-  #films = []; // {element, fps, frames}
+  #videos = []; // {element, fps, frames}
   #seeking = null;
   loop = true;
   rate = 1;
   playing = false;
 
-  /** Films that take part: `[{element, fps, frames}]`, the leader first. */
-  set films(films) {
-    const known = new Set(this.#films.map((film) => film.element));
+  /** The videos to play: `[{element, fps, frames}]`, the leader first. */
+  set videos(videos) {
+    const known = new Set(this.#videos.map((video) => video.element));
     const position = this.position;
-    for (const film of this.#films) if (!films.some((each) => each.element === film.element)) film.element.pause();
-    this.#films = films;
-    for (const film of films) if (!known.has(film.element)) this.#join(film, position);
+    for (const video of this.#videos)
+      if (!videos.some((each) => each.element === video.element)) video.element.pause();
+    this.#videos = videos;
+    for (const video of videos) if (!known.has(video.element)) this.#join(video, position);
   }
 
   get frames() {
-    return this.#films[0]?.frames ?? 0;
+    return this.#videos[0]?.frames ?? 0;
   }
 
-  /** Where the leader is, in frames and parts of one. */
+  /** The leader's position in frames, with a fraction. */
   get position() {
-    const leader = this.#films[0];
+    const leader = this.#videos[0];
     return leader ? leader.element.currentTime * leader.fps : 0;
   }
 
@@ -44,7 +45,7 @@ export class Player extends EventTarget {
 
   pause() {
     this.playing = false;
-    for (const { element } of this.#films) element.pause();
+    for (const { element } of this.#videos) element.pause();
     this.#told();
   }
 
@@ -52,10 +53,10 @@ export class Player extends EventTarget {
     return this.playing ? this.pause() : this.play();
   }
 
-  /** Stop at `frame`; resolves when every film shows it. */
+  /** Pause at `frame`; resolves when every video shows it. */
   async show(frame) {
     if (this.playing) this.pause();
-    // the middle of a frame: its edge may be shown as the one before
+    // seek to the middle of the frame: at its edge some show the frame before
     await this.#seekAll(Math.max(0, Math.min(this.frames - 1, frame)) + 0.5);
   }
 
@@ -64,26 +65,26 @@ export class Player extends EventTarget {
   }
 
   async #seekAll(position) {
-    this.#seeking = Promise.all(this.#films.map((film) => seek(film, position)));
+    this.#seeking = Promise.all(this.#videos.map((video) => seek(video, position)));
     await this.#seeking;
     this.#told();
   }
 
-  #join(film, position) {
-    film.element.muted = true;
+  #join(video, position) {
+    video.element.muted = true;
     const start = async () => {
-      await seek(film, position);
+      await seek(video, position);
       if (this.playing) this.#start();
       else this.#told();
     };
-    if (film.element.readyState >= HTMLMediaElement.HAVE_METADATA) start();
-    else film.element.addEventListener("loadedmetadata", start, { once: true });
+    if (video.element.readyState >= HTMLMediaElement.HAVE_METADATA) start();
+    else video.element.addEventListener("loadedmetadata", start, { once: true });
   }
 
   #start() {
-    for (const film of this.#films) {
-      film.element.playbackRate = this.#pace(film);
-      film.element.play().catch(() => {}); // a pause came first
+    for (const video of this.#videos) {
+      video.element.playbackRate = this.#pace(video);
+      video.element.play().catch(() => {}); // a pause came first
     }
     cancelAnimationFrame(this.ticking);
     this.ticking = requestAnimationFrame(() => this.#tick());
@@ -91,21 +92,21 @@ export class Player extends EventTarget {
 
   #tick() {
     if (!this.playing) return;
-    const [leader, ...others] = this.#films;
+    const [leader, ...others] = this.#videos;
     if (!leader) return;
     if (leader.element.ended) return this.#atEnd();
     leader.element.playbackRate = this.#pace(leader);
-    for (const film of others) this.#follow(film);
+    for (const video of others) this.#follow(video);
     this.#told();
     this.ticking = requestAnimationFrame(() => this.#tick());
   }
 
-  #follow(film) {
-    const { element } = film;
+  #follow(video) {
+    const { element } = video;
     if (element.readyState < HTMLMediaElement.HAVE_METADATA || element.seeking) return;
-    const late = this.position / film.fps - element.currentTime;
-    if (Math.abs(late) > JUMP_S) element.currentTime = this.position / film.fps;
-    else element.playbackRate = this.#pace(film) * Math.max(0.5, Math.min(1.5, 1 + PULL * late));
+    const late = this.position / video.fps - element.currentTime;
+    if (Math.abs(late) > JUMP_S) element.currentTime = this.position / video.fps;
+    else element.playbackRate = this.#pace(video) * Math.max(0.5, Math.min(1.5, 1 + PULL * late));
   }
 
   async #atEnd() {
@@ -114,8 +115,8 @@ export class Player extends EventTarget {
     if (this.playing) this.#start();
   }
 
-  #pace(film) {
-    return (this.rate * this.#films[0].fps) / film.fps;
+  #pace(video) {
+    return (this.rate * this.#videos[0].fps) / video.fps;
   }
 
   #told() {
@@ -125,7 +126,11 @@ export class Player extends EventTarget {
 
 function seek({ element, fps }, position) {
   const wanted = position / fps;
-  if (element.readyState < HTMLMediaElement.HAVE_METADATA || Math.abs(element.currentTime - wanted) < 1e-4) return null;
+  if (
+    element.readyState < HTMLMediaElement.HAVE_METADATA ||
+    Math.abs(element.currentTime - wanted) < 1e-4
+  )
+    return null;
   return new Promise((resolve) => {
     element.addEventListener("seeked", resolve, { once: true });
     element.currentTime = wanted;

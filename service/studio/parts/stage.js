@@ -1,6 +1,6 @@
-// Films of one shot, side by side and in step, with the controls that move them together.
+// The videos of one shot side by side, with one set of controls that plays them in sync.
 
-import { films } from "../api/films.js";
+import { store } from "../api/store.js";
 import { el, icon, iconButton, mayMove } from "./dom.js";
 import { Compare, MODES } from "./compare.js";
 import { Player } from "./player.js";
@@ -15,24 +15,47 @@ export class Stage {
   #counter = el("output", { class: "counter" });
   #playButton = iconButton("play", "Play (space)", () => this.#player.toggle());
   #loop = el("input", { type: "checkbox", checked: true });
-  #rate = el("select", { "aria-label": "Speed" }, RATES.map((rate) => el("option", { value: rate, selected: rate === 1 }, `${rate}×`)));
-  #modes = Object.entries(MODES).map(([mode, name]) => el("label", { class: "segment" }, el("input", { type: "radio", name: "mode", value: mode, checked: mode === "side" }), el("span", {}, name)));
+  #rate = el(
+    "select",
+    { "aria-label": "Speed" },
+    RATES.map((rate) => el("option", { value: rate, selected: rate === 1 }, `${rate}×`)),
+  );
+  #modes = Object.entries(MODES).map(([mode, name]) =>
+    el(
+      "label",
+      { class: "segment" },
+      el("input", { type: "radio", name: "mode", value: mode, checked: mode === "side" }),
+      el("span", {}, name),
+    ),
+  );
   #pair = [0, 1].map((place) => el("select", { "aria-label": place ? "with" : "Compare" }));
-  #pairRow = el("p", { class: "row", hidden: true }, this.#pair[0], el("span", {}, "with"), this.#pair[1]);
+  #pairRow = el(
+    "p",
+    { class: "row", hidden: true },
+    this.#pair[0],
+    el("span", {}, "with"),
+    this.#pair[1],
+  );
   #grid = el("div", { class: "tiles" });
 
   constructor() {
     this.element = el(
       "div",
       { class: "stage" },
-      el("div", { class: "row between" }, el("div", { class: "segments", role: "radiogroup", "aria-label": "View" }, this.#modes), this.#pairRow),
+      el(
+        "div",
+        { class: "row between" },
+        el("div", { class: "segments", role: "radiogroup", "aria-label": "View" }, this.#modes),
+        this.#pairRow,
+      ),
       this.#compare.element,
       this.#grid,
       this.#controls(),
     );
     this.#player.addEventListener("frame", () => this.#drawTransport());
     this.element.addEventListener("playable", () => this.#gather(true));
-    for (const input of [...this.#modes, ...this.#pair]) input.addEventListener("input", () => this.#drawCompare());
+    for (const input of [...this.#modes, ...this.#pair])
+      input.addEventListener("input", () => this.#drawCompare());
     addEventListener("keydown", (event) => this.#key(event));
   }
 
@@ -53,13 +76,17 @@ export class Stage {
     );
   }
 
-  /** Put these tiles on the stage, in this order. */
+  /** Show these tiles, in this order. */
   show(tiles) {
     this.#tiles = tiles;
     const elements = tiles.map((tile) => tile.element);
-    // a film that is moved in the page stops: touch only what is not where it belongs
+    // a video stops when its element is moved, so move only those that are out of place
     for (const child of [...this.#grid.children]) if (!elements.includes(child)) child.remove();
-    elements.forEach((element, index) => this.#grid.children[index] === element || this.#grid.insertBefore(element, this.#grid.children[index] ?? null));
+    elements.forEach(
+      (element, index) =>
+        this.#grid.children[index] === element ||
+        this.#grid.insertBefore(element, this.#grid.children[index] ?? null),
+    );
     this.#gather(false);
   }
 
@@ -70,9 +97,13 @@ export class Stage {
   #gather(arrived) {
     const ready = this.#tiles.filter((tile) => tile.playable);
     const first = this.#player.frames === 0;
-    this.#player.films = ready.map(({ id, video }) => {
-      const { fps, num_frames: frames } = films.get(id);
-      return { element: video, fps, frames: Math.min(frames, Math.round(video.duration * fps)) || frames };
+    this.#player.videos = ready.map(({ id, video }) => {
+      const { fps, num_frames: frames } = store.get(id);
+      return {
+        element: video,
+        fps,
+        frames: Math.min(frames, Math.round(video.duration * fps)) || frames,
+      };
     });
     this.#drawPairs(ready);
     this.#drawTransport();
@@ -82,11 +113,14 @@ export class Stage {
   #drawPairs(ready) {
     this.#pair.forEach((select, place) => {
       const before = select.value;
-      select.replaceChildren(...ready.map((tile) => el("option", { value: tile.id }, nameOf(tile))));
+      select.replaceChildren(
+        ...ready.map((tile) => el("option", { value: tile.id }, nameOf(tile))),
+      );
       const fallback = ready[Math.min(place, ready.length - 1)]?.id ?? "";
       select.value = ready.some((tile) => tile.id === before) ? before : fallback;
     });
-    if (ready.length > 1 && this.#pair[0].value === this.#pair[1].value) this.#pair[1].value = ready.find((tile) => tile.id !== this.#pair[0].value).id;
+    if (ready.length > 1 && this.#pair[0].value === this.#pair[1].value)
+      this.#pair[1].value = ready.find((tile) => tile.id !== this.#pair[0].value).id;
     this.#drawCompare();
   }
 
@@ -95,8 +129,12 @@ export class Stage {
     const chosen = this.#pair.map((select) => this.#tiles.find((tile) => tile.id === select.value));
     this.#pairRow.hidden = mode === "side";
     this.element.classList.toggle("comparing", mode !== "side");
-    this.#compare.show(mode, chosen.map((tile) => tile?.video), chosen.map((tile) => (tile ? nameOf(tile) : "")));
-    const size = films.get(chosen[0]?.id)?.size.split("x").map(Number);
+    this.#compare.show(
+      mode,
+      chosen.map((tile) => tile?.video),
+      chosen.map((tile) => (tile ? nameOf(tile) : "")),
+    );
+    const size = store.get(chosen[0]?.id)?.size.split("x").map(Number);
     if (size) this.#compare.picture.style.aspectRatio = `${size[0]} / ${size[1]}`;
     this.#compare.picture.classList.toggle("sharp", Boolean(size) && size[1] < 200);
   }
@@ -114,7 +152,7 @@ export class Stage {
     this.#playButton.replaceChildren(icon(playing ? "pause" : "play"));
   }
 
-  /** Space, arrows and l, wherever they mean nothing else. */
+  /** Shortcuts: space, the arrows and l, unless the focused element uses the key itself. */
   #key(event) {
     if (!this.element.offsetParent || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target.closest("input, textarea, select, button, a, summary, dialog")) return;
@@ -131,6 +169,6 @@ export class Stage {
 }
 
 function nameOf(tile) {
-  const prompt = films.get(tile.id)?.prompt ?? "";
+  const prompt = store.get(tile.id)?.prompt ?? "";
   return `${tile.role}: ${prompt.length > 48 ? `${prompt.slice(0, 47)}…` : prompt}`;
 }

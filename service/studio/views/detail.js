@@ -1,7 +1,8 @@
-// One film of the library: played, told of, downloaded, deleted, and made again by a program.
+// The details of one video in the library, with its actions and the code that makes it again.
 
 import { getJson, send } from "../api/client.js";
-import { artifacts, films, isOpen } from "../api/films.js";
+import { artifacts } from "../api/catalogue.js";
+import { isOpen, store } from "../api/store.js";
 import { curlOf, pythonOf, stepsOf } from "../api/recipe_code.js";
 import { confirmDelete } from "../parts/dialogs.js";
 import { announce, el, one } from "../parts/dom.js";
@@ -19,12 +20,27 @@ export function close() {
   tile = null;
 }
 
-/** Show the film `id`. */
+/** Show the details of the video `id`. */
 export async function show(id) {
-  const video = films.get(id);
-  tile = new Tile(id, { role: video.transfer ? "Edit" : "Film", actions: actionsOf, autoplay: true });
-  if (isOpen(video)) films.watch(id);
-  const rest = el("div", {}, factList([...settingFacts(video), ["Asked for", when(video.created_at)], video.expires_at && ["Kept until", when(video.expires_at)], ["Id", id]].filter(Boolean)));
+  const video = store.get(id);
+  tile = new Tile(id, {
+    role: video.transfer ? "Edit" : "Video",
+    actions: actionsOf,
+    autoplay: true,
+  });
+  if (isOpen(video)) store.watch(id);
+  const rest = el(
+    "div",
+    {},
+    factList(
+      [
+        ...settingFacts(video),
+        ["Asked for", when(video.created_at)],
+        video.expires_at && ["Kept until", when(video.expires_at)],
+        ["Id", id],
+      ].filter(Boolean),
+    ),
+  );
   panel.replaceChildren(tile.element, rest);
   panel.hidden = false;
   panel.scrollTop = 0;
@@ -37,12 +53,16 @@ export async function show(id) {
   }
 }
 
-films.addEventListener("change", ({ detail: id }) => {
+store.addEventListener("change", ({ detail: id }) => {
   if (tile && id === tile.id) tile.draw();
 });
 
 function actionsOf(video) {
-  const remove = el("button", { type: "button", class: "danger", click: () => deleteFilm(video) }, "Delete");
+  const remove = el(
+    "button",
+    { type: "button", class: "danger", click: () => deleteVideo(video) },
+    "Delete",
+  );
   if (video.status !== "completed") return [remove];
   return [
     el("a", { class: "button primary", href: `#keep/${video.id}` }, "Keep the shot"),
@@ -55,7 +75,10 @@ function actionsOf(video) {
 async function download(video, button) {
   button.disabled = true;
   try {
-    const link = el("a", { href: await films.content(video.id, "video"), download: `${video.id}.mp4` });
+    const link = el("a", {
+      href: await store.content(video.id, "video"),
+      download: `${video.id}.mp4`,
+    });
     link.click();
   } catch (error) {
     announce(error.message);
@@ -71,28 +94,46 @@ async function inside(video, button) {
   else Object.assign(button, { disabled: true, textContent: "No attention kept" });
 }
 
-async function deleteFilm(video) {
-  const edits = films.all().filter((each) => each.remixed_from_video_id === video.id).length;
+async function deleteVideo(video) {
+  const edits = store.all().filter((each) => each.remixed_from_video_id === video.id).length;
   const text = `“${video.prompt}” and everything stored for it are removed for good.${edits ? " Its edits stay." : ""}`;
-  if (!(await confirmDelete("Delete this film?", text))) return;
+  if (!(await confirmDelete("Delete this video?", text))) return;
   try {
     await send("DELETE", `videos/${video.id}`);
-    films.remove(video.id);
-    announce("The film is deleted.");
+    store.remove(video.id);
+    announce("The video is deleted.");
     location.hash = "library";
   } catch (error) {
     tile.status.textContent = error.message;
   }
 }
 
-/** The chain of sources, the first one first. */
+/** The chain of sources, from the first generation to the video itself. */
 function lineage(links) {
   if (links.length < 2) return [];
   const chain = [...links].reverse();
   const entries = chain.map((link, index) => {
     const words = index ? marked(chain[index - 1].prompt, link.prompt) : link.prompt;
-    const name = link.video_id && link.exists ? el("a", { href: `#library/${link.video_id}` }, words) : el("span", {}, words, " ", el("small", { class: "hint" }, link.video_id ? "(deleted)" : "(named by prompt and seed)"));
-    return el("li", {}, name, link.transfer && el("small", { class: "hint" }, transferText(link.transfer)));
+    const name =
+      link.video_id && link.exists
+        ? el("a", { href: `#library/${link.video_id}` }, words)
+        : el(
+            "span",
+            {},
+            words,
+            " ",
+            el(
+              "small",
+              { class: "hint" },
+              link.video_id ? "(deleted)" : "(named by prompt and seed)",
+            ),
+          );
+    return el(
+      "li",
+      {},
+      name,
+      link.transfer && el("small", { class: "hint" }, transferText(link.transfer)),
+    );
   });
   return [el("h2", {}, "Where it comes from"), el("ol", { class: "chain" }, entries)];
 }
@@ -100,14 +141,29 @@ function lineage(links) {
 function code(steps) {
   const block = (name, text) => {
     const pre = el("pre", { tabIndex: 0, "aria-label": name, "data-code": name }, text);
-    return el("details", {}, el("summary", {}, `${name} that makes it again`), el("button", { type: "button", class: "quiet", click: (event) => copy(pre, event.target) }, "Copy"), pre);
+    return el(
+      "details",
+      {},
+      el("summary", {}, `${name} that makes it again`),
+      el(
+        "button",
+        { type: "button", class: "quiet", click: (event) => copy(pre, event.target) },
+        "Copy",
+      ),
+      pre,
+    );
   };
-  return el("div", { class: "code" }, block("Python", pythonOf(steps)), block("curl", curlOf(steps)));
+  return el(
+    "div",
+    { class: "code" },
+    block("Python", pythonOf(steps)),
+    block("curl", curlOf(steps)),
+  );
 }
 
 async function copy(pre, button) {
   getSelection().selectAllChildren(pre);
-  // the clipboard is closed to pages that came over plain http: the text is then selected, to be copied by hand
+  // over plain http browsers have no clipboard API: the text stays selected, to be copied by hand
   await navigator.clipboard?.writeText(pre.textContent).catch(() => {});
   button.textContent = navigator.clipboard ? "Copied" : "Selected";
 }

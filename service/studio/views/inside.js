@@ -1,179 +1,151 @@
-// Look inside: the map of any layer, head and step of what is kept, and where one spot looks.
+// Look inside: the map of any layer, head and step, and where one spot of the video looks.
 
 import { ApiError, getBlob, getJson, patiently } from "../api/client.js";
-import { artifacts, films, models } from "../api/films.js";
+import { artifacts, models } from "../api/catalogue.js";
+import { store } from "../api/store.js";
 import { debounced, el, one } from "../parts/dom.js";
-import { bytes, ranges } from "../parts/format.js";
+import { bytes, ranges, title } from "../parts/format.js";
 import { HeatMap, cellOf } from "../parts/heat.js";
 import { Frames } from "./frames.js";
 import { clearError, showError } from "./hints.js";
+import { mapPicture } from "./map_picture.js";
+import { Spot } from "./spot.js";
 
-const MAX_BINS = 1024;
-const SPOT = ["frame", "row", "column"];
+const MAX_BINS = 1024; // the most that the API pools a map into
+const CACHED_MAPS = 30;
 
 const form = one("#inside-form");
+const place = one("#inside-map");
 const frames = new Frames(one("#inside-frames"), (token) => look(token));
 const maps = new Map(); // by what they show
-let kept = [], artifact, model, controls = {}, spot = {}, token = 0, map = null, asking = null;
+let kept = [];
+let artifact = null;
+let controls = {};
+let spot = null;
+let map = null;
+let request = new AbortController();
 
 export async function open(id) {
   kept = await artifacts();
-  const found = kept.find((each) => each.id === id) ?? kept.find((each) => each.id === artifact?.id) ?? kept[0];
+  const named = [id, artifact?.id].map((each) => kept.find((entry) => entry.id === each));
+  const found = named.find(Boolean) ?? kept[0];
   one("#inside-empty").hidden = Boolean(found);
-  form.hidden = !found;
-  one("#inside-view").hidden = !found;
+  form.hidden = one("#inside-view").hidden = !found;
   if (!found) return;
   drawChoice(found);
   if (found.id !== artifact?.id) await choose(found);
 }
 
 function drawChoice(found) {
-  const name = (each) => `${each.recipe.generation.prompt} · ${each.form}, ${bytes(each.stored_bytes)}${each.recipe.source ? ", of an edit" : ""}`;
-  form.elements.artifact.replaceChildren(...kept.map((each) => el("option", { value: each.id }, name(each))));
+  const text = ({ recipe, form: kind, stored_bytes: size }) =>
+    `${recipe.generation.prompt} · ${kind}, ${bytes(size)}${recipe.source ? ", of an edit" : ""}`;
+  const options = kept.map((each) => el("option", { value: each.id }, text(each)));
+  form.elements.artifact.replaceChildren(...options);
   form.elements.artifact.value = found.id;
 }
 
-form.elements.artifact.addEventListener("input", (event) => (location.hash = `inside/${event.target.value}`));
+form.elements.artifact.addEventListener("input", ({ target }) => {
+  location.hash = `inside/${target.value}`;
+});
 form.addEventListener("submit", (event) => event.preventDefault());
 
 async function choose(found) {
   [artifact, map] = [found, null];
-  model = (await models()).find((each) => each.id === found.recipe.generation.model) ?? null;
-  drawControls();
-  drawSpot();
-  const [count, rows, columns] = artifact.grid;
-  token = ((Math.floor(count / 2) * rows) + Math.floor(rows / 2)) * columns + Math.floor(columns / 2);
-  await frames.show(artifact.grid, await filmOf(artifact)).catch((error) => showError(form, error));
-  frames.draw(token, null);
+  const { model } = found.recipe.generation;
+  drawControls((await models()).find((each) => each.id === model) ?? null);
+  spot = new Spot(one("#inside-spot"), artifact.grid, look);
+  const url = await videoOf(artifact);
+  await frames.show(artifact.grid, url).catch((error) => showError(form, error));
+  look(spot.token);
   await ask();
 }
 
-/** The film whose attention this is, where it is still there. */
-async function filmOf({ id, source_key: key }) {
+/** URL of the video that this attention was captured from; null if it was deleted. */
+async function videoOf({ id, source_key: key }) {
   const { videos } = await getJson(`attention/artifacts/${id}`);
   for (const name of videos) {
-    const video = films.get(name) ?? (await films.fetch(name));
-    if (video?.source_key === key && video.status === "completed") return films.content(name, "video");
+    const video = store.get(name) ?? (await store.fetch(name));
+    if (video?.source_key !== key || video.status !== "completed") continue;
+    return store.content(name, "video");
   }
   return null;
 }
 
-function drawControls() {
+function drawControls(model) {
   const { layers, steps, branches, recipe, form: kind } = artifact;
-  const edit = Boolean(recipe.source);
-  const limits = {
-    layer: edit || !model ? Math.max(...layers) : model.layers - 1,
-    head: model ? model.heads - 1 : 0,
-    step: recipe.generation.num_inference_steps - 1,
-  };
-  const first = { layer: layers[Math.floor(layers.length / 2)], head: 0, step: steps[Math.floor(steps.length / 2)] };
-  controls = {};
-  const fields = Object.entries(limits).map(([name, maximum]) => slider(name, maximum, first[name]));
-  controls.branch = el("select", { name: "branch", input: askSoon }, branches.map((each) => el("option", { value: each }, each)));
-  fields.push(el("label", { class: "field" }, el("span", {}, "Guidance branch"), controls.branch));
-  one("#inside-fields").replaceChildren(...fields);
-  const shown = `Kept as ${kind}: layers ${ranges(layers)}, steps ${ranges(steps)}.`;
-  one("#inside-note").textContent = edit ? `${shown} Of an edit only these can be shown.` : `${shown} Any other is made again when it is asked for.`;
+  const middle = (list) => list[Math.floor(list.length / 2)];
+  // of an edit, only what is stored can be shown
+  const last = recipe.source || !model ? Math.max(...layers) : model.layers - 1;
+  const branch = el("select", { name: "branch", input: askSoon });
+  branch.append(...branches.map((each) => el("option", { value: each }, each)));
+  controls = { branch };
+  one("#inside-fields").replaceChildren(
+    slider("layer", last, middle(layers)),
+    slider("head", model ? model.heads - 1 : 0, 0),
+    slider("step", recipe.generation.num_inference_steps - 1, middle(steps)),
+    el("label", { class: "field" }, el("span", {}, "Guidance branch"), branch),
+  );
+  const stored = `Kept as ${kind}: layers ${ranges(layers)}, steps ${ranges(steps)}.`;
+  const rest = recipe.source
+    ? "Of an edit, only these can be shown."
+    : "Other layers and steps are computed again, which takes longer.";
+  one("#inside-note").textContent = `${stored} ${rest}`;
 }
 
 function slider(name, maximum, value) {
   const input = el("input", { type: "range", name, min: 0, max: maximum, step: 1, value });
-  const output = el("output", {}, `${value} of 0-${maximum}`);
+  const output = el("output");
+  const draw = () => (output.textContent = `${input.value} of 0-${maximum}`);
+  draw();
   input.addEventListener("input", () => {
-    output.textContent = `${input.value} of 0-${maximum}`;
+    draw();
     askSoon();
   });
   controls[name] = input;
-  return el("label", { class: "field" }, el("span", {}, name[0].toUpperCase() + name.slice(1)), input, output);
+  return el("label", { class: "field" }, el("span", {}, title(name)), input, output);
 }
 
-function drawSpot() {
-  spot = {};
-  const inputs = SPOT.map((name, axis) => {
-    spot[name] = el("input", { type: "number", name, min: 0, max: artifact.grid[axis] - 1, step: 1, value: 0, input: () => look(tokenOfInputs()) });
-    return el("label", { class: "field inline" }, el("span", {}, name[0].toUpperCase() + name.slice(1)), spot[name]);
-  });
-  one("#inside-spot").replaceChildren(...inputs);
-}
-
-function tokenOfInputs() {
-  const at = SPOT.map((name, axis) => Math.max(0, Math.min(artifact.grid[axis] - 1, Math.floor(Number(spot[name].value)) || 0)));
-  const [, rows, columns] = artifact.grid;
-  return (at[0] * rows + at[1]) * columns + at[2];
-}
-
-const tokens = () => artifact.grid.reduce((product, side) => product * side, 1);
-
-/** Show where `picked` looks. */
-function look(picked) {
-  token = picked;
-  const [, rows, columns] = artifact.grid;
-  const at = [Math.floor(token / (rows * columns)), Math.floor(token / columns) % rows, token % columns];
-  SPOT.forEach((name, axis) => {
-    if (document.activeElement !== spot[name]) spot[name].value = at[axis];
-  });
-  const cell = map ? cellOf(token, tokens(), map.bins) : 0;
-  frames.draw(token, map ? map.row(cell) : null);
-  if (map) drawMap(cell);
+/** Show where `token` looks. */
+function look(token) {
+  spot.show(token);
+  const cell = map && cellOf(token, spot.tokens, map.bins);
+  frames.draw(token, map && map.row(cell));
+  if (!map) return place.replaceChildren();
+  // the token in the middle of the row's cell
+  const pick = (row) => look(Math.floor(((row + 0.5) * spot.tokens) / map.bins));
+  place.replaceChildren(mapPicture(map, artifact.grid[0], cell, pick));
 }
 
 const askSoon = debounced(() => ask(), 250);
 
 async function ask() {
   clearError(form);
-  asking?.abort();
-  asking = new AbortController();
-  const { signal } = asking;
-  const query = { layer: controls.layer.value, head: controls.head.value, step: controls.step.value, branch: controls.branch.value, bins: Math.min(MAX_BINS, tokens()) };
-  const place = one("#inside-map");
+  request.abort();
+  request = new AbortController();
+  const { signal } = request;
+  const values = Object.entries(controls).map(([name, input]) => [name, input.value]);
+  const query = { ...Object.fromEntries(values), bins: Math.min(MAX_BINS, spot.tokens) };
   place.classList.add("waiting");
   try {
     map = await mapOf(artifact.id, query, signal);
-    if (signal.aborted) return;
-    look(token);
   } catch (error) {
     if (signal.aborted) return;
     map = null;
-    place.replaceChildren();
-    frames.draw(token, null);
     if (!(error instanceof ApiError)) throw error;
     showError(form, error);
   }
+  if (signal.aborted) return;
   place.classList.remove("waiting");
+  look(spot.token);
 }
 
 async function mapOf(id, query, signal) {
   const name = [id, ...Object.values(query)].join(" ");
   if (!maps.has(name)) {
-    const blob = await patiently(() => getBlob(`attention/artifacts/${id}/map`, { query, signal }), "map_not_ready", signal);
+    const get = () => getBlob(`attention/artifacts/${id}/map`, { query, signal });
+    const blob = await patiently(get, "map_not_ready", signal);
     maps.set(name, new HeatMap(await createImageBitmap(blob), query.bins));
-    if (maps.size > 30) maps.delete(maps.keys().next().value);
+    if (maps.size > CACHED_MAPS) maps.delete(maps.keys().next().value);
   }
   return maps.get(name);
-}
-
-/** The map with the row of `cell` framed; a click picks another. */
-function drawMap(cell) {
-  const { bitmap, bins } = map;
-  const canvas = el("canvas", { width: bitmap.width, height: bitmap.height, role: "img", "aria-label": "Attention map" });
-  const context = canvas.getContext("2d");
-  const scale = bitmap.width / bins;
-  context.drawImage(bitmap, 0, 0);
-  const [count] = artifact.grid;
-  context.fillStyle = "rgb(255 255 255 / 0.22)";
-  for (let frame = 1; frame < count; frame += 1) {
-    const at = Math.round((frame * bitmap.width) / count);
-    context.fillRect(at, 0, 1, bitmap.height);
-    context.fillRect(0, at, bitmap.width, 1);
-  }
-  context.fillStyle = "#fff";
-  const thick = Math.max(1, Math.round(bitmap.height / 400));
-  context.fillRect(0, Math.round(cell * scale) - thick, bitmap.width, thick);
-  context.fillRect(0, Math.round((cell + 1) * scale), bitmap.width, thick);
-  canvas.addEventListener("click", (event) => {
-    const box = canvas.getBoundingClientRect();
-    const row = Math.min(bins - 1, Math.floor(((event.clientY - box.top) / box.height) * bins));
-    look(Math.min(tokens() - 1, Math.floor(((row + 0.5) * tokens()) / bins)));
-  });
-  one("#inside-map").replaceChildren(canvas);
 }

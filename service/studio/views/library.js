@@ -1,6 +1,6 @@
-// Library: every film with its picture, as a list or as the tree of what was edited from what.
+// Library: all videos as a list, or as a tree with each edit below its source.
 
-import { films, isOpen } from "../api/films.js";
+import { isOpen, store } from "../api/store.js";
 import { el, one } from "../parts/dom.js";
 import { when } from "../parts/format.js";
 import { marked } from "../parts/words.js";
@@ -12,13 +12,13 @@ const cards = new Map();
 let chosen = null;
 
 export async function open(id) {
-  await films.load();
-  if (id && !films.get(id)) await films.fetch(id);
-  chosen = id && films.get(id) ? id : null;
+  await store.load();
+  if (id && !store.get(id)) await store.fetch(id);
+  chosen = id && store.get(id) ? id : null;
   draw();
   if (chosen) await showDetail(chosen);
   else closeDetail();
-  for (const video of films.all()) if (isOpen(video)) films.watch(video.id);
+  for (const video of store.all()) if (isOpen(video)) store.watch(video.id);
 }
 
 form.addEventListener("input", draw);
@@ -28,41 +28,54 @@ const more = one("#library-more");
 more.addEventListener("click", async () => {
   more.disabled = true;
   try {
-    await films.load(true);
+    await store.load(true);
   } finally {
     more.disabled = false;
     draw();
   }
 });
 
-films.addEventListener("change", ({ detail: id }) => {
+store.addEventListener("change", ({ detail: id }) => {
   if (one("#library").hidden) return;
   const known = id && cards.get(id);
-  if (known && films.get(id)) known.update();
+  if (known && store.get(id)) known.update();
   else draw();
 });
 
 function draw() {
   const words = form.elements.words.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
   const status = form.elements.status.value;
-  const fits = (video) => (!status || video.status === status) && words.every((word) => `${video.prompt} ${video.id} ${video.model}`.toLowerCase().includes(word));
-  const known = films.all();
+  const fits = (video) =>
+    (!status || video.status === status) &&
+    words.every((word) =>
+      `${video.prompt} ${video.id} ${video.model}`.toLowerCase().includes(word),
+    );
+  const known = store.all();
   const shown = known.filter(fits);
   const focused = document.activeElement;
-  list.replaceChildren(form.elements.tree.checked ? tree(known, new Set(shown.map((video) => video.id))) : flat(shown));
-  if (focused !== document.activeElement) focused.focus(); // it was moved, not taken away
+  list.replaceChildren(
+    form.elements.tree.checked ? tree(known, new Set(shown.map((video) => video.id))) : flat(shown),
+  );
+  if (focused !== document.activeElement) focused.focus(); // moving an element takes its focus
   one("#library-empty").hidden = shown.length > 0;
-  more.hidden = !films.hasMore;
+  more.hidden = !store.hasMore;
 }
 
 function flat(videos) {
-  return el("ul", { class: "cards" }, videos.map((video) => el("li", {}, cardOf(video))));
+  return el(
+    "ul",
+    { class: "cards" },
+    videos.map((video) => el("li", {}, cardOf(video))),
+  );
 }
 
-/** What fits the filter, each below its source; a source that does not fit still holds its edits. */
+/** The videos that pass the filter, each below its source. A source that does not pass is shown
+ * dimmed if one of its edits does. */
 function tree(videos, fitting) {
   const ids = new Set(videos.map((video) => video.id));
-  const children = Map.groupBy(videos, (video) => (ids.has(video.remixed_from_video_id) ? video.remixed_from_video_id : null));
+  const children = Map.groupBy(videos, (video) =>
+    ids.has(video.remixed_from_video_id) ? video.remixed_from_video_id : null,
+  );
   const branch = (video) => {
     const below = (children.get(video.id) ?? []).map(branch).filter(Boolean);
     if (!fitting.has(video.id) && !below.length) return null;
@@ -87,27 +100,42 @@ class Card {
     this.prompt = el("strong");
     this.note = el("small", { class: "hint" });
     this.bar = el("progress", { max: 100, "aria-label": "Progress" });
-    this.element = el("a", { class: "card film", href: `#library/${id}` }, el("span", { class: "thumb" }, this.image), el("span", { class: "text" }, this.prompt, this.note, this.bar));
+    this.element = el(
+      "a",
+      { class: "card entry", href: `#library/${id}` },
+      el("span", { class: "thumb" }, this.image),
+      el("span", { class: "text" }, this.prompt, this.note, this.bar),
+    );
   }
 
   update() {
-    const video = films.get(this.id);
-    const live = films.live(this.id);
-    const source = films.get(video.remixed_from_video_id);
+    const video = store.get(this.id);
+    const live = store.live(this.id);
+    const source = store.get(video.remixed_from_video_id);
     this.prompt.replaceChildren(source ? marked(source.prompt, video.prompt) : video.prompt);
-    const state = { queued: "queued", in_progress: "being made", failed: video.error?.code === "cancelled" ? "cancelled" : "failed" }[video.status];
-    this.note.textContent = [state, video.transfer ? "edit" : null, when(video.created_at)].filter(Boolean).join(" · ");
+    const state = {
+      queued: "queued",
+      in_progress: "being made",
+      failed: video.error?.code === "cancelled" ? "cancelled" : "failed",
+    }[video.status];
+    this.note.textContent = [state, video.transfer ? "edit" : null, when(video.created_at)]
+      .filter(Boolean)
+      .join(" · ");
     this.bar.hidden = !isOpen(video);
     this.bar.value = live.total ? (100 * live.step) / live.total : video.progress;
     this.element.toggleAttribute("aria-current", this.id === chosen);
     this.element.dataset.status = video.status;
-    if (live.preview && isOpen(video)) Object.assign(this.image, { src: live.preview, hidden: false });
+    if (live.preview && isOpen(video))
+      Object.assign(this.image, { src: live.preview, hidden: false });
     if (video.status === "completed") this.#load();
   }
 
   #load() {
     if (this.loaded) return;
     this.loaded = true;
-    films.content(this.id, "thumbnail").then((url) => Object.assign(this.image, { src: url, hidden: false }), () => (this.loaded = false));
+    store.content(this.id, "thumbnail").then(
+      (url) => Object.assign(this.image, { src: url, hidden: false }),
+      () => (this.loaded = false),
+    );
   }
 }

@@ -1,15 +1,15 @@
-// Make: a prompt and its settings become a film, seen while it is made.
+// Make: a form for a new video, and the videos being made, with previews.
 
 import { ApiError, submit } from "../api/client.js";
-import { films, isOpen, models } from "../api/films.js";
+import { models } from "../api/catalogue.js";
+import { isOpen, store } from "../api/store.js";
 import { exampleOf, fieldsOf } from "../api/schema.js";
 import { announce, el, one } from "../parts/dom.js";
 import { Fields } from "../parts/fields.js";
 import { Tile } from "../parts/tile.js";
-import { aboutMake, clearError, modelSelect, showError } from "./hints.js";
+import { aboutMake, clearError, modelSelect, previewsOf, showError } from "./hints.js";
 
 const MAIN = ["size", "num_frames", "num_inference_steps", "seed", "capture"];
-const PREVIEWS = 8; // of a film; a stream keeps no more
 
 const form = one("#make-form");
 const tiles = new Map();
@@ -17,7 +17,10 @@ let main, more, model, drawnFor;
 
 export async function open() {
   const [offered, fields] = await Promise.all([models(), fieldsOf("CreateVideo")]);
-  if (!offered.length) throw new Error("No model is loaded yet: a worker is still starting. Open this page again in a moment.");
+  if (!offered.length)
+    throw new Error(
+      "No model is loaded yet: a worker is still starting. Open this page again in a moment.",
+    );
   if (!model || !offered.some((each) => each.id === model.id)) model = offered[0];
   if (drawnFor !== model.id) draw(offered, fields);
   await offerExample();
@@ -33,7 +36,11 @@ function draw(offered, fields) {
   if (offered.length > 1) first.append(modelField(offered, fields));
   const named = MAIN.map((name) => fields.find((field) => field.name === name)).filter(Boolean);
   main = new Fields(first, named, about);
-  more = new Fields(rest, fields.filter((field) => !MAIN.includes(field.name)), about);
+  more = new Fields(
+    rest,
+    fields.filter((field) => !MAIN.includes(field.name)),
+    about,
+  );
 }
 
 function modelField(offered, fields) {
@@ -55,7 +62,10 @@ async function offerExample() {
     form.elements.prompt.focus();
     hint.hidden = true;
   };
-  hint.replaceChildren("For example: ", el("button", { type: "button", class: "link", click: use }, example));
+  hint.replaceChildren(
+    "For example: ",
+    el("button", { type: "button", class: "link", click: use }, example),
+  );
   hint.hidden = false;
 }
 
@@ -66,7 +76,7 @@ form.addEventListener("submit", async (event) => {
   button.disabled = true;
   try {
     show(await submit("videos", request()));
-    announce("The film is queued.");
+    announce("The video is queued.");
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     showError(form, error, [main, more]);
@@ -82,32 +92,39 @@ function request() {
     prompt: form.elements.prompt.value,
     model: model.id,
     ...values,
-    ...(model.supports_preview ? { preview_every: Math.max(1, Math.ceil(steps / PREVIEWS)) } : {}),
+    ...previewsOf(model, steps),
   };
 }
 
-/** Jobs that were under way when the page was opened. */
+/** Show the jobs that are already queued or running. */
 async function showOpenJobs() {
-  await films.load();
-  for (const video of films.all().reverse()) if (isOpen(video) && !video.transfer) show(video);
+  await store.load();
+  for (const video of store.all().reverse()) if (isOpen(video) && !video.transfer) show(video);
 }
 
 function show(video) {
-  films.put(video);
-  films.watch(video.id);
+  store.put(video);
+  store.watch(video.id);
   if (tiles.has(video.id)) return;
-  const actions = (made) => (made.status === "completed" ? [el("a", { class: "button primary", href: `#keep/${made.id}` }, "Keep the shot"), el("a", { class: "button", href: `#library/${made.id}` }, "Details")] : []);
-  const tile = new Tile(video.id, { role: "Film", actions, autoplay: true });
+  const actions = (made) =>
+    made.status === "completed"
+      ? [
+          el("a", { class: "button primary", href: `#keep/${made.id}` }, "Keep the shot"),
+          el("a", { class: "button", href: `#library/${made.id}` }, "Details"),
+        ]
+      : [];
+  const tile = new Tile(video.id, { role: "Video", actions, autoplay: true });
   tiles.set(video.id, tile);
   one("#make-jobs").prepend(tile.element);
   one("#make-empty").hidden = true;
 }
 
-films.addEventListener("change", ({ detail: id }) => {
+store.addEventListener("change", ({ detail: id }) => {
   const tile = tiles.get(id);
   if (!tile) return;
   const before = tile.element.dataset.status;
   tile.draw();
   const now = tile.element.dataset.status;
-  if (now !== before && now !== "in_progress") announce(now === "completed" ? "The film is made." : "The film was not made.");
+  if (now !== before && now !== "in_progress")
+    announce(now === "completed" ? "The video is made." : "The video was not made.");
 });

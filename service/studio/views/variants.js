@@ -1,5 +1,5 @@
-// The variants of one source that are about to be made: each has its words, its preset, its strength
-// and whatever else the API lets an edit say.
+// The form of one variant: its prompt, preset and strength, and under "Advanced" every other field
+// that the API offers for an edit.
 
 import { all, el, iconButton } from "../parts/dom.js";
 import { Fields } from "../parts/fields.js";
@@ -12,17 +12,31 @@ const PRESETS = {
   restyle: "restyle (weather, light)",
   object: "object (another thing)",
   background: "background",
+  paper: "paper (no anchor)",
 };
-const OWN = ["prompt", "preview_every", "webhook_url", "priority"]; // the page's business
+const WITHOUT = ["prompt", "preview_every", "webhook_url", "priority"]; // no fields for these
 
 export class Variant {
-  /** `fields`: of an edit, from the schema. `changed`: hears of every change; `remove`: takes it away. */
+  /** `fields`: of an edit, from the schema. `changed()` is called after every change, `remove()`
+   * when the user removes the variant. */
   constructor(source, model, fields, { changed, remove }) {
     Object.assign(this, { source, model });
     this.schema = fields;
-    this.prompt = el("textarea", { name: "prompt", rows: 2, required: true, value: source.prompt, "aria-label": "Words of this variant" });
+    this.prompt = el("textarea", {
+      name: "prompt",
+      rows: 2,
+      required: true,
+      value: source.prompt,
+      "aria-label": "Words of this variant",
+    });
     this.marks = el("p", { class: "marks" });
-    this.preset = el("select", { "aria-label": "Preset" }, Object.keys(model.presets).map((name) => el("option", { value: name }, PRESETS[name] ?? name)));
+    this.preset = el(
+      "select",
+      { "aria-label": "Preset" },
+      Object.keys(model.presets).map((name) =>
+        el("option", { value: name }, PRESETS[name] ?? name),
+      ),
+    );
     this.body = el("div", { class: "fields" });
     this.details = el("details", {}, el("summary", {}, "Advanced"), this.body);
     this.strength = el("div");
@@ -33,7 +47,12 @@ export class Variant {
       remove && iconButton("close", "Remove this variant", remove),
       el("label", { class: "field" }, el("span", {}, "Words"), this.prompt),
       this.marks,
-      el("div", { class: "pair" }, el("label", { class: "field" }, el("span", {}, "Preset"), this.preset), this.strength),
+      el(
+        "div",
+        { class: "pair" },
+        el("label", { class: "field" }, el("span", {}, "Preset"), this.preset),
+        this.strength,
+      ),
       this.details,
     );
     this.preset.addEventListener("input", () => this.#drawFields());
@@ -43,16 +62,20 @@ export class Variant {
     this.#drawFields();
   }
 
-  /** Which variant of how many this is. */
+  /** Say which variant of how many this is. */
   number(index, count) {
     this.element.firstChild.textContent = count > 1 ? `Variant ${index + 1}` : "The edit";
   }
 
-  /** The edit as the API takes it. */
+  /** The edit, as the API takes it. */
   request() {
     const { transfer = {}, ...rest } = this.fields.values();
     const { transfer: main = {} } = this.main.values();
-    return { prompt: this.prompt.value, ...rest, transfer: { preset: this.preset.value, ...transfer, ...main } };
+    return {
+      prompt: this.prompt.value,
+      ...rest,
+      transfer: { preset: this.preset.value, ...transfer, ...main },
+    };
   }
 
   blame(param, message) {
@@ -61,27 +84,40 @@ export class Variant {
 
   #drawMarks() {
     const same = this.prompt.value.trim() === this.source.prompt.trim();
-    this.marks.replaceChildren(same ? el("span", { class: "hint" }, "Change a word or two above; changes are marked here.") : marked(this.source.prompt, this.prompt.value));
+    this.marks.replaceChildren(
+      same
+        ? el("span", { class: "hint" }, "Change a word or two above; changes are marked here.")
+        : marked(this.source.prompt, this.prompt.value),
+    );
   }
 
   #drawFields() {
     const about = aboutEdit(this.model, this.model.presets[this.preset.value]);
     const transfer = this.schema.find((field) => field.name === "transfer");
     const isMain = (field) => field.name === "strength";
-    const open = [{ ...transfer, kind: "group", nullable: false, fields: transfer.fields.filter(isMain) }];
-    const hidden = [{ ...transfer, fields: transfer.fields.filter((field) => !isMain(field)) }, ...this.schema.filter((field) => field !== transfer && !OWN.includes(field.name))];
+    const open = [
+      { ...transfer, kind: "group", nullable: false, fields: transfer.fields.filter(isMain) },
+    ];
+    const hidden = [
+      { ...transfer, fields: transfer.fields.filter((field) => !isMain(field)) },
+      ...this.schema.filter((field) => field !== transfer && !WITHOUT.includes(field.name)),
+    ];
     for (const place of [this.strength, this.body]) place.replaceChildren();
     this.main = new Flat(this.strength, open, about);
     this.fields = new Flat(this.body, hidden, about);
   }
 }
 
-/** Fields whose group `transfer` is shown without a frame: here, all is about it. */
+/** Fields of an edit in which those of `transfer` are not set apart as a group. */
 class Flat {
   constructor(container, fields, about) {
     const transfer = fields.find((field) => field.name === "transfer");
     this.inner = new Fields(container, transfer.fields, about, "transfer.");
-    this.outer = new Fields(container, fields.filter((field) => field !== transfer), about);
+    this.outer = new Fields(
+      container,
+      fields.filter((field) => field !== transfer),
+      about,
+    );
   }
 
   values() {
@@ -89,13 +125,15 @@ class Flat {
   }
 
   blame(param, message) {
-    if (param.startsWith("transfer.")) return this.inner.blame(param.slice("transfer.".length), message);
+    if (param.startsWith("transfer."))
+      return this.inner.blame(param.slice("transfer.".length), message);
     return this.outer.blame(param, message);
   }
 }
 
-/** Number the variants as they stand within `container`. */
+/** Number the variants in `container`; a single one cannot be removed. */
 export function renumber(variants, container) {
   variants.forEach((variant, index) => variant.number(index, variants.length));
-  for (const button of all("fieldset.variant > button.icon", container)) button.hidden = variants.length === 1;
+  for (const button of all("fieldset.variant > button.icon", container))
+    button.hidden = variants.length === 1;
 }

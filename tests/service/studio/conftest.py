@@ -24,4 +24,4 @@ def make(page: Page, prompt: str, **settings: Any) -> None:
     form.get_by_label("Prompt", exact=True).fill(prompt)
     for name, value in settings.items():
         form.locator(f"[name={name}]").fill(str(value))
-    form.get_by_role("button", name="Make the film").click()
+    form.get_by_role("button", name="Make the video").click()

@@ -114,7 +114,7 @@ def test_everything_by_keyboard(api: Api, visit: Open) -> None:
     tab_to(page, ".segment input")
     page.keyboard.press("ArrowRight")
     expect(page.locator(".compare canvas")).to_be_visible()
-    tab_to(page, "[aria-label^='Where the one film']")
+    tab_to(page, "[aria-label^='Where the one video']")
     page.keyboard.press("Home")
     assert page.locator(".split").evaluate("split => split.style.left") == "0%"
     tab_to(page, ".transport button[aria-label^=Pause]")
@@ -126,7 +126,7 @@ def test_everything_by_keyboard(api: Api, visit: Open) -> None:
     tab_to(page, ".bar a[href='#library']", "Shift+Tab")
     page.keyboard.press("Enter")
     expect(page.locator("#library-title")).to_be_focused()
-    tab_to(page, f".film[href$='{made['id']}']")
+    tab_to(page, f".entry[href$='{made['id']}']")
     page.keyboard.press("Enter")
     expect(page.locator("#library-detail")).to_be_focused()
     tab_to(page, "#library-detail button.danger")

@@ -40,7 +40,7 @@ def test_a_job_is_followed_on_when_the_server_is_back(
     expect(banner).to_be_visible()
     picture(page, "lost")
     page.get_by_label("Prompt", exact=True).fill("Asked for while it was away.")
-    page.get_by_role("button", name="Make the film").click()
+    page.get_by_role("button", name="Make the video").click()
     worker.release()
     with running(settings) as api:
         expect(tile).to_have_count(2)

@@ -1,4 +1,4 @@
-"""Studio's files: all of them its own, few bytes, and sent under a policy that says so."""
+"""Studio's files: small, self-contained, and served with a strict policy."""
 
 import gzip
 import re

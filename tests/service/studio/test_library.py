@@ -18,26 +18,23 @@ QUOTES = 'It\'s "a" \\ $HOME `id` car\non the $video {highway}, ünï.'
 
 @pytest.fixture
 def chain(serve: Serve) -> tuple[Api, list[dict[str, Any]]]:
-    """A film, an edit of it, and an edit of that, with every setting that a recipe has."""
+    """A video, an edit of it, and an edit of that, with every setting that a recipe has."""
     api = serve()
     first = api.finished(
         CAR, seed=2**60 + 1, num_inference_steps=3, guidance_scale=2.5, negative_prompt="fog", fps=5
     )
-    remix = {"prompt": QUOTES, "negative_prompt": "$video", "transfer": {"layers": [1, 2]}}
+    paper = {"anchor": None, "layers": [1, 2]}
+    remix = {"prompt": QUOTES, "negative_prompt": "$video", "guidance_scale": 3, "transfer": paper}
     second = api.http.post(f"/videos/{first['id']}/remix", json=remix).json()
     api.get(second["id"], wait=20)
-    last = {
-        "prompt": "A red car.",
-        "guidance_scale": 3,
-        "transfer": {"strength": 0.5, "steps": [0]},
-    }
+    last = {"prompt": "A red car.", "transfer": {"strength": 0.5, "anchor": {"interval": 2}}}
     third = api.http.post(f"/videos/{second['id']}/remix", json=last).json()
     return api, [first, api.get(second["id"]), api.get(third["id"], wait=20)]
 
 
 def library(api: Api, visit: Open, id: str = "") -> Page:
     page = visit(f"{api.url}/studio#library/{id}", accept_downloads=True)
-    expect(page.locator("#library .film").first).to_be_visible()
+    expect(page.locator("#library .entry").first).to_be_visible()
     return page
 
 
@@ -50,17 +47,17 @@ def test_the_tree_and_the_filter(chain: tuple[Api, list[dict[str, Any]]], visit:
     )
     expect(below).to_be_visible()
     page.get_by_placeholder("Words of the prompt").fill("red CAR")
-    expect(page.locator("#library .film:not(.dim)")).to_have_count(1)
-    expect(page.locator("#library .film.dim")).to_have_count(2)  # its sources, to hold it
+    expect(page.locator("#library .entry:not(.dim)")).to_have_count(1)
+    expect(page.locator("#library .entry.dim")).to_have_count(2)  # its sources, to hold it
     page.get_by_label("as a tree").uncheck()
-    expect(page.locator("#library .film")).to_have_count(1)
+    expect(page.locator("#library .entry")).to_have_count(1)
     page.get_by_label("Status").select_option("failed")
-    expect(page.get_by_text("No films here.")).to_be_visible()
+    expect(page.get_by_text("No videos here.")).to_be_visible()
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2])
 @pytest.mark.parametrize("language", ["Python", "curl"])
-def test_its_code_makes_the_same_film_again(
+def test_its_code_makes_the_same_video_again(
     chain: tuple[Api, list[dict[str, Any]]], visit: Open, tmp_path: Path, depth: int, language: str
 ) -> None:
     api, videos = chain
@@ -104,16 +101,16 @@ def test_lineage_download_and_delete(
     detail.get_by_role("button", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(detail).to_be_hidden()
-    expect(page.locator(f".film[href$='{third['id']}']")).to_have_count(0)
+    expect(page.locator(f".entry[href$='{third['id']}']")).to_have_count(0)
     assert api.http.get(f"/videos/{third['id']}").status_code == 404
 
 
-def test_older_films_are_a_click_away(serve: Serve, visit: Open) -> None:
+def test_older_videos_are_a_click_away(serve: Serve, visit: Open) -> None:
     api = serve()
     for number in range(53):
-        api.create(f"Film {number}.")
+        api.create(f"Video {number}.")
     page = library(api, visit)
-    expect(page.locator("#library .film")).to_have_count(50)
-    page.get_by_role("button", name="Show older films").click()
-    expect(page.locator("#library .film")).to_have_count(53)
-    expect(page.get_by_role("button", name="Show older films")).to_be_hidden()
+    expect(page.locator("#library .entry")).to_have_count(50)
+    page.get_by_role("button", name="Show older videos").click()
+    expect(page.locator("#library .entry")).to_have_count(53)
+    expect(page.get_by_role("button", name="Show older videos")).to_be_hidden()

@@ -1,4 +1,4 @@
-"""Make, in a real browser: films come to be, fail and are cancelled before one's eyes."""
+"""Make, in a real browser: videos come to be, fail and are cancelled before one's eyes."""
 
 from playwright.sync_api import Page, expect
 
@@ -11,7 +11,7 @@ from tests.service.studio.conftest import HOSTILE, make
 from tests.service.worker import Worker
 
 
-def test_a_film_is_made_and_plays(api: Api, page: Page) -> None:
+def test_a_video_is_made_and_plays(api: Api, page: Page) -> None:
     make(page, "A car, seen from Studio.", seed=7, num_inference_steps=3)
     tile = page.locator("#make-jobs .tile").first
     expect(tile).to_have_attribute("data-status", "completed")
@@ -23,7 +23,7 @@ def test_a_film_is_made_and_plays(api: Api, page: Page) -> None:
         3,
     )
     expect(tile).to_contain_text("Took")
-    expect(page.locator("#announce")).to_have_text("The film is made.")
+    expect(page.locator("#announce")).to_have_text("The video is made.")
 
 
 def test_the_example_and_the_limits_are_the_servers(page: Page) -> None:
@@ -96,7 +96,7 @@ def test_a_prompt_is_text_and_nothing_else(page: Page) -> None:
         page.evaluate("section => location.hash = section", section)
         shown = page.locator(section).get_by_text("onerror").first
         expect(shown).to_be_visible()
-    page.locator("#library .film").first.click()
+    page.locator("#library .entry").first.click()
     expect(page.locator("#library-detail pre").first).to_be_attached()
     assert page.locator("img[src=x]").count() == 0
     assert page.locator("main b").count() == 0
@@ -121,7 +121,7 @@ def test_more_jobs_than_a_browser_has_connections(serve: Serve, visit: Open) -> 
     )
 
 
-def test_films_come_from_this_server_though_the_store_could_send_them(
+def test_videos_come_from_this_server_though_the_store_could_send_them(
     own_storage: StorageSettings, seaweed: Seaweed, visit: Open
 ) -> None:
     where = {

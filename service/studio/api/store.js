@@ -1,22 +1,21 @@
-// The films that the page knows, kept up to date: what the API says of each, how its job goes on,
-// and its pictures. Views listen for "change" (detail: the film's id) and draw what they show.
+// The videos that the page knows: their records, the progress of their jobs, their content. The
+// event "change" (detail: the id of a video, or null for many) tells views to draw again.
 
-import { ApiError, getBlob, getJson, listAll } from "./client.js";
+import { ApiError, getBlob, getJson } from "./client.js";
 import { follow, timeOf } from "./events.js";
 
-// A browser holds six connections to a server, over all its tabs: streams may not take them all
+// A browser opens six connections to a server, shared by all its tabs; leave some for requests
 const STREAMS = 3;
 const POLL_MS = 2000;
-const MODELS_MS = 30_000;
 const KEPT_BLOBS = 120;
 const PAGE = 50;
 const ENDED = ["completed", "failed"];
 
-class Films extends EventTarget {
+class VideoStore extends EventTarget {
   #videos = new Map();
   #live = new Map();
-  #watched = new Map(); // id: cursor of its events
-  #blobs = new Map(); // "id variant": {url: a promise, made: the URL itself}, least recently used first
+  #watched = new Map(); // by id: the cursor of its event stream
+  #blobs = new Map(); // by "id variant": {url: promise, made: URL}, least recently used first
   #streams = new Set();
   #last = null;
   hasMore = false;
@@ -31,12 +30,12 @@ class Films extends EventTarget {
     return this.#videos.get(id) ?? null;
   }
 
-  /** Newest first. */
+  /** All known videos, newest first. */
   all() {
     return [...this.#videos.values()].sort((a, b) => (a.id < b.id ? 1 : -1));
   }
 
-  /** `{step, total, eta, preview, queued, started, ended}` of a job that is or was followed. */
+  /** Progress of a job: `{step, total, eta, preview, queued, started, ended}`, as far as known. */
   live(id) {
     return this.#live.get(id) ?? {};
   }
@@ -53,7 +52,7 @@ class Films extends EventTarget {
     this.#changed(id);
   }
 
-  /** The film as the server has it, or null where it is gone. */
+  /** Load one video; null if it does not exist. */
   async fetch(id) {
     try {
       const video = await getJson(`videos/${id}`);
@@ -66,7 +65,7 @@ class Films extends EventTarget {
     }
   }
 
-  /** The newest films; with `more`, those behind the oldest that were loaded. */
+  /** Load the newest videos; with `more`, the next page of older ones. */
   async load(more = false) {
     const query = { limit: PAGE, ...(more && this.#last ? { after: this.#last } : {}) };
     const page = await getJson("videos", { query });
@@ -78,14 +77,14 @@ class Films extends EventTarget {
     this.#changed(null);
   }
 
-  /** Follow a job to its end, by its stream of events as soon as one is free. */
+  /** Follow a job to its end: by polling until an event stream is free, then by its stream. */
   watch(id) {
     if (this.#watched.has(id)) return;
     this.#watched.set(id, {});
     this.#fill();
   }
 
-  /** URL of a completed film's `video`, `thumbnail` or `spritesheet`. */
+  /** Promise of a URL for a completed video's `video`, `thumbnail` or `spritesheet`. */
   content(id, variant) {
     const name = `${id} ${variant}`;
     const found = this.#blobs.get(name) ?? this.#fetchBlob(id, variant);
@@ -96,7 +95,7 @@ class Films extends EventTarget {
     return found.url;
   }
 
-  /** When the job was queued, started and ended, in ms since 1970; asked for where not yet known. */
+  /** Load the times of an ended job (`queued`, `started`, `ended`: ms since 1970) into `live`. */
   async times(id) {
     const live = this.live(id);
     if (live.ended === undefined) await follow(id, (event) => this.#hear(id, event));
@@ -104,10 +103,12 @@ class Films extends EventTarget {
   }
 
   #fetchBlob(id, variant) {
-    // as bytes: a store's own address is no part of this page's policy, and wants no key of ours
+    // a redirect to the object store would leave what the page's policy allows
     const query = { variant, delivery: "bytes" };
     const entry = { made: null };
-    entry.url = getBlob(`videos/${id}/content`, { query }).then((blob) => (entry.made = URL.createObjectURL(blob)));
+    entry.url = getBlob(`videos/${id}/content`, { query }).then(
+      (blob) => (entry.made = URL.createObjectURL(blob)),
+    );
     return entry;
   }
 
@@ -125,7 +126,7 @@ class Films extends EventTarget {
     this.dispatchEvent(new CustomEvent("change", { detail: id }));
   }
 
-  /** Give free streams to watched jobs; a page that nobody sees gives its own back. */
+  /** Open streams for watched jobs, as many as allowed. A hidden page closes its streams. */
   #fill() {
     if (document.hidden) {
       for (const stream of this.#streams) stream.abort();
@@ -146,7 +147,7 @@ class Films extends EventTarget {
       if (!stream.signal.aborted) await this.#ended(id);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      await this.#ended(id); // it was deleted, or the key may not follow it
+      await this.#ended(id); // for instance, the video was deleted
     } finally {
       cursor.streaming = false;
       this.#streams.delete(stream);
@@ -168,11 +169,12 @@ class Films extends EventTarget {
     if (ENDED.includes(type)) live.ended = timeOf(event);
     this.#live.set(id, live);
     const video = this.#videos.get(id);
-    if (video?.status === "queued" && type !== "queued" && !ENDED.includes(type)) this.put({ ...video, status: "in_progress" });
+    if (video?.status === "queued" && type !== "queued" && !ENDED.includes(type))
+      this.put({ ...video, status: "in_progress" });
     else this.#changed(id);
   }
 
-  /** What no stream tells: watched jobs that wait for one. */
+  /** Update the watched jobs that have no stream. */
   async #poll() {
     const waiting = [...this.#watched].filter(([, cursor]) => !cursor.streaming);
     if (document.hidden || !waiting.length) return;
@@ -180,36 +182,18 @@ class Films extends EventTarget {
     for (const video of page.data) {
       if (!this.#videos.has(video.id)) continue;
       this.put(video);
-      if (ENDED.includes(video.status) && this.#watched.get(video.id)?.streaming === false) this.#watched.delete(video.id);
+      if (ENDED.includes(video.status) && this.#watched.get(video.id)?.streaming === false)
+        this.#watched.delete(video.id);
     }
   }
 }
 
-/** A URL of the picture; the one that it replaces is let go. */
+/** A URL of the picture; the URL of the one before is revoked. */
 function pictureOf(jpeg, before) {
   if (before) URL.revokeObjectURL(before);
   const data = Uint8Array.from(atob(jpeg), (char) => char.charCodeAt(0));
   return URL.createObjectURL(new Blob([data], { type: "image/jpeg" }));
 }
 
-export const films = new Films();
+export const store = new VideoStore();
 export const isOpen = (video) => !ENDED.includes(video.status);
-
-let modelsAsked = { at: -Infinity, list: null };
-/** What can be asked for, as `/v1/models` tells it. */
-export function models() {
-  if (performance.now() - modelsAsked.at > MODELS_MS) {
-    const list = getJson("models").then(({ data }) => data);
-    modelsAsked = { at: performance.now(), list };
-    const forget = () => (modelsAsked.at = -Infinity);
-    list.then((found) => found.length || forget(), forget); // a worker may just be starting
-  }
-  return modelsAsked.list;
-}
-
-export async function modelOf(video) {
-  return (await models()).find((model) => model.id === video.model) ?? null;
-}
-
-/** What is kept of attention, newest first. */
-export const artifacts = () => listAll("attention/artifacts");
