@@ -72,10 +72,12 @@ async function videoOf({ id, source_key: key }) {
 }
 
 function drawControls(model) {
-  const { layers, steps, branches, recipe, form: kind } = artifact;
+  const { layers, steps, recipe, form: kind } = artifact;
   const middle = (list) => list[Math.floor(list.length / 2)];
-  // of an edit, only what is stored can be shown
-  const last = recipe.source || !model ? Math.max(...layers) : model.layers - 1;
+  const storedOnly = recipe.source || !model; // of an edit, no more can be shown
+  const last = storedOnly ? Math.max(...layers) : model.layers - 1;
+  const guided = !storedOnly && recipe.generation.guidance_scale > 1;
+  const branches = guided ? model.branches : artifact.branches;
   const branch = el("select", { name: "branch", input: askSoon });
   branch.append(...branches.map((each) => el("option", { value: each }, each)));
   controls = { branch };

@@ -10,7 +10,7 @@ import { plural, priceText } from "../parts/format.js";
 import { Stage } from "../parts/stage.js";
 import { Tile } from "../parts/tile.js";
 import { clearError, previewsOf, showError } from "./hints.js";
-import { PLAIN, orderOf, plainRequest } from "./shot.js";
+import { PLAIN, firstSource, orderOf, plainOf, plainRequest } from "./shot.js";
 import { drawSources } from "./sources.js";
 import { Variant, renumber } from "./variants.js";
 
@@ -28,11 +28,8 @@ export async function open(id) {
   await store.load();
   if (id && !store.get(id)) await store.fetch(id);
   const completed = store.all().filter((video) => video.status === "completed");
-  const plain = completed.find((video) => !video.transfer);
-  const chosen =
-    [id, source?.id].map((each) => completed.find((video) => video.id === each)).find(Boolean) ??
-    plain ??
-    completed[0];
+  const known = [id, source?.id].map((each) => completed.find((video) => video.id === each));
+  const chosen = known.find(Boolean) ?? firstSource(completed);
   one("#keep-empty").hidden = Boolean(chosen);
   form.hidden = one("#keep-stage").hidden = !chosen;
   if (!chosen) return;
@@ -153,8 +150,9 @@ function actionsOf(video, role) {
   if (role !== "Edit") return [details];
   const title = "The same seed and the new words, without the source's attention";
   const click = (event) => regenerate(video, event.target);
+  const missing = !plainOf(video, store.all());
   return [
-    el("button", { type: "button", title, click }, PLAIN),
+    missing && el("button", { type: "button", title, click }, PLAIN),
     el("a", { class: "button", href: `#keep/${video.id}` }, "Edit this"),
     details,
   ];

@@ -11,7 +11,7 @@ const OWN = ["prompt", "negative_prompt", "guidance_scale"];
 export function orderOf(source, videos, { fresh, hidden }) {
   const order = [{ id: source.id, role: "Source" }];
   for (const edit of editsOf(source, videos, fresh)) {
-    const plain = videos.find((video) => video.id !== source.id && isPlainOf(video, edit));
+    const plain = plainOf(edit, videos);
     for (const [video, role] of [
       [edit, "Edit"],
       [plain, PLAIN],
@@ -22,12 +22,25 @@ export function orderOf(source, videos, { fresh, hidden }) {
   return order;
 }
 
+/** The video to begin with: the newest generation that is not there for comparison only. */
+export function firstSource(videos) {
+  const edits = videos.filter((video) => video.transfer);
+  const made = videos.filter((video) => !video.transfer);
+  return made.find((video) => !edits.some((edit) => isPlainOf(video, edit))) ?? videos[0];
+}
+
 /** Oldest first; `videos` are sorted newest first. */
 function editsOf(source, videos, fresh) {
   return videos
     .filter((video) => video.remixed_from_video_id === source.id)
     .filter((video, index) => fresh.has(video.id) || index < SHOWN_EDITS)
     .reverse();
+}
+
+/** The plain re-generation of `edit`, if it was made. */
+export function plainOf(edit, videos) {
+  const isSource = (video) => video.id === edit.remixed_from_video_id;
+  return videos.find((video) => !isSource(video) && isPlainOf(video, edit));
 }
 
 function isPlainOf(plain, edit) {
