@@ -70,7 +70,7 @@ def test_a_video_is_made_and_edited_and_both_play(page: Page, client: Client) ->
     expect(words).to_have_value(CAR)
     words.fill(RED)
     page.get_by_label("Preset").select_option("recolour")
-    expect(page.locator("#keep-price")).to_contain_text("The source's attention is kept.")
+    expect(page.locator("#keep-price")).to_contain_text("if what it reads is not kept")
     page.get_by_role("button", name="Make the edit").click()
     source, edit = id_of(page, "Source"), id_of(page, "Edit")
     page.get_by_role("button", name="Plain re-generation").click()

@@ -176,15 +176,20 @@ const askPrice = debounced(async () => {
   try {
     const stored = await keptOfSource();
     const ask = (variant) => priceOf(asked, variant.request().transfer, stored);
-    const prices = await Promise.all(variants.map(ask));
-    const total = prices.reduce((sum, price) => sum + price, 0);
-    const origin = stored.length ? "is kept." : "is not kept, so the source is run again.";
-    text = `Price: about ${priceText(total)}. The source's attention ${origin}`;
+    text = sumText(await Promise.all(variants.map(ask)), stored.length > 0);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
   }
   if (asked === source) one("#keep-price").textContent = text;
 }, 400);
+
+function sumText(prices, isStored) {
+  const sum = (name) => prices.reduce((total, price) => total + price[name], 0);
+  const again = priceText(sum("replayed"));
+  if (!isStored)
+    return `Price: about ${again}. No attention is kept of the source: it is run again.`;
+  return `Price: about ${priceText(sum("stored"))}, or ${again} if what it reads is not kept.`;
+}
 
 function keptOfSource() {
   const { source_key: name } = source;
