@@ -7,6 +7,7 @@ import select
 import signal
 import sys
 import threading
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,7 @@ def serve(
     data: Data = DATA,
     host: str = "127.0.0.1",
     port: int = 8000,
+    open_studio: Annotated[bool, typer.Option("--open", help="Open Studio in a browser.")] = False,
 ) -> None:
     """Keep the embedded stack up until SIGINT or SIGTERM; running jobs are finished or kept."""
     stopping = threading.Event()
@@ -50,6 +52,9 @@ def serve(
         with console.status("Starting"):
             stack.wait_ready()
         console.print(f"Retake is up on {stack.base_url}; state is in {stack.data}")
+        console.print(f"Studio: {stack.studio_url}")
+        if open_studio:
+            webbrowser.open(stack.studio_url)
         while not stopping.wait(1.0):
             stack.check()
         console.print("Stopping: running jobs are finished first")

@@ -50,6 +50,12 @@ class Stack:
     def base_url(self) -> str:
         return f"http://{self.host}:{self.port}/v1"
 
+    @property
+    def studio_url(self) -> str:
+        """Where a browser on this machine finds Studio, whatever address is listened on."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        return f"http://{host}:{self.port}/studio"
+
     def __enter__(self) -> Self:
         self.start()
         return self

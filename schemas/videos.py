@@ -34,6 +34,7 @@ class Video(Frozen):
     fps: int
     num_inference_steps: int
     guidance_scale: float
+    loras: tuple[tuple[str, float], ...]
     transfer: TransferSpec | None
     source_key: str
     attention: AttentionOrigin | None
@@ -77,6 +78,7 @@ def video_of(job: Job) -> Video:
         fps=generation.fps,
         num_inference_steps=generation.num_inference_steps,
         guidance_scale=generation.guidance_scale,
+        loras=generation.loras,
         transfer=job.spec.recipe.transfer,
         source_key=job.spec.source_key,
         attention=state.result.attention if state.result else None,

@@ -19,15 +19,18 @@ from service.catalogue import Catalogue
 from service.jobs.sweeper import sweep_for_ever
 from service.key_cache import KeyCache
 from service.request.app_state import AppState
+from service.request.cors import Cors
 from service.request.middleware import RequestMiddleware
 from service.routes import (
     attention,
     content,
+    docs,
     edits,
     events,
     health,
     lineage,
     models,
+    studio,
     unsupported,
     videos,
     webhooks,
@@ -46,6 +49,7 @@ from storage.webhooks import WebhookStore
 # included routers would cost time of their own
 MODULES = (
     videos, events, content, edits, models, lineage, attention, webhooks, health, unsupported,
+    studio, docs,
 )  # fmt: skip
 ROUTES = [route for module in MODULES for route in module.router.routes]
 
@@ -78,13 +82,15 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         description="Keep the shot, change the subject: video generation and edits by attention "
         "transfer, in the dialect of OpenAI's Videos API.",
         lifespan=lifespan,
-        docs_url=None,  # their pages load scripts from other hosts
+        docs_url=None,  # FastAPI's pages load scripts from other hosts: ours is in routes/docs.py
         redoc_url=None,
         redirect_slashes=False,
         routes=ROUTES,
         telemetry=tracing.config,
     )
     app.add_middleware(RequestMiddleware, tracing=tracing)
+    if settings.cors_origins:
+        app.add_middleware(Cors, origins=settings.cors_origins)
     errors.install(app)
     openapi.install(app)
     app.state.methods = openapi.Methods(app)

@@ -1,6 +1,7 @@
 """Settings of the API process, read once at the entry point from ``RETAKE_*`` variables."""
 
 import ipaddress
+import re
 from functools import cached_property
 from typing import Literal, Self
 
@@ -11,6 +12,9 @@ from schemas.attention import CaptureSpec
 from storage.settings import StorageSettings
 
 MiB = 1 << 20
+Delivery = Literal["redirect", "bytes"]
+# An origin as browsers send it: scheme and host in lower case, and a port unless it is the default
+ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?")
 
 
 class ServiceSettings(BaseSettings):
@@ -28,6 +32,11 @@ class ServiceSettings(BaseSettings):
         description="`keys` asks every request for a bearer key. `none` trusts whoever reaches the "
         "socket, and is refused on any address but loopback. Unset: `none` on loopback, `keys` "
         "elsewhere.",
+    )
+    cors_origins: tuple[str, ...] = Field(
+        (),
+        description="Pages of which origins (`https://app.example.org`) may call the API from a "
+        "browser. `*` is any, and is refused where no keys are asked for.",
     )
     otlp_endpoint: str | None = Field(
         None, description="Where traces are sent, as in `http://collector:4318/v1/traces`."
@@ -138,7 +147,7 @@ class ServiceSettings(BaseSettings):
         description="The wait before each further attempt of a delivery.",
     )
 
-    delivery: Literal["redirect", "bytes"] = Field(
+    delivery: Delivery = Field(
         "redirect",
         description="`redirect` sends clients to a presigned URL where the store can make one; "
         "`bytes` sends the content itself.",
@@ -153,6 +162,21 @@ class ServiceSettings(BaseSettings):
             raise ValueError(
                 f"auth none with host {self.host}: only a loopback address may serve without keys; "
                 "set RETAKE_AUTH=keys and make a key with `retake keys create`"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _safe_origins(self) -> Self:
+        for origin in self.cors_origins:
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"cors_origins: {origin!r} is not allowed; allowed are '*' and origins as "
+                    "browsers send them, such as https://app.example.org or http://10.0.0.7:3000"
+                )
+        if "*" in self.cors_origins and not self.needs_keys:
+            raise ValueError(
+                "cors_origins *: a server without keys would answer every page that a browser on "
+                "this machine opens; name the origins, or set RETAKE_AUTH=keys"
             )
         return self
 

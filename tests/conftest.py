@@ -12,7 +12,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # before triton is: its interpreter runs our kernels; with 0, a GPU does
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
-pytest_plugins = ["tests.servers"]
+pytest_plugins = ["tests.browser", "tests.servers"]
 
 TESTS = Path(__file__).parent
 

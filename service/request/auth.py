@@ -4,6 +4,7 @@ Without keys (loopback only) every request is the ``default`` project's; pages o
 a browser on the same machine may have open, are refused by Host and Origin.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -40,7 +41,7 @@ class Allowed:
         state = app_state(request)
         scope = self.scope or ("read" if request.method in ("GET", "HEAD") else "write")
         if not state.settings.needs_keys:
-            _refuse_other_sites(request)
+            _refuse_other_sites(request, state.settings.cors_origins)
             return Call(request, state, DEFAULT_PROJECT, SCOPES)
         call = await _by_key(request, state)
         if scope not in call.scopes:
@@ -77,10 +78,12 @@ async def _count(call: Call) -> None:
         )
 
 
-def _refuse_other_sites(request: Request) -> None:
+def _refuse_other_sites(request: Request, named: Sequence[str]) -> None:
+    """``named``: other origins that are allowed."""
     host = urlsplit(f"//{request.headers.get('host', '')}").hostname
     origin = request.headers.get("origin")
-    if host not in LOOPBACK or (origin and urlsplit(origin).hostname not in LOOPBACK):
+    stranger = origin and origin not in named and urlsplit(origin).hostname not in LOOPBACK
+    if host not in LOOPBACK or stranger:
         raise Forbidden(
             "a server without keys answers this machine only, by a loopback name",
             code="not_loopback",

@@ -9,6 +9,7 @@ from starlette.responses import RedirectResponse
 from schemas.base import Frozen
 from schemas.errors import SourceNotReady
 from service.request.dependencies import CallDep, VideoIdDep
+from service.settings import Delivery
 from service.wire.content import Variant, bytes_reply, content_of
 from service.wire.errors import COMMON, documented
 
@@ -27,7 +28,11 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 class ContentQuery(Frozen):
+    """``delivery``: ``bytes`` to get the content itself instead of a redirect to the store, which
+    web pages may not be allowed to read from. None: the server's setting."""
+
     variant: Variant = "video"
+    delivery: Delivery | None = None
 
 
 @router.head("/videos/{video_id:video}/content", include_in_schema=False)
@@ -46,7 +51,7 @@ async def get_content(
             code="video_not_ready",
         )
     content = content_of(job.spec, job.state.result, query.variant)
-    if call.state.settings.delivery == "redirect":
+    if (query.delivery or call.state.settings.delivery) == "redirect":
         url = await asyncio.to_thread(
             call.state.objects.presign,
             content.key,

@@ -17,13 +17,16 @@ router = APIRouter(prefix="/v1", tags=["edits"], responses=COMMON)
 
 
 class Link(Frozen):
-    """One source of the chain. ``video_id``: None where it was named by prompt and seed, or where
-    the video that would tell is deleted. ``exists``: the video is still there."""
+    """One source of the chain, with the settings that may differ along it. ``video_id``: None where
+    it was named by prompt and seed, or where the video that would tell is deleted. ``exists``: the
+    video is still there."""
 
     video_id: str | None
     exists: bool
     source_key: str
     prompt: str
+    negative_prompt: str
+    guidance_scale: float
     seed: int
     transfer: TransferSpec | None
 
@@ -49,6 +52,8 @@ async def get_lineage(video_id: VideoIdDep, call: CallDep) -> Response:
                 exists=job is not None,
                 source_key=recipe.key(call.project),
                 prompt=recipe.generation.prompt,
+                negative_prompt=recipe.generation.negative_prompt,
+                guidance_scale=recipe.generation.guidance_scale,
                 seed=recipe.generation.seed,
                 transfer=recipe.transfer,
             )

@@ -52,7 +52,7 @@ def bytes_reply(
         "cache-control": "private, max-age=3600, immutable",
         "content-disposition": f'inline; filename="{content.filename}"',
     }
-    if _matches(request.headers.get("if-none-match"), etag):
+    if etag_matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     span = None
     if request.headers.get("if-range", etag) == etag:
@@ -77,11 +77,12 @@ async def _chunks(
         yield buffer
 
 
-def _matches(header: str | None, etag: str) -> bool:
+def etag_matches(header: str | None, etag: str) -> bool:
+    """Whether If-None-Match names ``etag``, by the weak comparison (RFC 9110, 13.1.2)."""
     if header is None:
         return False
     tags = [tag.strip().removeprefix("W/") for tag in header.split(",")]
-    return "*" in tags or etag in tags
+    return "*" in tags or etag.removeprefix("W/") in tags
 
 
 def _span(header: str | None, size: int) -> tuple[int, int] | None:

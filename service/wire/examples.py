@@ -28,6 +28,7 @@ VIDEO: dict[str, Any] = {
     "fps": 8,
     "num_inference_steps": 20,
     "guidance_scale": 4.0,
+    "loras": [],
     "transfer": None,
     "source_key": SOURCE_KEY,
     "attention": None,
@@ -152,6 +153,8 @@ EXAMPLES: dict[str, Any] = {
                 "exists": True,
                 "source_key": SOURCE_KEY,
                 "prompt": "A car is driving on the highway.",
+                "negative_prompt": "",
+                "guidance_scale": 4.0,
                 "seed": 7,
                 "transfer": None,
             }

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
-from starlette.routing import compile_path
+from starlette.routing import Route, compile_path
 
 from schemas.requests import BatchEdit, CreateVideo, EditVideo, EstimateAttention, RemixVideo
 from schemas.webhooks import CreateEndpoint, RotateSecret, SendTest, UpdateEndpoint
@@ -46,12 +46,16 @@ class Methods:
         self._patterns: list[tuple[re.Pattern[str], list[str]]] = []
 
     def of(self, path: str) -> list[str]:
-        """Of the pattern with the fewest parameters: ``/videos/edits`` is not a video's path."""
+        """Of the pattern with the fewest parameters: ``/videos/edits`` is not a video's path.
+        Pages, which the file does not describe, come last."""
         if not self._patterns:
             paths = self._app.openapi()["paths"]
             for template in sorted(paths, key=lambda template: template.count("{")):
                 methods = sorted(method.upper() for method in paths[template])
                 self._patterns.append((compile_path(template)[0], methods))
+            for route in self._app.routes:
+                if isinstance(route, Route) and not route.include_in_schema:
+                    self._patterns.append((route.path_regex, sorted(route.methods or ())))
         return next((found for pattern, found in self._patterns if pattern.match(path)), [])
 
 

@@ -1,0 +1,153 @@
+// Look inside: the map of any layer, head and step, and where one spot of the video looks.
+
+import { ApiError, getBlob, getJson, patiently } from "../api/client.js";
+import { artifacts, models } from "../api/catalogue.js";
+import { store } from "../api/store.js";
+import { debounced, el, one } from "../parts/dom.js";
+import { bytes, ranges, title } from "../parts/format.js";
+import { HeatMap, cellOf } from "../parts/heat.js";
+import { Frames } from "./frames.js";
+import { clearError, showError } from "./hints.js";
+import { mapPicture } from "./map_picture.js";
+import { Spot } from "./spot.js";
+
+const MAX_BINS = 1024; // the most that the API pools a map into
+const CACHED_MAPS = 30;
+
+const form = one("#inside-form");
+const place = one("#inside-map");
+const frames = new Frames(one("#inside-frames"), (token) => look(token));
+const maps = new Map(); // by what they show
+let kept = [];
+let artifact = null;
+let controls = {};
+let spot = null;
+let map = null;
+let request = new AbortController();
+
+export async function open(id) {
+  kept = await artifacts();
+  const named = [id, artifact?.id].map((each) => kept.find((entry) => entry.id === each));
+  const found = named.find(Boolean) ?? kept[0];
+  one("#inside-empty").hidden = Boolean(found);
+  form.hidden = one("#inside-view").hidden = !found;
+  if (!found) return;
+  drawChoice(found);
+  if (found.id !== artifact?.id) await choose(found);
+}
+
+function drawChoice(found) {
+  const text = ({ recipe, form: kind, stored_bytes: size }) =>
+    `${recipe.generation.prompt} · ${kind}, ${bytes(size)}${recipe.source ? ", of an edit" : ""}`;
+  const options = kept.map((each) => el("option", { value: each.id }, text(each)));
+  form.elements.artifact.replaceChildren(...options);
+  form.elements.artifact.value = found.id;
+}
+
+form.elements.artifact.addEventListener("input", ({ target }) => {
+  location.hash = `inside/${target.value}`;
+});
+form.addEventListener("submit", (event) => event.preventDefault());
+
+async function choose(found) {
+  [artifact, map] = [found, null];
+  const { model } = found.recipe.generation;
+  drawControls((await models()).find((each) => each.id === model) ?? null);
+  spot = new Spot(one("#inside-spot"), artifact.grid, look);
+  const url = await videoOf(artifact);
+  await frames.show(artifact.grid, url).catch((error) => showError(form, error));
+  look(spot.token);
+  await ask();
+}
+
+/** URL of the video that this attention was captured from; null if it was deleted. */
+async function videoOf({ id, source_key: key }) {
+  const { videos } = await getJson(`attention/artifacts/${id}`);
+  for (const name of videos) {
+    const video = store.get(name) ?? (await store.fetch(name));
+    if (video?.source_key !== key || video.status !== "completed") continue;
+    return store.content(name, "video");
+  }
+  return null;
+}
+
+function drawControls(model) {
+  const { layers, steps, recipe, form: kind } = artifact;
+  const middle = (list) => list[Math.floor(list.length / 2)];
+  const storedOnly = recipe.source || !model; // of an edit, no more can be shown
+  const last = storedOnly ? Math.max(...layers) : model.layers - 1;
+  const guided = !storedOnly && recipe.generation.guidance_scale > 1;
+  const branches = guided ? model.branches : artifact.branches;
+  const branch = el("select", { name: "branch", input: askSoon });
+  branch.append(...branches.map((each) => el("option", { value: each }, each)));
+  controls = { branch };
+  one("#inside-fields").replaceChildren(
+    slider("layer", last, middle(layers)),
+    slider("head", model ? model.heads - 1 : 0, 0),
+    slider("step", recipe.generation.num_inference_steps - 1, middle(steps)),
+    el("label", { class: "field" }, el("span", {}, "Guidance branch"), branch),
+  );
+  const stored = `Kept as ${kind}: layers ${ranges(layers)}, steps ${ranges(steps)}.`;
+  const rest = recipe.source
+    ? "Of an edit, only these can be shown."
+    : "Other layers and steps are computed again, which takes longer.";
+  one("#inside-note").textContent = `${stored} ${rest}`;
+}
+
+function slider(name, maximum, value) {
+  const input = el("input", { type: "range", name, min: 0, max: maximum, step: 1, value });
+  const output = el("output");
+  const draw = () => (output.textContent = `${input.value} of 0-${maximum}`);
+  draw();
+  input.addEventListener("input", () => {
+    draw();
+    askSoon();
+  });
+  controls[name] = input;
+  return el("label", { class: "field" }, el("span", {}, title(name)), input, output);
+}
+
+/** Show where `token` looks. */
+function look(token) {
+  spot.show(token);
+  const cell = map && cellOf(token, spot.tokens, map.bins);
+  frames.draw(token, map && map.row(cell));
+  if (!map) return place.replaceChildren();
+  // the token in the middle of the row's cell
+  const pick = (row) => look(Math.floor(((row + 0.5) * spot.tokens) / map.bins));
+  place.replaceChildren(mapPicture(map, artifact.grid[0], cell, pick));
+}
+
+const askSoon = debounced(() => ask(), 250);
+
+async function ask() {
+  clearError(form);
+  request.abort();
+  request = new AbortController();
+  const { signal } = request;
+  const values = Object.entries(controls).map(([name, input]) => [name, input.value]);
+  const query = { ...Object.fromEntries(values), bins: Math.min(MAX_BINS, spot.tokens) };
+  place.classList.add("waiting");
+  try {
+    map = await mapOf(artifact.id, query, signal);
+  } catch (error) {
+    if (signal.aborted) return;
+    map = null;
+    if (!(error instanceof ApiError)) throw error;
+    showError(form, error);
+  }
+  if (signal.aborted) return;
+  place.classList.remove("waiting");
+  look(spot.token);
+}
+
+async function mapOf(id, query, signal) {
+  const name = [id, ...Object.values(query)].join(" ");
+  if (!maps.has(name)) {
+    const get = () => getBlob(`attention/artifacts/${id}/map`, { query, signal });
+    const blob = await patiently(get, "map_not_ready", signal);
+    maps.set(name, new HeatMap(await createImageBitmap(blob), query.bins));
+    if (maps.size > CACHED_MAPS) maps.delete(maps.keys().next().value);
+  }
+  return maps.get(name);
+}
