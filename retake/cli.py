@@ -126,6 +126,9 @@ def edit(
     video: Annotated[str | None, typer.Option(help="Id of the source.")] = None,
     source_prompt: Annotated[str | None, typer.Option(help="Or its prompt...")] = None,
     source_seed: Annotated[int | None, typer.Option(help="...and its seed.")] = None,
+    preset: Annotated[str | None, typer.Option(help="The kind of edit.")] = None,
+    interval: Annotated[int | None, typer.Option(help="Steps between computed ones.")] = None,
+    scale: Annotated[float | None, typer.Option(help="How much of the change is made.")] = None,
     transfer: Transfer = None,
     out: Out = None,
     url: Url = URL,
@@ -137,7 +140,7 @@ def edit(
     source = None if video else {"prompt": source_prompt, "seed": source_seed}
     body = _drop_none(prompt=prompt, video=video and {"id": video}, source=source)
     with Client(url, api_key) as client:
-        _await(client, client.edit(**body, **_json_option("transfer", transfer)), out)
+        _await(client, client.edit(**body, **_transfer(transfer, preset, interval, scale)), out)
 
 
 @app.command()
@@ -189,6 +192,16 @@ def _await(client: Client, video: Json, out: Path | None) -> None:
 
 def _drop_none(**options: object) -> Json:
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _transfer(
+    text: str | None, preset: str | None, interval: int | None, scale: float | None
+) -> Json:
+    """The transfer spec of --transfer, with what the other options name put into it."""
+    spec = _json_option("transfer", text).get("transfer", {})
+    anchor = _drop_none(interval=interval, scale=scale)
+    spec |= _drop_none(preset=preset, anchor=anchor or None)
+    return {"transfer": spec} if spec else {}
 
 
 def _json_option(name: str, text: str | None) -> Json:

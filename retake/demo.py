@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -49,8 +50,15 @@ def run_demo(folder: Path, seed: int, console: Console) -> None:
     console.print(f"Done in {_since(began)}. The films are in {folder}")
 
 
-def _make_videos(client: Client, folder: Path, seed: int, console: Console) -> dict[str, Path]:
-    videos: dict[str, Path] = {}
+class Made(NamedTuple):
+    """A video of the demo. ``cost``: of its denoising; 1 is a plain generation's."""
+
+    path: Path
+    cost: float
+
+
+def _make_videos(client: Client, folder: Path, seed: int, console: Console) -> dict[str, Made]:
+    videos: dict[str, Made] = {}
     with job_progress(console) as progress:
         source = client.create(prompt=SOURCE, seed=seed, capture=True)
         videos["source"] = _finish(client, source, progress, folder / "source.mp4")
@@ -75,9 +83,9 @@ def job_progress(console: Console) -> Iterator[Progress]:
         yield progress
 
 
-def _finish(client: Client, video: Json, progress: Progress, path: Path) -> Path:
-    follow(client, video, progress, path.stem)
-    return client.download(video["id"], path)
+def _finish(client: Client, video: Json, progress: Progress, path: Path) -> Made:
+    done = follow(client, video, progress, path.stem)
+    return Made(client.download(video["id"], path), done["cost"])
 
 
 def follow(client: Client, video: Json, progress: Progress, name: str) -> Json:
@@ -94,25 +102,26 @@ def follow(client: Client, video: Json, progress: Progress, name: str) -> Json:
     return video
 
 
-def _report(videos: dict[str, Path], folder: Path, console: Console) -> None:
-    frames = {name: read_video(path) for name, path in videos.items()}
+def _report(videos: dict[str, Made], folder: Path, console: Console) -> None:
+    frames = {name: read_video(made.path) for name, made in videos.items()}
     source = frames["source"]
-    table = Table("edit", "same seed, new prompt", "with the source's attention")
+    table = Table("edit", "same seed, new prompt", "anchored edit", "price of the edit")
     sources, plains, edits = [], [], []
     for name, (prompt, _) in EDITS.items():
         plain, edit = frames[f"{name}-plain"], frames[f"{name}-edit"]
         likeness = [f"{structure_similarity(video, source):.2f}" for video in (plain, edit)]
-        table.add_row(prompt, *likeness)
+        table.add_row(prompt, *likeness, f"{videos[f'{name}-edit'].cost:.2f}")
         sources.append((SOURCE, source))
         plains.append((f"{prompt} ({likeness[0]})", plain))
         edits.append((f"{prompt} ({likeness[1]})", edit))
     rows = (
         ("source", sources),
         ("plain re-generation: same seed, new prompt", plains),
-        ("edit: with the source's attention", edits),
+        ("edit: anchored to the source, with its attention", edits),
     )
     contact_sheet(rows).save(folder / "contact_sheet.png", optimize=True)
-    console.print("Similarity of structure to the source (1 is the same shot):")
+    console.print("Similarity of structure to the source (1 is the same shot), and the price of")
+    console.print("each edit's denoising (1 is a plain generation's):")
     console.print(table)
 
 
