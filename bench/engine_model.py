@@ -43,28 +43,38 @@ class Timed:
 
 
 def build(args: argparse.Namespace) -> LoadedModel:
-    """The bundled pipeline around a transformer of the wanted size."""
+    """The bundled pipeline around a transformer of the wanted size, for a square video."""
+    return build_model(args.width, args.layers, args.steps, (args.size, args.size))
+
+
+def build_model(
+    width: int, layers: int, steps: int, size: tuple[int, int], frames: int = 17
+) -> LoadedModel:
+    """As ``build``; ``width`` of the transformer, ``size`` of the video in pixels."""
     torch.manual_seed(0)
     pipeline: Any = parts.WanPipeline.from_pretrained(SCENES)
     small = pipeline.transformer.config
     pipeline.transformer = parts.WanTransformer3DModel(
-        num_attention_heads=args.width // 128,
+        num_attention_heads=width // 128,
         attention_head_dim=128,
         in_channels=small.in_channels,
         out_channels=small.out_channels,
         text_dim=small.text_dim,
-        ffn_dim=args.width * 4,
-        num_layers=args.layers,
+        ffn_dim=width * 4,
+        num_layers=layers,
     )
     pipeline.to(torch.bfloat16)
     settings = ModelSettings(
         id="bench",
         path=str(SCENES),
         defaults=CardDefaults(
-            width=args.size,
-            height=args.size,
-            num_frames=17,
-            num_inference_steps=args.steps,
+            width=size[0],
+            height=size[1],
+            num_frames=frames,
+            max_width=size[0],
+            max_height=size[1],
+            max_frames=frames,
+            num_inference_steps=steps,
             presets={},  # those of the folder name layers of its own transformer
         ),
     )
@@ -130,7 +140,9 @@ class Bench:
         started, cpu_started = time.monotonic(), time.process_time()
 
         def after_step(info: StepInfo) -> None:
-            if info.step + 1 == info.total:
+            if info.own and info.step + 1 == info.total:
+                if info.latents.is_cuda:
+                    torch.cuda.synchronize()
                 seconds, cpu = time.monotonic() - started, time.process_time() - cpu_started
                 seen.append(Timed(seconds, cpu, info.latents[-1].clone()))
                 raise Denoised
