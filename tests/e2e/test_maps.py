@@ -47,3 +47,27 @@ def test_of_any_layer_stored_or_not(sdk: openai.OpenAI, client: Client) -> None:
     with pytest.raises(ApiError) as gone:
         pixels(client, ids[1], 1)
     assert gone.value.code == "not_found"
+
+
+def test_of_an_anchored_edit(sdk: openai.OpenAI, client: Client) -> None:
+    source = sdk.videos.create_and_poll(
+        prompt="A car is driving on the highway.",
+        extra_body={"seed": 4, "num_inference_steps": 8},
+        poll_interval_ms=100,
+    )
+    edit = client.remix(
+        source.id,
+        prompt="A red car is driving on the highway.",
+        capture={"form": "hidden"},
+        transfer={"anchor": {"interval": 2}, "layers": [2, 3]},
+    )
+    video = client.request("GET", f"/videos/{edit['id']}", params={"wait": 60}).json()
+    assert video["status"] == "completed", video["error"]
+    listed = client.request("GET", "/attention/artifacts", params={"limit": 100}).json()["data"]
+    (kept,) = [entry for entry in listed if entry["source_key"] == video["source_key"]]
+    assert 4 in kept["steps"]
+    # the edit has the source's maps at those layers
+    (of_source,) = [entry for entry in listed if entry["recipe"]["generation"]["seed"] == 4
+                    and entry["recipe"]["source"] is None]  # fmt: skip
+    theirs, ours = (pixels(client, entry["id"], 3).astype(int) for entry in (of_source, kept))
+    assert np.abs(theirs - ours).mean() < np.abs(theirs - pixels(client, kept["id"], 2)).mean()

@@ -109,7 +109,9 @@ def render_map(
     # any step will do, the first is the soonest; of two experts only the step's own has the layer
     at = 0 if len(model.hooks.transformers) == 1 else place.step
     transfer = TransferSpec(layers=(place.layer,), steps=(at,), branches=(place.branch,))
-    edit = Recipe(generation=recipe.generation, source=recipe, transfer=transfer)
+    # whatever the run was edited from: its attention comes from ``stored``, at any step
+    source = Recipe(generation=recipe.generation)
+    edit = Recipe(generation=recipe.generation, source=source, transfer=transfer)
     return _run_to_step(
         model,
         edit,

@@ -20,7 +20,7 @@ const frames = new Frames(one("#inside-frames"), (token) => look(token));
 const maps = new Map(); // by what they show
 let kept = [];
 let artifact = null;
-let controls = {};
+let controls = {}; // by name: a function that gives its value
 let spot = null;
 let map = null;
 let request = new AbortController();
@@ -73,37 +73,44 @@ async function videoOf({ id, source_key: key }) {
 
 function drawControls(model) {
   const { layers, steps, recipe, form: kind } = artifact;
-  const middle = (list) => list[Math.floor(list.length / 2)];
   const storedOnly = recipe.source || !model; // of an edit, no more can be shown
-  const last = storedOnly ? Math.max(...layers) : model.layers - 1;
+  const all = (count) => Array.from({ length: count }, (_, index) => index);
   const guided = !storedOnly && recipe.generation.guidance_scale > 1;
-  const branches = guided ? model.branches : artifact.branches;
   const branch = el("select", { name: "branch", input: askSoon });
+  const branches = guided ? model.branches : artifact.branches;
   branch.append(...branches.map((each) => el("option", { value: each }, each)));
-  controls = { branch };
+  controls = { branch: () => branch.value };
   one("#inside-fields").replaceChildren(
-    slider("layer", last, middle(layers)),
-    slider("head", model ? model.heads - 1 : 0, 0),
-    slider("step", recipe.generation.num_inference_steps - 1, middle(steps)),
+    slider("layer", storedOnly ? layers : all(model.layers), middle(layers)),
+    slider("head", all(model?.heads ?? 1), 0),
+    slider("step", storedOnly ? steps : all(recipe.generation.num_inference_steps), middle(steps)),
     el("label", { class: "field" }, el("span", {}, "Guidance branch"), branch),
   );
   const stored = `Kept as ${kind}: layers ${ranges(layers)}, steps ${ranges(steps)}.`;
-  const rest = recipe.source
+  const rest = storedOnly
     ? "Of an edit, only these can be shown."
     : "Other layers and steps are computed again, which takes longer.";
   one("#inside-note").textContent = `${stored} ${rest}`;
 }
 
-function slider(name, maximum, value) {
-  const input = el("input", { type: "range", name, min: 0, max: maximum, step: 1, value });
+const middle = (list) => list[Math.floor(list.length / 2)];
+
+/** A slider over `values`, which need not be consecutive. */
+function slider(name, values, value) {
+  const at = values.indexOf(value);
+  const input = el("input", { type: "range", name, min: 0, max: values.length - 1, value: at });
   const output = el("output");
-  const draw = () => (output.textContent = `${input.value} of 0-${maximum}`);
+  const chosen = () => values[Number(input.value)];
+  const draw = () => {
+    output.textContent = `${chosen()} of ${ranges(values)}`;
+    input.setAttribute("aria-valuetext", String(chosen()));
+  };
   draw();
   input.addEventListener("input", () => {
     draw();
     askSoon();
   });
-  controls[name] = input;
+  controls[name] = chosen;
   return el("label", { class: "field" }, el("span", {}, title(name)), input, output);
 }
 
@@ -125,7 +132,7 @@ async function ask() {
   request.abort();
   request = new AbortController();
   const { signal } = request;
-  const values = Object.entries(controls).map(([name, input]) => [name, input.value]);
+  const values = Object.entries(controls).map(([name, chosen]) => [name, chosen()]);
   const query = { ...Object.fromEntries(values), bins: Math.min(MAX_BINS, spot.tokens) };
   place.classList.add("waiting");
   try {
