@@ -37,7 +37,7 @@ LAYOUTS = [(0, False), (6, False), (6, True)]
 
 
 def measured(attention: Heads, grid: TokenGrid, rows: Rows | None = None) -> LayerMeasures:
-    return measure_layer(attention, grid, rows or all_rows(grid.tokens), Wanted())
+    return measure_layer([attention], grid, rows or all_rows(grid.tokens), Wanted())
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
@@ -48,7 +48,7 @@ def test_measures_are_their_definitions(
 ) -> None:
     text, text_first = layout
     attention = maps.noise(grid, 2, text, text_first)
-    found = measure_layer(attention, grid, all_rows(grid.tokens), Wanted(), block_bytes)
+    found = measure_layer([attention], grid, all_rows(grid.tokens), Wanted(), block_bytes)
     assert attention.value is not None
     for head in range(2):
         whole = definitions.softmax_map(attention.query[head], attention.key[head], attention.scale)
@@ -76,7 +76,8 @@ def test_likeness_is_its_definition(text_first: bool) -> None:
     one, other = (maps.noise(grid, 2, 6, text_first, seed) for seed in (0, 1))
     wanted = Wanted(findings=(), pooling=Pooling(grid, grid))
     signatures = [
-        measure_layer(each, grid, all_rows(grid.tokens), wanted).signature for each in (one, other)
+        measure_layer([each], grid, all_rows(grid.tokens), wanted).signature
+        for each in (one, other)
     ]
     assert signatures[0] is not None
     assert signatures[1] is not None
@@ -180,8 +181,8 @@ class TestKnownAnswers:
     def test_a_map_is_like_itself(self) -> None:
         grid = maps.GRID
         wanted = Wanted(findings=(), pooling=Pooling(grid, grid))
-        one = measure_layer(maps.noise(), grid, all_rows(grid.tokens), wanted).signature
-        apart = measure_layer(maps.diagonal(), grid, all_rows(grid.tokens), wanted).signature
+        one = measure_layer([maps.noise()], grid, all_rows(grid.tokens), wanted).signature
+        apart = measure_layer([maps.diagonal()], grid, all_rows(grid.tokens), wanted).signature
         assert one is not None
         assert apart is not None
         same = likeness(one, one, sampled=False)
@@ -264,6 +265,25 @@ class TestSampledRows:
         ]
         assert max(sizes) <= 1 << 20
         assert sum(sizes) == 3 * 2048 * 2048 * 4
+
+
+def test_folds_are_rows_of_a_mean_map() -> None:
+    grid = TokenGrid(1, 3, 5)
+    folds = [maps.noise(grid, 2, seed=seed) for seed in range(3)]
+    found = measure_layer(folds, grid, all_rows(grid.tokens, folds=3), Wanted()).estimates
+    alone = [measured(fold, grid).estimates for fold in folds]
+    names: tuple[tuple[Finding, str], ...] = (
+        ("structure", "patch_distance"),
+        ("structure", "patch_decay"),
+        ("sparsity", "retained_mass"),
+        ("sparsity", "entropy"),
+        ("sinks", "received_by_frame"),
+    )
+    for finding, name in names:
+        mean = np.mean([each[finding][name].value for each in alone], axis=0)
+        assert found[finding][name].value == pytest.approx(mean, rel=1e-5), name
+    received = np.mean([each["sinks"]["strength"].value[:, 0] for each in alone], axis=0)
+    assert (found["sinks"]["strength"].value[:, 0] <= received + 1e-6).all()
 
 
 def test_block_sets() -> None:

@@ -70,7 +70,7 @@ class BlocksOf:
         return sums / counts.clamp(min=1)[None, :, None] * (rows_in / self.rows.tokens)[:, None]
 
     def estimates(self) -> Estimates:
-        context = array(self._context / len(self.rows.index))[:, None]
+        context = array(self._context / self.rows.count)[:, None]
         mass = self.mass().flatten(1)
         chosen = mass.argsort(dim=-1, descending=True, stable=True)
         best = self._recall(mass, chosen) + context

@@ -121,7 +121,9 @@ def bootstrap_weights(count: int, repeats: int, seed: int = 0) -> Tensor:
 
 def percentiles(value: Array, resampled: Array) -> Estimate:
     """``value`` with the middle 95% of ``resampled`` (repeats, …)."""
-    low, high = np.nanpercentile(resampled, [2.5, 97.5], axis=0)
+    unseen = np.isnan(resampled).all(0)
+    low, high = np.nanpercentile(np.where(unseen, 0, resampled), [2.5, 97.5], axis=0)
+    low, high = (np.where(unseen, np.nan, each) for each in (low, high))
     return Estimate(value, low, high)
 
 
@@ -135,7 +137,8 @@ def bootstrap_mean(values: Array, repeats: int = 2000, seed: int = 0) -> Estimat
 class Stacked:
     """The estimates of many maps, as they come in, under the axes that name the map.
 
-    ``places``: the lengths of the axes ``axes``, which all measures share.
+    ``places``: the lengths of the axes ``axes``, which all measures share. Where a map has less to
+    say along an axis of a measure's own (a layer that sees one frame alone), the rest is NaN.
     """
 
     axes: tuple[str, ...]
@@ -145,11 +148,15 @@ class Stacked:
     def put(self, place: tuple[int, ...], estimates: Mapping[str, Estimate]) -> None:
         for name, estimate in estimates.items():
             parts = [part for part in estimate if part is not None]
-            if name not in self.arrays:
-                shape = self.places + estimate.value.shape
-                self.arrays[name] = [np.full(shape, np.nan, np.float32) for _ in parts]
-            for whole, part in zip(self.arrays[name], parts, strict=True):
-                whole[place] = part
+            shape = estimate.value.shape
+            known = self.arrays.get(name, [])
+            had = known[0].shape[len(self.places) :] if known else shape
+            full = self.places + tuple(max(sizes) for sizes in zip(had, shape, strict=True))
+            known = [_grown(each, full) for each in known]
+            known += [np.full(full, np.nan, np.float32) for _ in parts[len(known) :]]
+            for whole, part in zip(known, parts, strict=False):
+                whole[place][tuple(slice(0, size) for size in shape)] = part
+            self.arrays[name] = known
 
     def measures(self, definitions: Mapping[str, Definition]) -> dict[str, Measure]:
         found = {}
@@ -158,3 +165,12 @@ class Stacked:
             axes = (*self.axes, "head", *more)
             found[name] = Measure(name, axes[: parts[0].ndim], unit, text, *parts)
         return found
+
+
+def _grown(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """``values`` in the corner of an array of ``shape``, with NaN beside them."""
+    if values.shape == shape:
+        return values
+    grown = np.full(shape, np.nan, values.dtype)
+    grown[tuple(slice(0, size) for size in values.shape)] = values
+    return grown

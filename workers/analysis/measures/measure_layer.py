@@ -46,32 +46,38 @@ class LayerMeasures:
 
 
 def measure_layer(
-    attention: Heads,
+    folds: list[Heads],
     grid: TokenGrid,
     rows: Rows,
     wanted: Wanted,
     block_bytes: int | None = None,
 ) -> LayerMeasures:
-    """One pass over ``rows``; memory is a few blocks of ``block_bytes`` beside what is returned."""
+    """One pass over ``rows``; memory is a few blocks of ``block_bytes`` beside what is returned.
+
+    ``folds``: one map of each head, or as many as ``rows.folds`` where frames or places are folded
+    into the batch; measured is then their mean map.
+    """
+    heads = folds[0].heads
     of_structure = of_sparsity = of_blocks = of_sinks = of_signature = None
     if "structure" in wanted.findings:
-        of_structure = structure.StructureOf(attention, grid, rows)
+        of_structure = structure.StructureOf(heads, grid, rows)
 
     if "sparsity" in wanted.findings:
         of_sparsity = sparsity.SparsityOf(rows, wanted.densities, wanted.masses)
-        of_blocks = blocks.BlocksOf(attention.heads, rows, wanted.densities)
+        of_blocks = blocks.BlocksOf(heads, rows, wanted.densities)
     if "sinks" in wanted.findings:
-        of_sinks = sinks.SinksOf(attention, grid, rows)
+        of_sinks = sinks.SinksOf(folds, grid, rows)
     if wanted.pooling is not None:
-        of_signature = SignatureOf(attention.heads, rows, wanted.pooling, by_row=wanted.by_row)
+        of_signature = SignatureOf(heads, rows, wanted.pooling, by_row=wanted.by_row)
     gathering = [
         each
         for each in (of_structure, of_sparsity, of_blocks, of_sinks, of_signature)
         if each is not None
     ]
-    for block in row_blocks(attention, rows, block_bytes):
-        for each in gathering:
-            each.add(block)
+    for fold in folds:
+        for block in row_blocks(fold, rows, block_bytes):
+            for each in gathering:
+                each.add(block)
     estimates: dict[Finding, Estimates] = {}
     if of_structure is not None:
         estimates["structure"] = of_structure.estimates()

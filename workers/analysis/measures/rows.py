@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BLOCK_BYTES = 32 << 20  # of one block's weights in fp32
+BLOCK_BYTES = {"cpu": 32 << 20, "cuda": 512 << 20}  # of one block's weights in fp32
 MOST_BLOCK = 128  # tokens a side of the blocks that block-sparse kernels skip
 
 
@@ -47,7 +47,8 @@ class RowBlock:
     ``numbers``: (r,) the rows, as numbers among those that are looked at.
 
     ``weights``: (H, r, N) to the video's keys. ``context``: (H, r) to all others (text).
-    ``context_entropy``: (H, r) what those add to the row's entropy, in nats.
+    ``context_entropy``: (H, r) what those add to the row's entropy, in nats. ``value``: (H, N, d)
+    the video's, None where it is not known.
     """
 
     index: Tensor
@@ -55,14 +56,29 @@ class RowBlock:
     weights: Tensor
     context: Tensor
     context_entropy: Tensor
+    value: Tensor | None
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows that are looked at: ``index`` (r,), in order, of the ``tokens`` that there are."""
+    """The rows that are looked at: ``index`` (r,), in order, of the ``tokens`` that there are.
+
+    ``folds``: of how many maps, where a model folds frames or places into the batch (Latte): the
+    same rows of each are looked at, as rows of one mean map.
+    """
 
     index: Tensor
     tokens: int
+    folds: int = 1
+
+    @property
+    def count(self) -> int:
+        return len(self.index) * self.folds
+
+    @property
+    def of(self) -> int:
+        """How many rows there are in all."""
+        return self.tokens * self.folds
 
     @property
     def sampled(self) -> bool:
@@ -81,12 +97,16 @@ def block_size(tokens: int) -> int:
     return 1 << max(0, int(math.log2(max(tokens // 8, 1))))
 
 
-def all_rows(tokens: int, device: torch.device | str = "cpu") -> Rows:
-    return Rows(torch.arange(tokens, device=device), tokens)
+def all_rows(tokens: int, device: torch.device | str = "cpu", folds: int = 1) -> Rows:
+    return Rows(torch.arange(tokens, device=device), tokens, folds)
 
 
 def sample_rows(
-    tokens: int, count: int | None, seed: int = 0, device: torch.device | str = "cpu"
+    tokens: int,
+    count: int | None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    folds: int = 1,
 ) -> Rows:
     """``count`` rows or a few more: as many, and two at least, out of each block of tokens.
 
@@ -97,14 +117,14 @@ def sample_rows(
     each = max(2, -(-(count or tokens) // blocks))
     each += each % 2  # both halves of the sample have as many rows in every block
     if count is None or each >= size:
-        return all_rows(tokens, device)
+        return all_rows(tokens, device, folds)
     noise = torch.Generator().manual_seed(seed)
     drawn = []
     for start in range(0, tokens, size):
         length = min(size, tokens - start)
         part = torch.randperm(length, generator=noise)[:each] + start
         drawn.append(part.sort().values)
-    return Rows(torch.cat(drawn).to(device), tokens)
+    return Rows(torch.cat(drawn).to(device), tokens, folds)
 
 
 def row_blocks(attention: Heads, rows: Rows, block_bytes: int | None = None) -> Iterator[RowBlock]:
@@ -112,7 +132,9 @@ def row_blocks(attention: Heads, rows: Rows, block_bytes: int | None = None) -> 
     key = attention.key.float()
     total = key.shape[1]
     first = attention.video.indices(total)[0]
-    step = max(1, (block_bytes or BLOCK_BYTES) // (4 * total * attention.heads))
+    value = None if attention.value is None else attention.value[:, attention.video].float()
+    block_bytes = block_bytes or BLOCK_BYTES.get(key.device.type, BLOCK_BYTES["cpu"])
+    step = max(1, block_bytes // (4 * total * attention.heads))
     for start in range(0, len(rows.index), step):
         index = rows.index[start : start + step]
         weights = softmax_rows(attention, index + first, key)
@@ -125,7 +147,7 @@ def row_blocks(attention: Heads, rows: Rows, block_bytes: int | None = None) -> 
             )
             context, entropy = others.sum(-1), torch.special.entr(others).sum(-1)
         numbers = torch.arange(start, start + len(index), device=index.device)
-        yield RowBlock(index, numbers, video, context, entropy)
+        yield RowBlock(index, numbers, video, context, entropy, value)
 
 
 def softmax_rows(attention: Heads, queries: Tensor, key: Tensor) -> Tensor:

@@ -39,13 +39,16 @@ DEFINITIONS = {
 class SinksOf:
     """Gathers the rows of one layer's heads; ``estimates`` when all have been added."""
 
-    def __init__(self, attention: Heads, grid: TokenGrid, rows: Rows) -> None:
+    def __init__(self, folds: list[Heads], grid: TokenGrid, rows: Rows) -> None:
         self.grid, self.rows = grid, rows
-        self.keys = attention.key.shape[1]
-        self._value = attention.value
-        self._video = attention.video
+        self.keys = folds[0].key.shape[1]
+        self._values = [
+            each.value[:, each.video].float().norm(dim=-1)  # (H, N)
+            for each in folds
+            if each.value is not None
+        ]
         self._half = rows.half
-        shape = (2, attention.heads, rows.tokens)
+        shape = (2, folds[0].heads, rows.tokens)
         self._sums = torch.zeros(shape, dtype=torch.float64, device=rows.index.device)
         self._squares = torch.zeros_like(self._sums[0])
 
@@ -59,7 +62,7 @@ class SinksOf:
 
     def received(self) -> Tensor:
         """m_j of every token: (H, N)."""
-        return self._sums.sum(0) / len(self.rows.index)
+        return self._sums.sum(0) / self.rows.count
 
     def estimates(self) -> Estimates:
         received = self.received()
@@ -79,8 +82,8 @@ class SinksOf:
                 array(received.reshape(-1, self.grid.frames, self.grid.places).mean(-1) * self.keys)
             ),
         }
-        if self._value is not None:
-            norms = self._value[:, self._video].float().norm(dim=-1)  # (H, N)
+        if self._values:
+            norms = torch.stack(self._values).mean(0)
             median_norm = norms.quantile(0.5, dim=1, keepdim=True)
             found["value_norm"] = Estimate(array(norms.gather(1, order) / median_norm))
         return found
@@ -99,9 +102,9 @@ class SinksOf:
         value = array(top * self.keys)
         if not self.rows.sampled:
             return Estimate(value)
-        count = len(self.rows.index)
+        count = self.rows.count
         squares = self._squares.gather(1, order) / count
-        variance = (squares - top.square()).clamp(min=0) * (1 - count / self.rows.tokens)
+        variance = (squares - top.square()).clamp(min=0) * (1 - count / self.rows.of)
         half = array(Z95 * (variance / max(count - 1, 1)).sqrt() * self.keys)
         return Estimate(value, value - half, value + half)
 

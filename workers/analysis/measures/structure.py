@@ -20,7 +20,7 @@ from workers.analysis.measures.estimates import (
 )
 from workers.analysis.measures.grid import TokenGrid, by_frames
 from workers.analysis.measures.motion import Motion
-from workers.analysis.measures.rows import Heads, RowBlock, Rows
+from workers.analysis.measures.rows import RowBlock, Rows
 
 DEFINITIONS = {
     "own_frame_share": Definition(
@@ -84,13 +84,12 @@ DEFINITIONS = {
 class StructureOf:
     """Gathers the rows of one layer's heads; ``estimates`` when all have been added."""
 
-    def __init__(self, attention: Heads, grid: TokenGrid, rows: Rows) -> None:
+    def __init__(self, heads: int, grid: TokenGrid, rows: Rows) -> None:
         self.grid, self.rows = grid, rows
-        self._value = None if attention.value is None else attention.value[:, attention.video]
         self._moments: dict[str, RowMoments] = {}
         self._decays = {"frame_decay": Decay(rows), "patch_decay": Decay(rows)}
-        self._errors = torch.zeros(3, attention.heads, dtype=torch.float64)
-        self._motion = Motion(grid, attention.heads)
+        self._errors = torch.zeros(3, heads, dtype=torch.float64)
+        self._motion = Motion(grid, heads)
 
     def add(self, block: RowBlock) -> None:
         grid, weights = self.grid, block.weights  # (H, r, N)
@@ -116,21 +115,21 @@ class StructureOf:
             by_place / whole[..., None], patches_off.round().long(), grid.distance_bins, grid.frames
         )
         self._motion.add(by_frame_place, block.index)
-        if self._value is not None:
-            self._errors += _mask_errors(block, grid, self._value, patches_off).cpu()
+        if block.value is not None:
+            self._errors += _mask_errors(block, grid, block.value, patches_off).cpu()
 
     def _add(self, name: str, values: Tensor) -> None:
         self._moments.setdefault(name, RowMoments()).add(values)
 
     def estimates(self) -> Estimates:
-        found = {name: each.estimate(self.rows.tokens) for name, each in self._moments.items()}
+        found = {name: each.estimate(self.rows.of) for name, each in self._moments.items()}
         for name, slope, fit in (
             ("frame_decay", "frame_slope", "frame_fit"),
             ("patch_decay", "patch_slope", "patch_fit"),
         ):
             found[name], found[slope], found[fit] = self._decays[name].estimates()
         found["motion"] = Estimate(self._motion.mean())
-        if self._value is not None:
+        if self._errors.any():
             frame, place, whole = (array(each) for each in self._errors)
             found["frame_local_error"] = Estimate(frame / whole)
             found["place_local_error"] = Estimate(place / whole)
@@ -159,4 +158,4 @@ def _output(weights: Tensor, value: Tensor) -> Tensor:
     """What (H, r, F, P) weights, renormalised, take of ``value`` (H, N, d): (H, r, d)."""
     flat = weights.flatten(2)
     whole = flat.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
-    return (flat / whole) @ value.float()
+    return flat @ value / whole
