@@ -19,9 +19,9 @@ from tests.workers.families.cases import CASES, Case
 from workers.analysis.attention_calls import AttentionCall, AttentionCalls, Stock, layer_grid
 from workers.analysis.collect import collect, reads_stored, steps_to_run
 from workers.analysis.collector import Collected, CollectPlan, folds_of
-from workers.analysis.measures.blocks import block_size
 from workers.analysis.measures.grid import TokenGrid
 from workers.analysis.measures.likeness import likeness
+from workers.analysis.measures.rows import block_size
 from workers.analysis.measures.sinks import TOP
 from workers.attention.maps import Address
 from workers.generation.generate import generate
