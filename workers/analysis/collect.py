@@ -9,12 +9,14 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from schemas.attention import Form, TransferSpec
+from schemas.attention import TransferSpec
 from schemas.maps import STORED_FORMS
 from schemas.recipes import Recipe
+from schemas.selection import resolve_recipe
 from workers.analysis.attention_calls import AttentionCalls, check_seen
 from workers.analysis.collector import Collected, Collector, CollectPlan, StoredValues
 from workers.attention.maps import Address, MapSource
+from workers.attention.transfer import StoredAttention
 from workers.generation.denoise import StepInfo
 from workers.generation.generate import generate
 from workers.models.pipelines import LoadedModel
@@ -41,27 +43,25 @@ def collect(
     recipe: Recipe,
     plan: CollectPlan,
     *,
-    stored: MapSource | None = None,
-    form: Form = "hidden",
+    stored: StoredAttention | None = None,
     on_progress: OnProgress | None = None,
 ) -> Collected:
     """Run ``recipe`` as far as ``plan`` needs and measure it.
 
-    ``stored``: its attention, in ``form``, where there is some; it is left alone where
-    ``reads_stored`` says so. ``on_progress(done, total)`` hears of each step, and may raise
+    ``stored``: its attention, where there is some, which is read where ``reads_stored`` says so.
+    ``on_progress(done, total)`` hears of each step, and may raise
     (JobCancelled) to stop. Raises Unsupported, InvalidRequest, ArtifactMissing, ArtifactCorrupt.
     """
     check_seen(model)
-    if stored is not None and reads_stored(model, form):
-        return _from_stored(model, recipe, plan, stored, form, on_progress)
+    if stored is not None and reads_stored(model, stored, plan):
+        return _from_stored(model, recipe, plan, stored, on_progress)
     collector = Collector(model, recipe, plan)
-    last = max(plan.steps)
-    _run(model, recipe, collector, last, on_progress)
+    _run(model, recipe, collector, max(plan.steps), on_progress)
     return collector.collected
 
 
-def reads_stored(model: LoadedModel, form: Form) -> bool:
-    """Whether stored attention of ``form`` spares a run.
+def reads_stored(model: LoadedModel, stored: StoredAttention, plan: CollectPlan) -> bool:
+    """Whether stored attention spares a run.
 
     Of two experts only a step's own has the layer, and the last steps come last. Text that shares
     the attention is not stored, and would be that of another step.
@@ -70,7 +70,8 @@ def reads_stored(model: LoadedModel, form: Form) -> bool:
         attn.layout != "video" or getattr(attn.module, "add_q_proj", None) is not None
         for attn in model.hooks.attention_modules
     )
-    return form in STORED_FORMS and len(model.hooks.transformers) == 1 and not joint
+    one = len(model.hooks.transformers) == 1 and not joint
+    return one and stored.plan.form in STORED_FORMS and stored.plan.covers(plan.needed)
 
 
 def steps_to_run(plan: CollectPlan, *, stored: bool) -> int:
@@ -82,19 +83,20 @@ def _from_stored(
     model: LoadedModel,
     recipe: Recipe,
     plan: CollectPlan,
-    stored: MapSource,
-    form: Form,
+    stored: StoredAttention,
     on_progress: OnProgress | None,
 ) -> Collected:
-    """An edit of the recipe itself, whose n-th step has the queries and keys of the n-th wanted."""
-    at_steps = AtSteps(stored, plan.steps)
-    transfer = TransferSpec(
-        layers=plan.layers, steps=tuple(range(len(plan.steps))), branches=plan.branches
-    )
-    edit = Recipe(generation=recipe.generation, source=recipe, transfer=transfer)
-    collector = Collector(model, recipe, plan, StoredValues(at_steps, form))
+    """An edit whose n-th step has the queries and keys of the n-th that is wanted."""
+    at_steps = AtSteps(stored.source, plan.steps)
     last = len(plan.steps) - 1
-    _run(model, edit, collector, last, on_progress, transfer_from=at_steps, form=form)
+    transfer = TransferSpec(
+        layers=plan.layers, steps=tuple(range(last + 1)), branches=plan.branches
+    )
+    # whatever made the source, an edit itself maybe: only its tensors are used
+    source = Recipe(generation=recipe.generation)
+    edit = Recipe(generation=recipe.generation, source=source, transfer=transfer)
+    collector = Collector(model, recipe, plan, StoredValues(at_steps, stored.plan.form))
+    _run(model, edit, collector, last, on_progress, StoredAttention(stored.plan, at_steps))
     return collector.collected
 
 
@@ -104,12 +106,12 @@ def _run(
     collector: Collector,
     last: int,
     on_progress: OnProgress | None,
-    transfer_from: MapSource | None = None,
-    form: Form = "hidden",
+    stored: StoredAttention | None = None,
 ) -> None:
     def after_step(info: StepInfo) -> None:
         if on_progress is not None:
-            on_progress(min(info.step, last) + 1, last + 1)
+            # the steps of a source that runs before its edit count as none, and can be stopped
+            on_progress(min(info.step, last) + 1 if info.own else 0, last + 1)
         if not info.own:
             return
         collector.check_step(info.step)
@@ -118,6 +120,6 @@ def _run(
 
     try:
         with AttentionCalls(model, collector.handle):
-            generate(model, recipe, transfer_from=transfer_from, form=form, on_step=after_step)
+            generate(model, resolve_recipe(recipe, model.card), stored=stored, on_step=after_step)
     except Done:
         pass

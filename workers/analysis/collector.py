@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from schemas.artifacts import Needed
 from schemas.attention import Branch, Form
+from schemas.capture_plan import Needed
 from schemas.recipes import Recipe
 from workers.analysis.attention_calls import AttentionCall, Stock, layer_grid, unseen
 from workers.analysis.measures.blocks import BlockSet
@@ -135,7 +135,8 @@ class Collector:
     def handle(self, call: AttentionCall, stock: Stock) -> Tensor:
         plan, layer = self.collected.plan, call.attn.layer
         step = self._step(call.run.step)
-        if step is not None and layer in plan.layers:
+        a_sources = call.run.capture is not None  # a run whose attention is kept for the edit's
+        if step is not None and layer in plan.layers and not a_sources:
             for branch in plan.branches:
                 part = call.part(branch)
                 if part is not None:

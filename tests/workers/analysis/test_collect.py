@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from bench import attention_definitions as definitions
-from schemas.attention import Form
+from schemas.attention import Anchor, Form
 from schemas.errors import Unsupported
 from schemas.recipes import Recipe
 from tests import tiny
-from tests.workers.bench import Bench
+from tests.workers.bench import Bench, generate, stored_attention
 from tests.workers.families.cases import CASES, Case
 from workers.analysis.attention_calls import AttentionCall, AttentionCalls, Stock, layer_grid
 from workers.analysis.collect import collect, reads_stored, steps_to_run
@@ -24,7 +24,6 @@ from workers.analysis.measures.likeness import likeness
 from workers.analysis.measures.rows import block_size
 from workers.analysis.measures.sinks import TOP
 from workers.attention.maps import Address
-from workers.generation.generate import generate
 from workers.models.pipelines import LoadedModel
 
 WITH_MAPS = [case for case in CASES if "transfer" not in case.without]
@@ -161,17 +160,17 @@ def test_stored_attention_says_the_same(loaded: LoadedModel, form: Form) -> None
     maps, _ = bench.captured(recipe, form)
     last = recipe.generation.num_inference_steps - 1
     plan = plan_for(loaded, recipe, steps=(last,), pictured=(last, "cond"))
+    kept = stored_attention(maps, form)
     rerun = collect(loaded, recipe, plan)
     ran: list[tuple[int, int]] = []
     stored = collect(
         loaded,
         recipe,
         plan,
-        stored=maps,
-        form=form,
+        stored=kept,
         on_progress=lambda *each: ran.append(each),
     )
-    spared = reads_stored(loaded, form)
+    spared = reads_stored(loaded, kept, plan)
     assert len(ran) == steps_to_run(plan, stored=spared)
     for address, signature in rerun.signatures.items():
         assert np.allclose(stored.signatures[address], signature, atol=1e-4)
@@ -251,7 +250,7 @@ class TestOnOneModel:
         assert model.hooks.current is None
 
     def test_an_edit_is_measured_with_what_it_was_given(self, bench: Bench) -> None:
-        """Own maps of another prompt: an edit's maps are its source's where all are transferred."""
+        """Where all is transferred an edit's maps are its source's, whoever runs beside it."""
         source = bench.recipe()
         plan = plan_for(bench.model, source)
         alone = collect(bench.model, source, plan)
@@ -261,6 +260,18 @@ class TestOnOneModel:
             assert found.overlap.value == pytest.approx(1, abs=1e-4)
         with pytest.raises(AssertionError):
             same(alone, collect(bench.model, bench.recipe("some dog"), plan))
+
+    def test_an_anchored_edit_is_measured_where_it_computes(self, bench: Bench) -> None:
+        source = bench.recipe()
+        edit = bench.edit(source, "some dog", anchor=Anchor(interval=2), layers=(1,))
+        plan = plan_for(bench.model, source, steps=(0, 2), branches=("cond",))
+        heard: list[int] = []
+        found = collect(bench.model, edit, plan, on_progress=lambda done, of: heard.append(done))
+        assert heard == [0, 0, 0, 1, 2, 3], "the source's steps first, which count as none"
+        alone = collect(bench.model, source, plan)
+        taken, own = Address(2, "cond", 1), Address(2, "cond", 0)
+        assert np.allclose(found.signatures[taken], alone.signatures[taken], atol=1e-4)
+        assert not np.allclose(found.signatures[own], alone.signatures[own], atol=1e-4)
 
     @pytest.mark.parametrize("settings", [{"compile": "eager"}])
     def test_compiled_models_are_refused(self, tmp_path: Path, settings: dict[str, Any]) -> None:

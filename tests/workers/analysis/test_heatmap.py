@@ -96,7 +96,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 
 def captured(model: LoadedModel, recipe: Recipe, form: Form) -> MemoryMaps:
     maps = MemoryMaps()
-    plan = resolve_capture(CaptureSpec(form=form), model.card, recipe)
+    plan = resolve_capture(CaptureSpec(form=form, scope="everything"), model.card, recipe)
     generate(model, recipe, capture=Capture(plan, maps))
     return maps
 

@@ -6,22 +6,24 @@ latents, whose layers are run again in step with the edits.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.attention import CaptureSpec, Form, TransferSpec
+from schemas.capture_plan import CapturePlan
 from schemas.errors import Unsupported
-from schemas.recipes import Recipe, check_same_shot
-from schemas.selection import check_branches, form_bytes, resolve_capture, resolve_transfer
+from schemas.recipes import Recipe
+from schemas.resolve_capture import form_bytes
+from schemas.selection import ResolvedRecipe, resolve_recipe
 from workers.analysis.interventions.distances import change_made, distance
 from workers.analysis.interventions.settings import FIGURES, Setting
 from workers.analysis.interventions.videos import Progress, Wish, denoise_batch, make_videos
 from workers.analysis.measures.estimates import Array
-from workers.attention.edit import capture_into, transfer_from
-from workers.attention.maps import MapSource, MemoryMaps
-from workers.attention.recomputed_source import RecomputedSource
+from workers.attention.maps import MemoryMaps
+from workers.attention.stored_source import transfer_from
+from workers.attention.transfer import Capture, StoredAttention, Transfer
 from workers.families.base import Frames
 from workers.models.pipelines import LoadedModel
 
@@ -57,11 +59,9 @@ class EditVideos:
                 "generation",
                 param=f"sources[{number}]",
             )
-        check_same_shot(edit.generation, edit.source.generation)
-        self._transfer = resolve_transfer(
-            edit.transfer or TransferSpec(), model.card, edit.generation
-        )
-        check_branches(self._transfer, model.card, edit.source.generation)
+        resolved = resolve_recipe(edit, model.card)
+        assert resolved.transfer is not None
+        self._resolved, self._transfer = resolved, resolved.transfer
         self.model, self.edit, self.number = model, edit, number
         self.source = edit.source
         self.stills: list[NDArray[np.uint8]] = []
@@ -72,27 +72,30 @@ class EditVideos:
     def measure(self, settings: Sequence[Setting], progress: Progress) -> Array:
         """Make each setting's video: (setting, figure), in the order of ``FIGURES`` and scorers.
 
-        The first time a plain one must be among them and come first, for the others are held
-        against it.
+        The first time one of kind plain must come first: the others are held against it.
         """
         found = np.full((len(settings), len(FIGURES) + len(self._scorers)), np.nan)
-        layers = frozenset(layer for setting in settings for layer in setting.layers)
-        with self._source(layers, progress) as (attention, form):
-            wishes = [self._wish(setting, attention, form) for setting in settings]
+        layers = tuple(sorted({layer for setting in settings for layer in setting.layers}))
+        with self._source(layers, progress) as transfer:
+            start = 0
+            if self._plain is None:
+                assert settings[0].kind == "plain"
+                wishes = [Wish(self.edit.generation)]
+                ((_, self._plain),) = make_videos(self.model, wishes, progress)
+                found[0] = self._noted(self._plain)
+                start = 1
+            wishes = [self._wish(setting, transfer) for setting in settings[start:]]
             for number, frames in make_videos(self.model, wishes, progress):
-                if self._plain is None:
-                    assert settings[number].kind == "plain"
-                    self._plain = frames
-                found[number] = self._figures(frames)
-                self.stills.append(frames[len(frames) // 2])
+                found[start + number] = self._noted(frames)
         return found
 
-    def _wish(self, setting: Setting, attention: MapSource, form: Form) -> Wish:
-        if not setting.layers:
-            return Wish(self.edit.generation)
+    def _wish(self, setting: Setting, transfer: Transfer) -> Wish:
         resolved = self._transfer.model_copy(update={"layers": setting.layers})
-        transfer = transfer_from(attention, form, resolved)
-        return Wish(self.edit.generation, transfer=transfer)
+        return Wish(self.edit.generation, transfer=replace(transfer, resolved=resolved))
+
+    def _noted(self, frames: Frames) -> list[float]:
+        self.stills.append(frames[len(frames) // 2])
+        return self._figures(frames)
 
     def _figures(self, frames: Frames) -> list[float]:
         assert self._source_frames is not None
@@ -104,36 +107,25 @@ class EditVideos:
         return figures + [each.score(frames, source, plain, self.number) for each in scorers]
 
     @contextmanager
-    def _source(
-        self, layers: frozenset[int], progress: Progress
-    ) -> Iterator[tuple[MapSource, Form]]:
-        """The source's attention in ``layers``, and the form that it yields; its video is made."""
-        model, transfer = self.model, self._transfer
-        spec = CaptureSpec(
+    def _source(self, layers: tuple[int, ...], progress: Progress) -> Iterator[Transfer]:
+        """What the edit takes of the source's ``layers``; the source's video is made."""
+        model, generation = self.model, self.source.generation
+        plan = CapturePlan(
             form="hidden",
-            layers=tuple(sorted(layers)) or None,
-            steps=transfer.steps,
-            branches=transfer.needed_branches,
+            codec="raw",
+            layers=layers,
+            steps=self._transfer.steps,
+            branches=self._transfer.needed_branches,
+            outputs=self._transfer.anchor is not None,
         )
-        plan = resolve_capture(spec, model.card, self.source)
-        generation = self.source.generation
-        form: Form = "hidden"
         if form_bytes("hidden", plan, model.card, generation) > self._hidden_bytes:
-            form = "latents"
-            plan = resolve_capture(CaptureSpec(form=form), model.card, self.source)
+            plan = plan.model_copy(update={"form": "latents"})
         maps = MemoryMaps()
-        wishes = [Wish(generation)]
-        frames = denoise_batch(model, wishes, progress, capture_into(maps, plan))[0]
+        frames = denoise_batch(model, [Wish(generation)], progress, Capture(plan, maps))[0]
         if self._source_frames is None:
             self._source_frames = frames
             self.stills.append(frames[len(frames) // 2])
-        if form == "hidden":
-            yield maps, form
-            return
-        with RecomputedSource(
-            model.hooks,
-            maps,
-            layers=layers,
-            branches=model.family.branches(generation.guidance_scale),
-        ) as rerun:
-            yield rerun, "hidden"
+        wanted = self._transfer.model_copy(update={"layers": layers})
+        resolved = ResolvedRecipe(self.edit, (wanted, *self._resolved.transfers[1:]))
+        with transfer_from(StoredAttention(plan, maps), model.hooks, resolved) as transfer:
+            yield transfer

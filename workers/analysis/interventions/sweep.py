@@ -36,13 +36,18 @@ class Sweep:
     proposals: tuple[Proposal, ...]
 
 
+def _settings(edits: Sequence[Recipe], layers: Sequence[int]) -> list[Setting]:
+    anchors = [edit.transfer.anchor for edit in edits if edit.transfer is not None]
+    return sweep_settings(layers, anchored=any(anchors))
+
+
 def sweep_steps(edits: Sequence[Recipe], layers: Sequence[int], most_in_batch: int) -> int:
     """How many steps of the pipeline the sweep takes, at most."""
     total = 0
     for edit in edits:
         generation = edit.generation
-        total += 2 * generation.num_inference_steps  # the source, once for each part
-        for count in (len(sweep_settings(layers)), PROPOSALS):
+        total += 3 * generation.num_inference_steps  # the source, once for each part, and plain
+        for count in (len(_settings(edits, layers)) - 1, PROPOSALS):
             total += steps_of([generation] * count, most_in_batch)
     return total
 
@@ -62,7 +67,7 @@ def sweep_layers(
     Raises SourceMismatch, Unsupported, InvalidRequest.
     """
     scorers = scorers or {}
-    settings = sweep_settings(layers)
+    settings = _settings(edits, layers)
     videos = [
         EditVideos(model, edit, number, scorers, hidden_bytes) for number, edit in enumerate(edits)
     ]

@@ -13,10 +13,12 @@ import numpy as np
 from torch import Tensor
 
 from schemas.recipes import Generation, Recipe
+from schemas.selection import resolve_recipe
 from workers.analysis.interventions.changes import Change
 from workers.analysis.interventions.intervene import changed_attention
-from workers.attention.run import Capture, Transfer
+from workers.attention.transfer import Capture, Transfer
 from workers.families.base import Frames
+from workers.generation.anchored_calls import anchored_calls
 from workers.generation.denoise import activate_loras, every_step
 from workers.generation.generate import check_fits
 from workers.models.pipelines import LoadedModel
@@ -27,7 +29,10 @@ OWN = ("prompt", "negative_prompt", "seed")  # what videos of one batch may diff
 
 @dataclass(frozen=True)
 class Wish:
-    """One video that is to be made: ``generation`` with ``changes``, and out of ``transfer``."""
+    """One video that is to be made: ``generation`` with ``changes``, and out of ``transfer``.
+
+    Anchored edits and others are not made together, nor those of two intervals.
+    """
 
     generation: Generation
     changes: tuple[Change, ...] = ()
@@ -102,7 +107,7 @@ def denoise_batch(
     """One run of the stock pipeline; ``capture`` keeps the attention of the last video."""
     generations = [each.generation for each in wishes]
     for each in generations:
-        check_fits(model, Recipe(generation=each), capture)
+        check_fits(model, resolve_recipe(Recipe(generation=each), model.card), capture)
     first = generations[0]
     frames, height, width = model.card.grid.tokens(first.width, first.height, first.num_frames)
     model.family.configure(model.pipeline, first)
@@ -126,6 +131,7 @@ def denoise_batch(
 
         within.callback(model.pipeline.maybe_free_model_hooks)
         arguments = model.family.call_arguments(generations)
+        within.enter_context(anchored_calls(model.hooks, run))
         callback = within.enter_context(every_step(model, after_step))
         output = model.pipeline(**arguments, **callback)
     return frames_of(model, output, len(wishes))

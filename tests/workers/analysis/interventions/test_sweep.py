@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from schemas.attention import TransferSpec
+from schemas.attention import Anchor, TransferSpec
 from schemas.errors import SourceMismatch, Unsupported
 from schemas.recipes import Recipe
-from tests.workers.bench import Bench
+from tests.workers.bench import Bench, generate
 from workers.analysis.interventions.distances import distance
 from workers.analysis.interventions.edit_videos import Scorer
 from workers.analysis.interventions.presets import choose, propose
@@ -14,12 +14,11 @@ from workers.analysis.interventions.settings import FIGURES, STRUCTURE, Setting,
 from workers.analysis.interventions.sweep import Sweep, sweep_layers, sweep_steps
 from workers.analysis.interventions.videos import Progress, most_in_a_batch
 from workers.attention.maps import MemoryMaps
-from workers.generation.generate import generate
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
 def test_every_set_is_made_once(count: int) -> None:
-    settings = sweep_settings(range(count))
+    settings = sweep_settings(range(count), anchored=False)
     sets = [each.layers for each in settings]
     assert len(set(sets)) == len(sets)
     assert {(layer,) for layer in range(count)} <= set(sets)
@@ -38,7 +37,7 @@ def values_of(settings: list[Setting], structure: dict[tuple[int, ...], float]) 
 
 def test_what_is_proposed() -> None:
     """Layer 4 does harm, layers 1 and 3 carry the shot."""
-    settings = sweep_settings(range(6))
+    settings = sweep_settings(range(6), anchored=False)
     structure = {(): 0.4, (1,): 0.7, (3,): 0.65, (2,): 0.55, tuple(range(6)): 0.8}
     for layer in range(6):
         rest = tuple(other for other in range(6) if other != layer)
@@ -62,7 +61,7 @@ def test_what_is_proposed() -> None:
 
 
 def test_two_prompts_of_one_colour_have_nothing_to_lose() -> None:
-    settings = sweep_settings(range(3))
+    settings = sweep_settings(range(3), anchored=False)
     values = values_of(settings, {(0,): 0.9})
     values[:, FIGURES.index("change_made")] = np.nan
     assert choose(settings, values[None])[0].layers == (0,)
@@ -111,10 +110,26 @@ def test_the_whole_sweep(bench: Bench) -> None:
         assert ours == pytest.approx(expected, abs=0.02), setting
 
 
+def test_anchored_edits_are_swept_as_they_are_made(bench: Bench) -> None:
+    source = bench.recipe()
+    edit = bench.edit(source, "some dog", anchor=Anchor(interval=2))
+    frames = generate(bench.model, source)
+    for hidden_bytes in (1 << 30, 1):
+        found = sweep(bench, [edit], hidden_bytes=hidden_bytes)
+        assert {"none", "plain"} <= {setting.kind for setting in found.settings}
+        for number, setting in enumerate(found.settings):
+            if setting.kind in ("plain", "none"):
+                continue
+            alone = bench.edit(source, "some dog", anchor=Anchor(interval=2), layers=setting.layers)
+            expected = distance(generate(bench.model, alone), frames).edges
+            ours = found.measures["structure"].values[0, number]
+            assert ours == pytest.approx(expected, abs=0.02), setting
+
+
 def test_latents_serve_where_hidden_states_do_not_fit(bench: Bench) -> None:
     edits = [bench.edit(bench.recipe(), "some dog")]
     hidden, latents = sweep(bench, edits), sweep(bench, edits, hidden_bytes=1)
-    first = len(sweep_settings(range(3)))
+    first = len(sweep_settings(range(3), anchored=False))
     assert np.allclose(
         hidden.measures["structure"].values[:, :first],
         latents.measures["structure"].values[:, :first],

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from schemas.attention import CaptureSpec, TransferSpec
+from schemas.attention import TransferSpec
 from schemas.recipes import Recipe
-from schemas.selection import resolve_capture, resolve_transfer
+from schemas.selection import resolve_transfer
 from tests import tiny
 from tests.workers.analysis.test_collect import WITH_MAPS
-from tests.workers.bench import Bench
+from tests.workers.bench import Bench, generate, plan_of
 from tests.workers.families.cases import Case
 from workers.analysis.interventions.changes import AblateHeads, Change, Sparsify, Where
 from workers.analysis.interventions.intervene import changed_attention
@@ -27,9 +27,8 @@ from workers.analysis.interventions.videos import (
     most_in_a_batch,
     steps_of,
 )
-from workers.attention.edit import capture_into, transfer_from
 from workers.attention.maps import MemoryMaps
-from workers.generation.generate import generate
+from workers.attention.transfer import Capture, Transfer
 from workers.models.pipelines import LoadedModel
 
 
@@ -155,15 +154,13 @@ class TestOnOneModel:
     def test_each_video_of_a_batch_takes_a_transfer_of_its_own(self, bench: Bench) -> None:
         model, source = bench.model, bench.recipe()
         maps = MemoryMaps()
-        plan = resolve_capture(CaptureSpec(), model.card, source)
-        denoise_batch(model, [Wish(source.generation)], Progress(3, None), capture_into(maps, plan))
+        kept = Capture(plan_of("hidden"), maps)
+        denoise_batch(model, [Wish(source.generation)], Progress(3, None), kept)
         edit = bench.edit(source, "some dog").generation
-        wishes = [
-            Wish(edit, transfer=transfer_from(
-                maps, "hidden", resolve_transfer(TransferSpec(layers=layers), model.card, edit)
-            ))
-            for layers in ((0,), (0, 1, 2))
-        ]  # fmt: skip
+        wishes = []
+        for layers in ((0,), (0, 1, 2)):
+            resolved = resolve_transfer(TransferSpec(layers=layers), model.card, edit)
+            wishes.append(Wish(edit, transfer=Transfer(resolved, "hidden", maps)))
         made = denoise_batch(model, [Wish(edit), *wishes], Progress(3, None))
         for layers, frames in (((0,), made[1]), ((0, 1, 2), made[2])):
             recipe = bench.edit(source, "some dog", layers=layers)
