@@ -10,7 +10,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.attention import Branch, Index, Indices, Steps, resolve_indices, resolve_steps
+from schemas.attention import (
+    Anchor,
+    Branch,
+    Index,
+    Indices,
+    Steps,
+    resolve_indices,
+    resolve_steps,
+)
 from schemas.base import Frozen
 from schemas.errors import InvalidRequest, Unsupported
 from schemas.models import ModelCard
@@ -174,7 +182,7 @@ def _check_sources(spec: AnalysisSpec, cards: Mapping[str, ModelCard]) -> None:
 def _resolve(spec: AnalysisSpec, recipe: Recipe, cards: Mapping[str, ModelCard]) -> AnalysedRun:
     generation = recipe.generation
     card = cards[generation.model]
-    had = branches_of(card, generation)
+    had = ("cond",) if _anchor(recipe) else branches_of(card, generation)
     for branch in spec.branches or ():
         if branch not in had:
             raise InvalidRequest(
@@ -187,18 +195,36 @@ def _resolve(spec: AnalysisSpec, recipe: Recipe, cards: Mapping[str, ModelCard])
         recipe=recipe,
         layers=resolve_indices(spec.layers, card.layers, "layers"),
         heads=resolve_indices(spec.heads, card.heads, "heads"),
-        steps=_steps(spec, generation.num_inference_steps),
+        steps=_steps(spec, recipe),
         branches=tuple(each for each in had if spec.branches is None or each in spec.branches),
         grid=card.grid.tokens(generation.width, generation.height, generation.num_frames),
     )
 
 
-def _steps(spec: AnalysisSpec, total: int) -> tuple[int, ...]:
+def _anchor(recipe: Recipe) -> Anchor | None:
+    return None if recipe.transfer is None else recipe.transfer.anchor
+
+
+def _attending_steps(recipe: Recipe) -> tuple[int, ...]:
+    """The steps in which a run computes attention: of an anchored edit, not all."""
+    anchor, total = _anchor(recipe), recipe.generation.num_inference_steps
+    return tuple(range(total)) if anchor is None else anchor.computed_steps(total)
+
+
+def _steps(spec: AnalysisSpec, recipe: Recipe) -> tuple[int, ...]:
     """Those asked for, or as many evenly spaced ones for every source, first and last included."""
+    there = _attending_steps(recipe)
     if spec.steps is not None:
-        return resolve_steps(spec.steps, total, "steps")
-    shortest = min(recipe.generation.num_inference_steps for recipe in spec.sources)
-    count = min(DEFAULT_STEPS, shortest)
+        asked = resolve_steps(spec.steps, recipe.generation.num_inference_steps, "steps")
+        missing = [step for step in asked if step not in there]
+        if missing:
+            raise InvalidRequest(
+                f"steps: {missing[0]} is not computed by a source that is an anchored edit; "
+                f"computed are {', '.join(map(str, there))}",
+                param="steps",
+            )
+        return asked
+    count = min(DEFAULT_STEPS, *(len(_attending_steps(each)) for each in spec.sources))
     if count == 1:
-        return (0,)
-    return tuple(round(number * (total - 1) / (count - 1)) for number in range(count))
+        return there[:1]
+    return tuple(there[round(n * (len(there) - 1) / (count - 1))] for n in range(count))

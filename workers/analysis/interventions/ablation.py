@@ -62,7 +62,13 @@ class Ablation:
     measures: dict[str, Measure]
 
 
-def strongest_sinks(strength: Array, token: Array, layers: Sequence[int], count: int) -> list[Sink]:
+def strongest_sinks(
+    strength: Array,
+    token: Array,
+    layers: Sequence[int],
+    heads: Sequence[int],
+    count: int,
+) -> list[Sink]:
     """The ``count`` strongest, one a head. ``strength``, ``token``: (place, layer, head), the first
     token of each head and how strong it is, at many places (steps, branches, sources).
 
@@ -71,8 +77,8 @@ def strongest_sinks(strength: Array, token: Array, layers: Sequence[int], count:
     """
     found = []
     for number, layer in enumerate(layers):
-        for head in range(token.shape[-1]):
-            tokens, values = token[:, number, head].astype(int), strength[:, number, head]
+        for place, head in enumerate(heads):
+            tokens, values = token[:, number, place].astype(int), strength[:, number, place]
             counts = np.bincount(tokens)
             best = int(counts.argmax())
             mean = float(np.where(tokens == best, values, 0).mean())

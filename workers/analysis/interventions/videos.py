@@ -5,11 +5,13 @@ is of videos that all are wanted: as many as the model's family and settings all
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from schemas.recipes import Generation, Recipe
@@ -22,6 +24,7 @@ from workers.generation.anchored_calls import anchored_calls
 from workers.generation.denoise import activate_loras, every_step
 from workers.generation.generate import check_fits
 from workers.models.pipelines import LoadedModel
+from workers.patching import replaced
 
 OnProgress = Callable[[int, int], None]
 OWN = ("prompt", "negative_prompt", "seed")  # what videos of one batch may differ in
@@ -47,7 +50,10 @@ class Progress:
         self._on_progress = on_progress
 
     def step(self) -> None:
-        self.done += 1
+        self.at(self.done + 1)
+
+    def at(self, done: int) -> None:
+        self.done = done
         if self._on_progress is not None:
             self._on_progress(self.done, self.total)
 
@@ -131,10 +137,43 @@ def denoise_batch(
 
         within.callback(model.pipeline.maybe_free_model_hooks)
         arguments = model.family.call_arguments(generations)
+        within.enter_context(decoding_one_by_one(model))
         within.enter_context(anchored_calls(model.hooks, run))
         callback = within.enter_context(every_step(model, after_step))
         output = model.pipeline(**arguments, **callback)
     return frames_of(model, output, len(wishes))
+
+
+@contextmanager
+def decoding_one_by_one(model: LoadedModel) -> Iterator[None]:
+    """Within the block the VAE decodes a batch's videos in turn.
+
+    Together they would take more memory than the denoising, and not every VAE can: HunyuanVideo
+    1.5's refuses two, and EasyAnimate's own slicing mixes them.
+    """
+    vae = model.pipeline.vae
+    stock = vae.decode
+
+    def decode(*args: Any, **options: Any) -> Any:
+        count = len(args[0] if args else options["z"])
+
+        def part(value: Any, row: int) -> Any:
+            is_batch = isinstance(value, Tensor) and value.ndim > 0 and len(value) == count
+            return value[row : row + 1] if is_batch else value
+
+        made = [
+            stock(
+                *(part(value, row) for value in args),
+                **{name: part(value, row) for name, value in options.items()},
+            )
+            for row in range(count)
+        ]
+        if isinstance(made[0], tuple):
+            return (torch.cat([each[0] for each in made]),)
+        return type(made[0])(sample=torch.cat([each.sample for each in made]))
+
+    with replaced(vae, "decode", decode):
+        yield
 
 
 def frames_of(model: LoadedModel, output: object, count: int) -> list[Frames]:

@@ -8,7 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workers.analysis.measures.estimates import Array, Definition, Estimate, Estimates, array
+from workers.analysis.measures.estimates import (
+    Z95,
+    Array,
+    Definition,
+    Estimate,
+    Estimates,
+    array,
+)
 from workers.analysis.measures.rows import RowBlock, Rows, block_size
 from workers.analysis.measures.sparsity import DENSITIES, kept_keys
 
@@ -18,9 +25,10 @@ DEFINITIONS = {
     "block_recall": Definition(
         "share of a row",
         "mean over rows of the weight in the ceil(k·n²) blocks, of all n², that hold most, and of "
-        "all to the text. Of sampled rows the interval is a bracket: blocks chosen by one half of "
+        "all to the text. Of sampled rows the value lies between two: blocks chosen by one half of "
         "the rows and weighed by the other hold no more than the best, those chosen and weighed "
-        "by the same rows no less; the value is the mean of the two",
+        "by the same rows no less; the interval reaches from the one to the other, and beyond by "
+        "what the sample of rows leaves open",
         ("density",),
     ),
 }
@@ -43,6 +51,7 @@ class BlocksOf:
         self._sums = torch.zeros(shape, dtype=torch.float64, device=device)
         self._counts = torch.zeros(2 * self.side, dtype=torch.float64, device=device)
         self._context = torch.zeros(heads, dtype=torch.float64, device=device)
+        self._rows: list[Tensor] = []  # (H, r, n) of each block of rows, where they are a sample
 
     def add(self, block: RowBlock) -> None:
         heads, count, _ = block.weights.shape
@@ -52,6 +61,8 @@ class BlocksOf:
         self._sums.index_add_(1, place, by_block.double())
         self._counts.index_add_(0, place, torch.ones_like(place, dtype=torch.float64))
         self._context += block.context.sum(1, dtype=torch.float64)
+        if self.rows.sampled:
+            self._rows.append(by_block)
 
     def mass(self) -> Tensor:
         """The share of the whole map in each block: (H, n, n), from all the rows."""
@@ -65,9 +76,13 @@ class BlocksOf:
 
     def _shares(self, sums: Tensor, counts: Tensor) -> Tensor:
         """Mean weights of the rows of each block, as shares of the whole map's rows."""
-        starts = torch.arange(self.side, device=sums.device) * self.size
-        rows_in = (self.rows.tokens - starts).clamp(max=self.size).double()
-        return sums / counts.clamp(min=1)[None, :, None] * (rows_in / self.rows.tokens)[:, None]
+        return sums / counts.clamp(min=1)[None, :, None] * self._sizes()[:, None]
+
+    def _sizes(self) -> Tensor:
+        """The share of all rows that lie in each block: (n,)."""
+        starts = torch.arange(self.side, device=self._sums.device) * self.size
+        rows_in: Tensor = (self.rows.tokens - starts).clamp(max=self.size).double()
+        return rows_in / self.rows.tokens
 
     def estimates(self) -> Estimates:
         context = array(self._context / self.rows.count)[:, None]
@@ -82,8 +97,31 @@ class BlocksOf:
             self._recall(weighed, choosing.argsort(dim=-1, descending=True, stable=True))
             for choosing, weighed in ((one, other), (other, one))
         ]
-        low = np.minimum((crossed[0] + crossed[1]) / 2 + context, best)
-        return {"block_recall": Estimate((low + best) / 2, low, best)}
+        least = np.minimum((crossed[0] + crossed[1]) / 2 + context, best)
+        half = self._spread(chosen)
+        return {"block_recall": Estimate((least + best) / 2, least - half, best + half)}
+
+    def _spread(self, chosen: Tensor) -> Array:
+        """Half the 95% interval that the sample of rows leaves to the mass of the ``chosen``
+        blocks: (H, densities). Rows are drawn block by block, so what differs between the blocks
+        is no chance."""
+        rows = torch.cat(self._rows, dim=1).double()  # (H, R, n), R rows of every fold
+        block = (self.rows.index // self.size).repeat(self.rows.folds)
+        counts = self._halves()[1].sum(1)  # (n,)
+        open_share = 1 - counts / (self._sizes() * self.rows.of)
+        halves = []
+        for density in self._densities:
+            taken = torch.zeros_like(chosen, dtype=torch.bool)
+            taken.scatter_(1, chosen[:, : kept_keys(density, chosen.shape[-1])], True)
+            taken = taken.reshape(len(rows), self.side, self.side)
+            kept = (rows * taken[:, block]).sum(-1)  # (H, R)
+            sums = torch.zeros(len(rows), self.side, dtype=rows.dtype, device=rows.device)
+            squares = sums.clone().index_add_(1, block, kept.square())
+            sums.index_add_(1, block, kept)
+            within = (squares - sums.square() / counts.clamp(min=1)) / (counts - 1).clamp(min=1)
+            variance = (self._sizes() ** 2 * within * open_share / counts.clamp(min=1)).sum(-1)
+            halves.append(Z95 * variance.clamp(min=0).sqrt())
+        return array(torch.stack(halves, dim=-1))
 
     def _recall(self, mass: Tensor, chosen: Tensor) -> Array:
         """The mass (H, n²) of the first ``chosen`` blocks at each density: (H, densities)."""

@@ -28,7 +28,7 @@ def test_a_sink_is_the_same_token_at_most_places() -> None:
     strength[:, 1, 0] = 40, 40, 40, 900  # at one place alone, of another token
     token[:, 0, 1] = 2
     strength[:, 0, 1] = 25
-    found = strongest_sinks(strength, token, layers=(4, 6), count=2)
+    found = strongest_sinks(strength, token, layers=(4, 6), heads=(0, 1), count=2)
     assert found == [Sink(6, 0, 7, 30.0), Sink(4, 1, 2, 25.0)]
 
 
