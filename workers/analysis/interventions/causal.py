@@ -20,6 +20,7 @@ from workers.analysis.interventions.videos import (
     steps_of,
 )
 from workers.analysis.measures.estimates import Array, Measure
+from workers.analysis.measures.sparsity import DEFINITIONS as SPARSITY
 from workers.families.base import Frames
 from workers.models.pipelines import LoadedModel
 
@@ -58,7 +59,8 @@ class Causal:
     ``measures``: psnr, ssim and edges of one layer alone (source, temperature, layer, density), as
     ``alone_psnr`` and so on, ``control_psnr`` with random keys, ``together_psnr`` of all layers
     (source, temperature, set, density), ``floor_psnr`` of the same video made in another batch
-    (source); ``gap`` (layer): by how many dB a layer's video is further than its mass lets expect.
+    (source); ``retained_mass`` (layer, density), and ``gap`` (layer, density): by how many dB a
+    layer's video is further than its mass lets expect.
     """
 
     plan: CausalPlan
@@ -95,7 +97,9 @@ def causal_test(
     gaps = unexpected_loss(masses, alone)
     dense = plan.dense_layers
     if dense is None:
-        dense = tuple(layer for layer, gap in zip(plan.layers, gaps, strict=True) if gap > GAP_DB)
+        dense = tuple(
+            layer for layer, gap in zip(plan.layers, gaps, strict=True) if gap.max() > GAP_DB
+        )
     found |= _measure(model, generations, plain, _together(plan, dense), progress)
     return Causal(
         plan=plan,
@@ -107,7 +111,7 @@ def causal_test(
             "density": list(plan.densities),
             "set": list(SETS),
         },
-        measures=_as_measures(found, gaps),
+        measures=_as_measures(found, masses, gaps),
     )
 
 
@@ -162,20 +166,20 @@ def _measure(
 
 
 def unexpected_loss(masses: Array, psnr: Array) -> Array:
-    """By how many dB each layer's videos are further than its retained mass lets expect: (layer,).
+    """By how many dB each layer's videos are further than its retained mass lets expect.
 
-    ``masses``, ``psnr``: (layer, density). Expected is the line of PSNR on log10(1 - mass) through
-    all layers and densities, by Theil and Sen: the median of all slopes, which layers off the line
-    do not turn. Mean over the densities.
+    ``masses``, ``psnr``, and what is returned: (layer, density). Expected is the line of PSNR on
+    log10(1 - mass) through all layers and densities, by Theil and Sen: the median of all slopes,
+    which layers off the line do not turn.
     """
     x = np.log10(np.maximum(1 - masses, 1e-6))
     if x.size < 2 or np.ptp(x) == 0:
-        return np.zeros(len(masses))
+        return np.zeros_like(psnr)
     dx = x.ravel()[:, None] - x.ravel()[None, :]
     dy = psnr.ravel()[:, None] - psnr.ravel()[None, :]
     slope = np.median((dy / np.where(dx == 0, 1, dx))[dx != 0])
     start = np.median(psnr - slope * x)
-    gaps: Array = (start + slope * x - psnr).mean(-1)
+    gaps: Array = start + slope * x - psnr
     return gaps
 
 
@@ -193,13 +197,16 @@ OF = {
 }
 GAP = (
     "by how much the video of a layer alone is further than the line of PSNR on log10(1 - retained "
-    "mass) through all layers and densities lets expect (Theil and Sen), mean over densities; "
-    f"above {GAP_DB:g} a layer looks sparse and is not"
+    "mass) through all layers and densities lets expect (Theil and Sen); a layer for which it is "
+    f"above {GAP_DB:g} at some density looks sparse and is not"
 )
 
 
-def _as_measures(found: dict[str, Array], gaps: Array) -> dict[str, Measure]:
-    measures = {"gap": Measure("gap", ("layer",), "dB", GAP, gaps)}
+def _as_measures(found: dict[str, Array], masses: Array, gaps: Array) -> dict[str, Measure]:
+    axes = ("layer", "density")
+    unit, text, _ = SPARSITY["retained_mass"]
+    mass = Measure("retained_mass", axes, unit, f"{text}; mean over heads and runs", masses)
+    measures = {"retained_mass": mass, "gap": Measure("gap", axes, "dB", GAP, gaps)}
     for name, values in found.items():
         for place, figure in enumerate(Distance._fields):
             unit, text = DEFINITIONS[figure]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.lines import Line2D
 
 from workers.analysis.collector import Collected
 from workers.analysis.interventions.causal import SETS
@@ -24,22 +25,15 @@ from workers.analysis.report.style import (
 )
 from workers.analysis.results import AnalysisResult, Experiment
 
+MARKERS = ("o", "s", "D", "^", "v", "P", "*", "X")  # a density each, eight at most
+
 
 def draw_sparsity(result: AnalysisResult, found: Sequence[Collected]) -> Figures:
     figures = {"mass": _masses(found), "heads": _heads(found), "blocks": _blocks(result, found)}
     if result.experiment is not None:
-        figures["causal"] = _causal(result.experiment, masses_of(found))
+        figures["causal"] = _causal(result.experiment)
         figures["together"] = _together(result.experiment)
     return figures
-
-
-def masses_of(found: Sequence[Collected]) -> Array:
-    """Retained mass (layer, density), the mean over all else."""
-    each = [
-        mean_over(one.measures("sparsity")["retained_mass"], "layer", "density") for one in found
-    ]
-    mean: Array = np.mean(each, axis=0)
-    return mean
 
 
 def _masses(found: Sequence[Collected]) -> bytes:
@@ -59,7 +53,7 @@ def _masses(found: Sequence[Collected]) -> bytes:
         axes[0, place].set_xlim(0, 1)
     axes[0, 0].set_ylabel("share of the weight")
     axes[0, 0].set_ylim(0, 1.02)
-    legend_below(made, axes[0, 0], 9)
+    legend_below(made, axes[0, 0])
     return png(made)
 
 
@@ -113,7 +107,7 @@ def _blocks(result: AnalysisResult, found: Sequence[Collected]) -> bytes:
         if alike is not None:
             axes[0, 0].plot(layers, alike, ".-", color=colour, label=label)
     axes[0, 0].axhline(0.2 / 1.8, color=FAINT, linestyle="--", label="random sets")
-    axes[0, 0].set_ylim(0, 1)
+    axes[0, 0].set_ylim(0, 1.03)
     axes[0, 0].set_xlabel("layer")
     axes[0, 0].set_ylabel("Jaccard index")
     axes[0, 0].set_title("are the best fifth of the blocks the same?")
@@ -121,35 +115,35 @@ def _blocks(result: AnalysisResult, found: Sequence[Collected]) -> bytes:
     return png(made)
 
 
-def _causal(experiment: Experiment, all_masses: Array) -> bytes:
+def _causal(experiment: Experiment) -> bytes:
     """PSNR against the weight that is lost, a point a layer and density."""
     densities, layers = experiment.coordinates["density"], experiment.coordinates["layer"]
-    measured = experiment.measures["alone_psnr"]
-    psnr = measured.values[:, 0].mean(0)  # (layer, density), of the first temperature
-    lost = np.maximum(1 - all_masses[:, : len(densities)], 1e-6)
+    psnr = experiment.measures["alone_psnr"].values[:, 0].mean(0)  # of the first temperature
+    lost = np.maximum(1 - experiment.measures["retained_mass"].values, 1e-6)  # (layer, density)
     dense = set(experiment.found["dense_layers"])
     made, axes = figure(7.4, 3.6, 1, 2, sharey=True)
-    markers = "osD^vP*X"
-    for d, density in enumerate(densities):
-        for number, layer in enumerate(layers):
-            colour = RED if layer in dense else BLUE
-            axes[0, 0].plot(
-                lost[number, d], psnr[number, d], markers[d % 8], color=colour, markersize=5,
-                label=f"density {density:g}" if number == 0 else None,
-            )  # fmt: skip
-            axes[0, 0].annotate(
-                str(layer), (lost[number, d], psnr[number, d]), xytext=(4, 2),
-                textcoords="offset points", fontsize=7, color=colour,
-            )  # fmt: skip
-    _floor(axes[0, 0], experiment)
-    axes[0, 0].set_xscale("log")
-    axes[0, 0].set_xlabel("weight that is lost: 1 - retained mass")
-    axes[0, 0].set_ylabel("PSNR to the video as it is, dB")
-    axes[0, 0].set_title("one layer sparse; red: looks sparse and is not")
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    for handle in handles:
-        handle.set_color(INK)
-    axes[0, 0].legend(handles, names, loc="lower left")
+    panel = axes[0, 0]
+    for number, layer in enumerate(layers):
+        colour = RED if layer in dense else BLUE
+        panel.plot(lost[number], psnr[number], color=colour, alpha=0.25, linewidth=1)
+        for d, marker in zip(range(len(densities)), MARKERS, strict=False):
+            at = (lost[number, d], psnr[number, d])
+            panel.plot(*at, marker, color=colour, markersize=5)
+            panel.annotate(
+                str(layer), at, xytext=(4, 2), textcoords="offset points", fontsize=7, color=colour
+            )
+    _floor(panel, experiment)
+    panel.set_xscale("log")
+    panel.xaxis.set_major_formatter("{x:g}")
+    panel.xaxis.set_minor_formatter("{x:g}")
+    panel.set_xlabel("weight that is lost: 1 - retained mass")
+    panel.set_ylabel("PSNR to the video as it is, dB")
+    panel.set_title("one layer sparse; red: looks sparse and is not")
+    kinds = [
+        Line2D([], [], color=INK, marker=marker, linestyle="", markersize=5)
+        for _, marker in zip(densities, MARKERS, strict=False)
+    ]
+    panel.legend(kinds, [f"density {density:g}" for density in densities], loc="lower left")
     _by_layer(axes[0, 1], experiment, psnr)
     return png(made)
 
@@ -179,12 +173,14 @@ def _together(experiment: Experiment) -> bytes:
     """All layers at once, and all but those that are not to be touched."""
     densities = experiment.coordinates["density"]
     made, axes = figure(7.4, 2.8, 1, 2)
-    dense = ", ".join(map(str, experiment.found["dense_layers"])) or "none"
+    dense = ", ".join(map(str, experiment.found["dense_layers"]))
     for place, (figure_name, label) in enumerate(
         (("psnr", "PSNR, dB"), ("edges", "correlation of edges"))
     ):
         values = experiment.measures[f"together_{figure_name}"].values  # (source, T, set, density)
         for s, (name, colour) in enumerate(zip(SETS, (ORANGE, BLUE), strict=True)):
+            if s and not dense:
+                continue
             name = f"all but {dense}" if s else name
             for t, temperature in enumerate(experiment.coordinates["temperature"]):
                 shown = f"{name}, T {temperature:g}" if temperature != 1 else name
