@@ -6,12 +6,7 @@ and keys, rotary embedding included, whatever the family. Without one, the video
 to the wanted step.
 """
 
-from collections.abc import Callable
-from typing import Any
-
-import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from schemas.attention import TransferSpec
 from schemas.capture_plan import Needed
@@ -19,8 +14,8 @@ from schemas.errors import Unsupported
 from schemas.maps import STORED_FORMS, Place, check_place
 from schemas.recipes import Recipe
 from schemas.selection import resolve_recipe
+from workers.analysis.attention_calls import AttentionCall, AttentionCalls, Stock
 from workers.analysis.heatmap import pooled_map
-from workers.attention.attention_hooks import AttentionHooks
 from workers.attention.maps import Address, MapSource
 from workers.attention.transfer import StoredAttention
 from workers.generation.denoise import OnStep, StepInfo
@@ -42,43 +37,26 @@ class AtStep:
         return self._source.get(address._replace(step=self._step), name)
 
 
-class Look(TorchFunctionMode):
-    """While entered, pools the map of ``place`` when the attention at it is computed."""
+class Look:
+    """Pools the map of ``place`` when the attention at it is computed."""
 
-    def __init__(self, hooks: AttentionHooks, place: Place, bins: int) -> None:
-        super().__init__()
+    def __init__(self, place: Place, bins: int) -> None:
         self.pooled: Tensor | None = None
-        self._hooks, self._place, self._bins = hooks, place, bins
+        self._place, self._bins = place, bins
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        if func is F.scaled_dot_product_attention:
-            self._look(*args[:2], **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-    def _look(self, query: Tensor, key: Tensor, **options: Any) -> None:
-        """``query``, ``key``: (B, H, N', d), the batch as ``Run`` lays it out."""
-        run, place = self._hooks.current, self._place
-        if run is None or run.inside is None or self.pooled is not None:
-            return
-        here = (run.step, run.inside.layer) == (place.step, place.layer)
-        if not here or place.branch not in run.here or len(query) % run.batch:
-            return
-        size = len(query) // run.batch
-        last = (run.here.index(place.branch) + 1) * len(run.transfers) * size - size
-        scale = options.get("scale")
-        self.pooled = pooled_map(
-            query[last, place.head],
-            key[last, place.head],
-            scale=query.shape[-1] ** -0.5 if scale is None else scale,
-            bins=self._bins,
-            video=run.inside.token_slice(run.tokens, query.shape[2]),
-        )
+    def handle(self, call: AttentionCall, stock: Stock) -> Tensor:
+        place = self._place
+        here = (call.run.step, call.attn.layer) == (place.step, place.layer)
+        part = call.part(place.branch) if here and self.pooled is None else None
+        if part is not None:
+            self.pooled = pooled_map(
+                call.query[part.start, place.head],
+                call.key[part.start, place.head],
+                scale=call.scale,
+                bins=self._bins,
+                video=call.video,
+            )
+        return stock()
 
 
 def needed_for(place: Place) -> Needed:
@@ -136,9 +114,9 @@ def _run_to_step(
         if info.step >= place.step:
             raise Seen
 
-    look = Look(model.hooks, place, bins)
+    look = Look(place, bins)
     try:
-        with look:
+        with AttentionCalls(model, look.handle):
             resolved = resolve_recipe(recipe, model.card)
             generate(model, resolved, stored=stored, on_step=after_step)
     except Seen:

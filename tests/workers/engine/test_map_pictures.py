@@ -186,7 +186,9 @@ class TestPictures:
         self, studio: Studio, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         kept = studio.capture(studio.plain)
-        monkeypatch.setattr("workers.analysis.render_map.Look._look", lambda *_, **__: None)
+        monkeypatch.setattr(
+            "workers.analysis.render_map.Look.handle", lambda self, call, stock: stock()
+        )
         spec = map_spec(studio.plain, id_of(kept))
         await studio.jobs.store.submit_map(spec, retry_s=0, max_open=None)
         await run_job(studio.context, spec.id, unheard)

@@ -1,0 +1,230 @@
+"""Analyses of attention: what is asked for, whether the models have it, and what it would cost.
+
+Four kinds, after the findings of "Analysis of Attention in Video Diffusion Transformers"
+(arXiv 2504.10317): how maps are structured, how sparse they are and whether that can be used, which
+tokens are sinks, and which layers carry the shot of an edit. Arithmetic alone: nothing runs.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from schemas.attention import (
+    Anchor,
+    Branch,
+    Index,
+    Indices,
+    Steps,
+    resolve_indices,
+    resolve_steps,
+)
+from schemas.base import Frozen
+from schemas.errors import InvalidRequest, Unsupported
+from schemas.models import ModelCard
+from schemas.recipes import Recipe
+from schemas.selection import branches_of
+
+AnalysisKind = Literal["structure", "sparsity", "sinks", "layer_sweep"]
+MAX_SOURCES = 16
+MAX_MAPS = 20_000  # measured in one analysis, over all its sources
+DEFAULT_STEPS = 5
+
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Shares = Annotated[tuple[Share, ...], Field(min_length=1, max_length=16)]
+
+
+class Sampling(Frozen):
+    """Which rows of a map are looked at. ``rows`` None: all, and every number is exact.
+
+    Else about so many, spread over the whole video, and numbers have an interval.
+    """
+
+    rows: Annotated[int, Field(ge=16, le=1 << 20)] | None = 128
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+
+class CausalTest(Frozen):
+    """Keep a share of each row's weights in one layer, make the video, and measure how far it is.
+
+    ``control``: also with as many random weights. ``dense_layers``: those that the second test,
+    of all other layers together, leaves alone; None: those that the first finds to look sparse and
+    not to be.
+    """
+
+    densities: Annotated[tuple[Share, ...], Field(min_length=1, max_length=8)] = (0.5, 0.2, 0.1)
+    temperatures: Annotated[
+        tuple[Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)], ...],
+        Field(min_length=1, max_length=4),
+    ] = (1.0,)
+    control: bool = False
+    dense_layers: Annotated[tuple[Index, ...], Field(max_length=4096)] | None = None
+
+
+class Ablations(Frozen):
+    """Take the strongest ``sinks`` out, each beside ``controls`` random draws of its budget."""
+
+    sinks: Annotated[int, Field(ge=1, le=16)] = 3
+    controls: Annotated[int, Field(ge=1, le=32)] = 3
+
+
+class AnalysisSpec(Frozen):
+    """One analysis. ``None`` of layers, heads, branches: all; of steps: five, evenly spaced.
+
+    ``sources``: the runs that are looked at; of a layer sweep, edits of plain generations, whose
+    own transfer says which heads, steps and branches are transferred. ``causal`` belongs to kind
+    sparsity and ``ablations`` to kind sinks; without them nothing is changed, only measured.
+    """
+
+    kind: AnalysisKind
+    sources: Annotated[tuple[Recipe, ...], Field(min_length=1, max_length=MAX_SOURCES)]
+    layers: Indices | None = None
+    heads: Indices | None = None
+    steps: Steps | None = None
+    branches: Annotated[tuple[Branch, ...], Field(min_length=1, max_length=2)] | None = None
+    sampling: Sampling = Sampling()
+    densities: Shares = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+    masses: Shares = (0.5, 0.8, 0.9, 0.95, 0.99)
+    causal: CausalTest | None = None
+    ablations: Ablations | None = None
+
+    @model_validator(mode="after")
+    def _belongs_to_the_kind(self) -> Self:
+        for field, kind in (("causal", "sparsity"), ("ablations", "sinks")):
+            if getattr(self, field) is not None and self.kind != kind:
+                raise ValueError(f"{field} belongs to kind {kind!r}, not to {self.kind!r}")
+        if self.kind == "layer_sweep":
+            for field in ("heads", "steps", "branches"):
+                if getattr(self, field) is not None:
+                    raise ValueError(f"{field}: a layer sweep takes them from each edit's transfer")
+        return self
+
+
+class AnalysedRun(Frozen):
+    """One source with every choice made. ``grid``: tokens as (frames, rows, columns)."""
+
+    recipe: Recipe
+    layers: tuple[int, ...]
+    heads: tuple[int, ...]
+    steps: tuple[int, ...]
+    branches: tuple[Branch, ...]
+    grid: tuple[int, int, int]
+
+    @property
+    def maps(self) -> int:
+        return len(self.layers) * len(self.heads) * len(self.steps) * len(self.branches)
+
+
+def resolve_analysis(spec: AnalysisSpec, cards: Mapping[str, ModelCard]) -> tuple[AnalysedRun, ...]:
+    """``spec`` against the models' cards, by id. Raises InvalidRequest or Unsupported, naming the
+    field, its value and what is allowed."""
+    _check_sources(spec, cards)
+    runs = tuple(_resolve(spec, recipe, cards) for recipe in spec.sources)
+    for number, run in enumerate(runs):
+        if spec.kind in ("sparsity", "sinks") and run.grid != runs[0].grid:
+            raise InvalidRequest(
+                f"sources[{number}]: its tokens {run.grid} differ from sources[0]'s "
+                f"{runs[0].grid}, and blocks and tokens of two grids cannot be compared; allowed "
+                "are sources of one size and length, or kind 'structure'",
+                param=f"sources[{number}]",
+            )
+    maps = sum(run.maps for run in runs)
+    if spec.kind != "layer_sweep" and maps > MAX_MAPS:
+        raise InvalidRequest(
+            f"steps: {maps} maps are too many (sources x layers x heads x steps x branches); "
+            f"allowed are {MAX_MAPS}",
+            param="steps",
+        )
+    if spec.causal is not None and spec.causal.dense_layers:
+        resolve_indices(
+            spec.causal.dense_layers, cards[_model(spec, 0)].layers, "causal.dense_layers"
+        )
+    return runs
+
+
+def _model(spec: AnalysisSpec, number: int) -> str:
+    return spec.sources[number].generation.model
+
+
+def _check_sources(spec: AnalysisSpec, cards: Mapping[str, ModelCard]) -> None:
+    for number, recipe in enumerate(spec.sources):
+        name, param = recipe.generation.model, f"sources[{number}]"
+        if name not in cards:
+            known = ", ".join(sorted(cards)) or "none"
+            raise InvalidRequest(
+                f"{param}.model: {name!r} is not served; served are {known}", param=f"{param}.model"
+            )
+        if not cards[name].supports_transfer:
+            raise Unsupported(
+                f"{param}.model: {name!r} has no softmax attention map to analyse",
+                param=f"{param}.model",
+            )
+        if spec.kind != "structure" and name != _model(spec, 0):
+            raise InvalidRequest(
+                f"{param}.model: {name!r} differs from sources[0]'s {_model(spec, 0)!r}; an "
+                f"analysis of kind {spec.kind!r} is of one model, kind 'structure' may compare "
+                "several",
+                param=f"{param}.model",
+            )
+        edited = recipe.source is not None
+        if spec.kind == "layer_sweep" and (recipe.source is None or recipe.source.source):
+            raise InvalidRequest(
+                f"{param}: a layer sweep needs an edit whose source is a plain generation",
+                param=param,
+            )
+        if edited and (spec.causal is not None or spec.ablations is not None):
+            field = "causal" if spec.causal is not None else "ablations"
+            raise InvalidRequest(
+                f"{param}: it is an edit, and {field} needs plain generations", param=param
+            )
+
+
+def _resolve(spec: AnalysisSpec, recipe: Recipe, cards: Mapping[str, ModelCard]) -> AnalysedRun:
+    generation = recipe.generation
+    card = cards[generation.model]
+    had = ("cond",) if _anchor(recipe) else branches_of(card, generation)
+    for branch in spec.branches or ():
+        if branch not in had:
+            raise InvalidRequest(
+                f"branches: {branch!r} is not a branch of every source; allowed is "
+                f"{', '.join(had)} (model {card.id!r} at guidance_scale "
+                f"{generation.guidance_scale:g})",
+                param="branches",
+            )
+    return AnalysedRun(
+        recipe=recipe,
+        layers=resolve_indices(spec.layers, card.layers, "layers"),
+        heads=resolve_indices(spec.heads, card.heads, "heads"),
+        steps=_steps(spec, recipe),
+        branches=tuple(each for each in had if spec.branches is None or each in spec.branches),
+        grid=card.grid.tokens(generation.width, generation.height, generation.num_frames),
+    )
+
+
+def _anchor(recipe: Recipe) -> Anchor | None:
+    return None if recipe.transfer is None else recipe.transfer.anchor
+
+
+def _attending_steps(recipe: Recipe) -> tuple[int, ...]:
+    """The steps in which a run computes attention: of an anchored edit, not all."""
+    anchor, total = _anchor(recipe), recipe.generation.num_inference_steps
+    return tuple(range(total)) if anchor is None else anchor.computed_steps(total)
+
+
+def _steps(spec: AnalysisSpec, recipe: Recipe) -> tuple[int, ...]:
+    """Those asked for, or as many evenly spaced ones for every source, first and last included."""
+    there = _attending_steps(recipe)
+    if spec.steps is not None:
+        asked = resolve_steps(spec.steps, recipe.generation.num_inference_steps, "steps")
+        missing = [step for step in asked if step not in there]
+        if missing:
+            raise InvalidRequest(
+                f"steps: {missing[0]} is not computed by a source that is an anchored edit; "
+                f"computed are {', '.join(map(str, there))}",
+                param="steps",
+            )
+        return asked
+    count = min(DEFAULT_STEPS, *(len(_attending_steps(each)) for each in spec.sources))
+    if count == 1:
+        return there[:1]
+    return tuple(there[round(n * (len(there) - 1) / (count - 1))] for n in range(count))

@@ -1,0 +1,1 @@
+"""Measures of one layer's attention, from its queries and keys, never N x N in memory."""
