@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 
-from bench.engine_model import SCENES
 from bench.scenes_tables import TABLES
 from schemas.analyses import AnalysisSpec
 from schemas.attention import Anchor, TransferSpec
@@ -32,6 +31,7 @@ from workers.model_settings import ModelSettings
 from workers.models.pipelines import LoadedModel, load_model
 
 ROOT = Path(__file__).parent.parent
+SCENES = ROOT / "models" / "scenes"
 PICTURES = ROOT / "docs" / "images" / "analysis"
 PAGE = ROOT / "docs" / "analysis.md"
 PROMPTS = (
@@ -42,12 +42,12 @@ PROMPTS = (
 SEEDS = (0, 1)
 CAUSAL = {"densities": (0.5, 0.3, 0.2, 0.1), "temperatures": (1.0, 0.8), "control": True}
 # what of each kind's figures the page shows
-SHOWN = {
-    "structure": ("maps", "decay", "shares", "heads", "sources", "layers"),
-    "sparsity": ("mass", "causal", "together", "blocks"),
-    "sinks": ("strength", "where", "stability", "ablation"),
-    "sweep": ("layers", "plane", "sheet_0", "sheet_4"),
-    "anchored": ("layers", "plane"),
+SHOWN: dict[str, tuple[str, ...]] = {
+    "structure": ("maps", "decay"),
+    "sparsity": ("causal",),
+    "sinks": (),
+    "sweep": ("layers", "sheet_0"),
+    "anchored": (),
 }
 
 

@@ -33,6 +33,8 @@ ROOMS = {
         artifacts                               manifests of stored attention
         artifact_summary selection              an artifact as listed; transfers resolved
         resolve_capture maps                    captures resolved; which map a picture shows
+        analyses                                what an analysis measures
+        analysis_cost                           what it costs
         estimate jobs                           costs; job records
         requests videos                         bodies of the HTTP API
     """,

@@ -10,7 +10,7 @@ from bench import attention_definitions as definitions
 from tests.workers.analysis import maps
 from workers.analysis.measures.blocks import jaccard
 from workers.analysis.measures.estimates import Array
-from workers.analysis.measures.grid import Pooling, TokenGrid, common_boxes
+from workers.analysis.measures.grid import Pooling, TokenGrid
 from workers.analysis.measures.likeness import likeness
 from workers.analysis.measures.measure_layer import (
     DEFINITIONS,
@@ -297,13 +297,3 @@ def test_block_sets() -> None:
     assert (jaccard(one, other) < 1).all()
     stripe = measured(maps.diagonal(grid), grid)
     assert stripe.estimates["sparsity"]["block_recall"].value[0, 2] == pytest.approx(1)
-
-
-def test_boxes_that_several_grids_have() -> None:
-    assert common_boxes([TokenGrid(5, 8, 12)], 1024) == TokenGrid(5, 8, 12)
-    coarse = common_boxes([TokenGrid(21, 30, 52), TokenGrid(13, 30, 45)], 512)
-    assert coarse.tokens <= 512
-    assert coarse.frames == 13
-    box = Pooling(TokenGrid(21, 30, 52), coarse).box_of()
-    assert sorted(set(box.tolist())) == list(range(coarse.tokens))
-    assert common_boxes([TokenGrid(40, 1, 1)], 16) == TokenGrid(16, 1, 1)

@@ -16,6 +16,8 @@ from workers.analysis.report.style import (
     SHADES,
     figure,
     heat_map,
+    legend_below,
+    plain_numbers,
     png,
 )
 from workers.analysis.results import AnalysisResult, Experiment
@@ -114,6 +116,7 @@ def _where(one: Collected) -> bytes:
         axes[row, 0].set_ylabel(f"layer {layer}\nhead {one.heads[head]}")
         bar = made.colorbar(image, ax=axes[row, :].tolist(), shrink=0.9, pad=0.01)
         bar.set_label("times chance")
+        plain_numbers(bar.ax.yaxis)
     step, branch = one.plan.pictured or (0, "cond")
     made.supxlabel(f"weight that a token gets, step {step}, {branch}; ring: the most", fontsize=8.5)
     return png(made)
@@ -143,6 +146,7 @@ def _stability(result: AnalysisResult, found: Sequence[Collected]) -> bytes:
         panel.set_xlabel("strength of the first token, times chance")
         panel.set_title(f"the same token over {title} (a dot a head)")
         panel.set_ylim(0, 1.05)
+        plain_numbers(panel.xaxis)
     axes[0, 0].set_ylabel(f"share of the {names[0][1]}, sources")
     return png(made)
 
@@ -153,7 +157,7 @@ def _ablation(experiment: Experiment) -> bytes:
     beyond = experiment.measures["difference_psnr"]
     assert beyond.low is not None
     assert beyond.high is not None
-    made, axes = figure(8.4, 0.42 * len(targets) + 1.6, 1, len(how) + 0, sharey=True)
+    made, axes = figure(8.4, 0.42 * len(targets) + 1.7, 1, len(how), sharey=True)
     places = np.arange(len(targets))[::-1]
     for column, name in enumerate(how):
         panel = axes[0, column]
@@ -176,7 +180,7 @@ def _ablation(experiment: Experiment) -> bytes:
         panel.set_xlabel("PSNR to the video as it is, dB")
         panel.set_yticks(places, [str(target) for target in targets])
         panel.set_ylim(-0.6, len(targets) - 0.2)
-    axes[0, 0].legend(loc="lower left", fontsize=7)
+    legend_below(made, axes[0, 0])
     made.suptitle(
         "sinks taken out, and as many random ones (difference in dB with its 95% interval)",
         fontsize=9,

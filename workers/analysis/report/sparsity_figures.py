@@ -20,6 +20,7 @@ from workers.analysis.report.style import (
     figure,
     heat_map,
     legend_below,
+    plain_numbers,
     png,
     shades,
 )
@@ -134,8 +135,7 @@ def _causal(experiment: Experiment) -> bytes:
             )
     _floor(panel, experiment)
     panel.set_xscale("log")
-    panel.xaxis.set_major_formatter("{x:g}")
-    panel.xaxis.set_minor_formatter("{x:g}")
+    plain_numbers(panel.xaxis)
     panel.set_xlabel("weight that is lost: 1 - retained mass")
     panel.set_ylabel("PSNR to the video as it is, dB")
     panel.set_title("one layer sparse; red: looks sparse and is not")

@@ -8,7 +8,9 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -100,6 +102,14 @@ def heat_map(
     bar = made.colorbar(image, ax=axes, shrink=0.9, pad=0.02)
     bar.set_label(labels[2])
     bar.outline.set_visible(False)
+    plain_numbers(bar.ax.yaxis)
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Write 30 and not 3 x 10^1 along a logarithmic axis; no more than a few of them."""
+    if axis.get_scale() == "log":
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.7)))
 
 
 def legend_below(made: Figure, axes: Axes, columns: int = 5) -> None:

@@ -127,8 +127,9 @@ class TestOnOneModel:
         progress = Progress(total, lambda done, of: heard.append(done))
         made = dict(make_videos(model, wishes, progress))
         assert heard == list(range(1, 3 + 2 + 1))
-        assert np.array_equal(made[0], made[2])
-        assert not np.array_equal(made[0], made[1])
+        # two rows of one batch may round otherwise: a level of 255
+        assert np.abs(made[0].astype(int) - made[2]).max() <= 1
+        assert np.abs(made[0].astype(int) - made[1]).max() > 1
 
     def test_progress_is_known_beforehand(self, model: LoadedModel) -> None:
         generation = tiny.recipe(model).generation
