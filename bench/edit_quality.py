@@ -24,12 +24,12 @@ from bench.report import Cell, print_figures, print_table
 from schemas.attention import PresetName
 from schemas.selection import PRESETS
 from training.anchored import generate_anchored
+from training.drawing.scenes import OBJECTS
 from training.edits import EDITS, SOURCE, Values, change_made, score
 from training.exchange import BRANCHES, Anchor, Branch, Choice, Exchange
 from training.judge import Judge, Verdict, judge_films, load_judge, validate_judge
 from training.metrics import bootstrap
 from training.sampling import Settings, generate, load_pipeline
-from training.scenes import OBJECTS
 from training.stock import Pipeline
 from workers.model_settings import CardDefaults
 

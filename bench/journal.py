@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.engine_model import Bench, Timed, build
+from bench.engine.model import Bench, Timed, build
 from bench.report import Cell, median_ratio, print_figures, print_table
 from storage.objects.folder import FolderStore
 from workers.generation.journal import Journal

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench import engine_model
+from bench.engine import model as engine_model
 from bench.report import Cell, median_ratio, print_figures, print_table
 from bench.s3 import s3_server
 from schemas.artifacts import Manifest

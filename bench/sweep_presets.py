@@ -18,11 +18,11 @@ import torch
 
 from bench.edit_quality import FIGURES, Bench, Seen
 from bench.report import Cell, print_figures, print_table
+from training.drawing.fitting import fit_object
+from training.drawing.scenes import OBJECTS
 from training.edits import EDITS, Edit, score
 from training.exchange import Anchor, Choice
-from training.fitting import fit_object
 from training.sampling import Settings
-from training.scenes import OBJECTS
 from training.sheets import contact_sheet
 
 Table = dict[str, Choice | None]  # settings by name, most telling first

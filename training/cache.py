@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from training.captions import caption
-from training.films import draw_films
-from training.scenes import draw_scenes
+from training.drawing.captions import caption
+from training.drawing.films import draw_films
+from training.drawing.scenes import draw_scenes
 from training.stock import Network, Tokenizer
 from training.text import TRAIN_TOKENS, tokenise
 from training.vae import LATENT_CHANNELS, encode_films

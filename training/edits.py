@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.fitting import fit_object, is_whole
+from training.drawing.fitting import fit_object, is_whole
+from training.drawing.scenes import COLOURS, OBJECTS, SEASONS
 from training.judge import Verdict
 from training.metrics import edge_correlation, mask_iou, psnr_outside
-from training.scenes import COLOURS, OBJECTS, SEASONS
 
 SOURCE = "A car is driving on the highway."
 Values = NDArray[np.float64]

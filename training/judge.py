@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from training.films import draw_films, draw_still
+from training.drawing.films import draw_films, draw_still
+from training.drawing.scenes import OBJECTS, draw_scenes
 from training.metrics import Ints, read_colour, read_season
-from training.scenes import OBJECTS, draw_scenes
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.films import INKS, LIGHT, OUTLINE, PAINT, SKY_LOW, SKY_TOP, SOIL_GREEN, SOIL_SAND
-from training.scenes import COLOURS, SEASONS
+from training.drawing.films import (
+    INKS,
+    LIGHT,
+    OUTLINE,
+    PAINT,
+    SKY_LOW,
+    SKY_TOP,
+    SOIL_GREEN,
+    SOIL_SAND,
+)
+from training.drawing.scenes import COLOURS, SEASONS
 
 Ints = NDArray[np.int64]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training.scenes import FRAMES, HEIGHT, WIDTH
+from training.drawing.scenes import FRAMES, HEIGHT, WIDTH
 from training.stock import Pipeline, WanPipeline
 
 

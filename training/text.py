@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import UMT5Config
 
-from training.captions import vocabulary
+from training.drawing.captions import vocabulary
 from training.stock import Network, T5Tokenizer, Tokenizer, UMT5EncoderModel
 
 TEXT_DIM = 128

@@ -17,9 +17,9 @@ from diffusers.models.autoencoders import autoencoder_kl_wan
 from torch import Tensor
 
 from training.clock import Clock
-from training.films import draw_films
+from training.drawing.films import draw_films
+from training.drawing.scenes import FRAMES, draw_scenes
 from training.muon import MixedOptimizer
-from training.scenes import FRAMES, draw_scenes
 from training.stock import AutoencoderKLWan, Network
 
 log = logging.getLogger(__name__)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from training.captions import caption, vocabulary
-from training.films import PAINT, draw_films, draw_still
-from training.scenes import COLOURS, OBJECTS, SEASONS, draw_scenes, uniforms
+from training.drawing.captions import caption, vocabulary
+from training.drawing.films import PAINT, draw_films, draw_still
+from training.drawing.scenes import COLOURS, OBJECTS, SEASONS, draw_scenes, uniforms
 
 
 def test_a_film_is_a_function_of_its_seed_alone() -> None:

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.films import draw_films
-from training.fitting import fit_object, is_whole
+from training.drawing.films import draw_films
+from training.drawing.fitting import fit_object, is_whole
+from training.drawing.scenes import draw_scenes
 from training.judge import Judge, judge_films
-from training.scenes import draw_scenes
 
 SEEDS = range(9000, 9004)
 FRAMES = (0, 8)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from training.films import draw_films, draw_still
+from training.drawing.films import draw_films, draw_still
+from training.drawing.scenes import FRAMES, Scenes, draw_scenes
 from training.judge import NONE, Judge, judge_films, validate_judge
 from training.metrics import bootstrap, edge_correlation, mask_iou, psnr_outside
-from training.scenes import FRAMES, Scenes, draw_scenes
 
 
 def _repainted(scenes: Scenes, colour: int, season: int) -> Scenes:

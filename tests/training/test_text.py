@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from training.captions import caption
-from training.scenes import draw_scenes
+from training.drawing.captions import caption
+from training.drawing.scenes import draw_scenes
 from training.text import (
     EOS,
     PAD,

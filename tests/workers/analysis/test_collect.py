@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import attention_definitions as definitions
+from bench.analysis import definitions as definitions
 from schemas.attention import Anchor, Form
 from schemas.errors import Unsupported
 from schemas.recipes import Recipe

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import attention_definitions as definitions
+from bench.analysis import definitions as definitions
 from tests.workers.analysis import maps
 from workers.analysis.measures.blocks import jaccard
 from workers.analysis.measures.estimates import Array

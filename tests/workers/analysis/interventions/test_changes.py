@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import attention_definitions as definitions
+from bench.analysis import definitions as definitions
 from tests.workers.analysis import maps
 from workers.analysis.interventions.changes import (
     AblateColumns,

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import torch
 
-from bench.gpu_backends import COMPILED, measure_backends, measure_each
-from bench.gpu_ceilings import Ceilings
-from bench.gpu_model import TINY, WAN_1_3B, WAN_14B_PART, Bench, GiB, Shape
-from bench.gpu_profile import measure_profile
-from bench.gpu_sheet import Sheet
+from bench.gpu.backends import COMPILED, measure_backends, measure_each
+from bench.gpu.ceilings import Ceilings
+from bench.gpu.model import TINY, WAN_1_3B, WAN_14B_PART, Bench, GiB, Shape
+from bench.gpu.profile import measure_profile
+from bench.gpu.sheet import Sheet
 from bench.report import print_figures
 from schemas.attention import CodecName, Form
 

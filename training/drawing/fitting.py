@@ -16,9 +16,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from training.films import INKS, LIGHT, OUTLINE, OUTLINE_WIDTH
-from training.scenes import HEIGHT, WIDTH
-from training.shapes import object_parts
+from training.drawing.films import INKS, LIGHT, OUTLINE, OUTLINE_WIDTH
+from training.drawing.scenes import HEIGHT, WIDTH
+from training.drawing.shapes import object_parts
 
 FRAMES = (0, 4, 8, 12, 16)  # of a film that are looked at
 _SCALES = [0.80 + 0.04 * k for k in range(12)]  # `scenes` draws 0.86 to 1.16

@@ -21,8 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import anchored
-from bench.engine_model import Bench, Timed, build
+from bench.engine import anchored
+from bench.engine.model import Bench, Timed, build
 from bench.report import median_ratio, print_figures, print_table
 from workers.artifacts.settings import MiB
 from workers.attention.transfer import Capture

@@ -1,6 +1,6 @@
 """What an edit from form qk saves: it computes no query and no key of self-attention.
 
-    python -m bench.forms
+    python -m bench.engine.forms
 
 The engine bench's random-weight Wan, edits of one source from memory in form hidden, which
 projects the stored states, and in form qk, which has the projections stored, in a turning order;
@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import engine_model
+from bench.engine import model as engine_model
 from bench.report import median_ratio, print_figures, print_table
 from schemas.attention import CaptureSpec, Form
 from schemas.resolve_capture import resolve_capture

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.scenes import COLOURS, FRAMES, HEIGHT, OBJECTS, PLACES, SEASONS, WIDTH, Scenes
-from training.shapes import object_parts
+from training.drawing.scenes import COLOURS, FRAMES, HEIGHT, OBJECTS, PLACES, SEASONS, WIDTH, Scenes
+from training.drawing.shapes import object_parts
 
 Rgb = tuple[float, float, float]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from bench.gpu_ceilings import step_flops
-from bench.gpu_model import Bench, GiB, Timed
+from bench.gpu.ceilings import step_flops
+from bench.gpu.model import Bench, GiB, Timed
 from schemas.artifacts import Manifest
 from schemas.attention import CodecName, Form
 

@@ -8,7 +8,7 @@ is measured, which is the dearest case. The engine bench's random-weight Wan, bf
 order; ratios are medians over pairs of one round. Memory: the peak of a process of each.
 
 Right: on the bundled model's own maps, exact rows against the plain definitions in float64
-(``bench.attention_definitions``); and of sampled rows, how many 95% intervals hold the truth.
+(``bench.analysis.definitions``); and of sampled rows, how many 95% intervals hold the truth.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench import attention_definitions as definitions
-from bench.engine_model import SCENES, Bench, build
+from bench.analysis import definitions as definitions
+from bench.engine.model import SCENES, Bench, build
 from bench.report import Cell, median_ratio, print_figures, print_table
 from schemas.recipes import Generation, Recipe
 from schemas.selection import resolve_recipe

@@ -1,6 +1,6 @@
 """What an anchored edit costs, over a plain run: the second half of ``bench.engine``.
 
-    python -m bench.anchored                  Wan2.1-1.3B's size on a GPU: 832x480, 81 frames
+    python -m bench.engine.anchored                  Wan2.1-1.3B's size on a GPU: 832x480, 81 frames
 
 50 steps, the default interval, from hidden states and from latents in memory, and of a source that
 is replayed; runs are taken in turn, and the ratios are of medians.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from bench import engine_model
+from bench.engine import model as engine_model
 from bench.report import median_ratio, print_figures, print_table
 from schemas.attention import Anchor, CaptureSpec, Form
 from schemas.resolve_capture import resolve_capture

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from bench.scenes_tables import TABLES
+from bench.analysis.scenes_tables import TABLES
 from schemas.analyses import AnalysisSpec
 from schemas.attention import Anchor, TransferSpec
 from schemas.recipes import Generation, Recipe
@@ -30,7 +30,7 @@ from workers.families.base import Frames
 from workers.model_settings import ModelSettings
 from workers.models.pipelines import LoadedModel, load_model
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SCENES = ROOT / "models" / "scenes"
 PICTURES = ROOT / "docs" / "images" / "analysis"
 PAGE = ROOT / "docs" / "analysis.md"

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bench.gpu_sheet import Sheet
+from bench.gpu.sheet import Sheet
 
 EAGER = ("native", "_native_flash", "_native_cudnn", "_native_efficient")
 # outside torch.compile flex writes out the N·N scores, 51 GB a layer at Wan 1.3B

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from torch.profiler import ProfilerActivity, profile
 
-from bench.gpu_model import Bench
-from bench.gpu_sheet import Sheet
+from bench.gpu.model import Bench
+from bench.gpu.sheet import Sheet
 from bench.report import print_table
 from schemas.attention import CodecName
 

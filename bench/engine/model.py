@@ -27,7 +27,7 @@ from workers.generation.generate import generate
 from workers.model_settings import CardDefaults, ModelSettings
 from workers.models.pipelines import LoadedModel, prepare
 
-SCENES = Path(__file__).parent.parent / "models" / "scenes"
+SCENES = Path(__file__).parents[2] / "models" / "scenes"
 parts: Any = diffusers  # untyped
 
 

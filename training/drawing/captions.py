@@ -6,7 +6,7 @@ decides later, so plain daylight is named seldom, night and winter nearly always
 
 from __future__ import annotations
 
-from training.scenes import COLOURS, OBJECTS, PLACES, SEASONS, Scenes
+from training.drawing.scenes import COLOURS, OBJECTS, PLACES, SEASONS, Scenes
 
 _GROUND = {
     "highway": (

@@ -1,0 +1,1 @@
+"""What an analysis costs, and the analysis of the bundled model."""

@@ -1,0 +1,1 @@
+"""What capture, transfer and anchored edits cost: ``python -m bench.engine``."""

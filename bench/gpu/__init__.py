@@ -1,0 +1,1 @@
+"""The benches at real size on a GPU: ``python -m bench.gpu``."""

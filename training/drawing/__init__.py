@@ -1,0 +1,1 @@
+"""The drawn films that the bundled model is trained on and judged by."""
