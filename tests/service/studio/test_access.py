@@ -60,7 +60,8 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(
 ) -> None:
     page = visit(f"{api.url}/studio#{section}", viewport=PHONE, has_touch=True)
     expect(page.locator("h1:visible")).to_be_visible()
-    page.wait_for_load_state("networkidle")
+    page.wait_for_load_state("load")  # an open event stream keeps the network from being idle
+    expect(page.locator(f"#{section}")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     for link in page.get_by_role("navigation").get_by_role("link").all():
         box = link.bounding_box()
