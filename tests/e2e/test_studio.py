@@ -150,5 +150,5 @@ def test_dark_and_on_a_phone(stack: Stack, client: Client, visit: Open) -> None:
         for section in ("make", "keep", "inside", "library"):
             page.evaluate("section => location.hash = section", section)
             expect(page.locator(f"#{section} h1")).to_be_visible()
-            page.wait_for_load_state("networkidle")
+            page.wait_for_load_state("load")
             picture(page, f"{section}-{name}")
