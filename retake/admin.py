@@ -18,7 +18,7 @@ from rich.table import Table
 
 from storage.connect import open_redis
 from storage.jobs.maintenance import Maintenance
-from storage.keys import PROJECT_SCOPES, SCOPES, KeyStore
+from storage.keys import PROJECT_SCOPES, SCOPES, ApiKey, KeyStore
 from storage.settings import StorageSettings
 
 keys = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
@@ -41,6 +41,14 @@ def create(
     scope: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(SCOPES)}.")] = None,
     name: str = "",
     ttl_s: Annotated[int | None, typer.Option(min=1, help="Seconds until it expires.")] = None,
+    secret: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RETAKE_KEY_SECRET",
+            help="A secret of your own, rtk_ and 40 characters or more; given again it makes no "
+            "second key. Unset: one is drawn.",
+        ),
+    ] = None,
     redis_url: RedisUrl = None,
 ) -> None:
     """Print a new key. It is shown once: only its hash is kept."""
@@ -49,10 +57,14 @@ def create(
     if unknown:
         raise typer.BadParameter(f"scope {min(unknown)!r}; allowed are {', '.join(SCOPES)}")
 
-    async def make(redis: Redis) -> str:
-        return (await KeyStore(redis).create(project, chosen, name=name, ttl_s=ttl_s))[1]
+    async def make(redis: Redis) -> tuple[ApiKey, str]:
+        return await KeyStore(redis).create(project, chosen, name=name, ttl_s=ttl_s, secret=secret)
 
-    print(_with_redis(redis_url, make))
+    try:
+        key, drawn = _with_redis(redis_url, make)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    print(drawn if secret is None else key.id)  # a log is no place for what its owner has
 
 
 @keys.command(name="list")

@@ -4,6 +4,7 @@ Plain SHA-256 is enough here: a secret is 256 random bits, so it cannot be guess
 """
 
 import hashlib
+import re
 import secrets
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ Scope = Literal["read", "write", "webhooks", "metrics"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 PROJECT_SCOPES: tuple[Scope, ...] = ("read", "write", "webhooks")  # metrics cover every project
 PREFIX = "rtk_"
+_SECRET = re.compile(PREFIX + r"[A-Za-z0-9_-]{40,128}")  # at least what `create` draws itself
 
 Project = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
@@ -51,9 +53,19 @@ class KeyStore:
         *,
         name: str = "",
         ttl_s: int | None = None,
+        secret: str | None = None,
     ) -> tuple[ApiKey, str]:
-        """A new key and its secret, which is never shown again. ValueError: a bad project name."""
-        secret = PREFIX + secrets.token_urlsafe(32)
+        """A new key and its secret, which is never shown again.
+
+        ``secret``: one that the caller drew, as a deployment does that must know it beforehand;
+        given again it yields the key that it has. ValueError: a bad project name or secret.
+        """
+        if secret is None:
+            secret = PREFIX + secrets.token_urlsafe(32)
+        elif not _SECRET.fullmatch(secret):
+            raise ValueError(f"secret: it must match {_SECRET.pattern}")
+        elif (made := await self.find(secret)) is not None:
+            return made, secret
         now = int(time.time())
         key = ApiKey(
             id=f"key_{secrets.token_hex(8)}",
