@@ -5,63 +5,52 @@ running one ends, replacements start elsewhere if there is room. Ray itself woul
 """
 
 import argparse
+import math
 import os
+import subprocess
 import sys
 import time
+from pathlib import Path
 
-from ray._private.services import get_node_ip_address
-from ray._raylet import GcsClient
-from ray.core.generated import autoscaler_pb2, gcs_pb2
-from ray.util.state import list_actors
+from ray.util import get_node_ip_address
+from ray.util.state import list_actors, list_nodes
 
 from workers.deployment import APP, STOP_S
 from workers.settings import WorkerSettings
 
 _LOOK_S = 1.0
 _WORKER = f"ServeReplica:{APP}:VideoWorker"
+Filters = list[tuple[str, str, str | bool | int | float]]
 
 
-def find_node(gcs: GcsClient, node_id: str | None) -> str:
-    """The id, in hex, of the living node that is meant; unset, the one of this machine's address.
-
-    RuntimeError: there is none, or more than one.
-    """
-    alive = [
-        node
-        for node in gcs.get_all_node_info().values()
-        if node.state == gcs_pb2.GcsNodeInfo.GcsNodeState.ALIVE
-    ]
-    if node_id is None:
-        address = get_node_ip_address()
-        found = [node.node_id.hex() for node in alive if node.node_manager_address == address]
-    else:
-        found = [node.node_id.hex() for node in alive if node.node_id.hex() == node_id]
+def this_node(address: str) -> str:
+    """The id of the living node at this machine's address. RuntimeError: none, or several."""
+    address_here = get_node_ip_address()  # type: ignore[no-untyped-call]  # Ray's
+    here: Filters = [("node_ip", "=", address_here), ("state", "=", "ALIVE")]
+    found = list_nodes(address=address, filters=here)
     if len(found) != 1:
-        raise RuntimeError(f"{len(found)} living nodes are meant by {node_id or 'this address'}")
-    return found[0]
+        raise RuntimeError(f"{len(found)} Ray nodes live at this address: name one by --node-id")
+    return found[0].node_id
 
 
-def drain(address: str, node_id: str | None, timeout_s: float) -> bool:
+def drain(address: str, node: str, timeout_s: float) -> bool:
     """Drain the node, wait until no VideoWorker is left on it; False: time was up.
 
     ``address``: the GCS, ``host:port``. A replica is stopped gracefully at once where its node's
     deadline is no later than its own time to stop, which ``timeout_s`` is. Dispatchers are not
     waited for: jobs elsewhere go on without theirs, and another one takes the entries over.
     """
-    gcs = GcsClient(address=address)
-    node = find_node(gcs, node_id)
     deadline = time.monotonic() + timeout_s
-    accepted, reason = gcs.drain_node(
-        node,
-        autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION,
-        "the node is being stopped",
-        int(1000 * (time.time() + timeout_s)),
-    )
-    if not accepted:
-        raise RuntimeError(f"the node refuses to drain: {reason}")
-    ours = [("node_id", "=", node), ("class_name", "=", _WORKER), ("state", "=", "ALIVE")]
+    subprocess.run(
+        [Path(sys.executable).parent / "ray", "drain-node", f"--address={address}",
+         f"--node-id={node}", "--reason=DRAIN_NODE_REASON_PREEMPTION",
+         "--reason-message=it is being stopped",
+         f"--deadline-remaining-seconds={math.ceil(timeout_s)}"],
+        check=True,
+    )  # fmt: skip
+    left: Filters = [("node_id", "=", node), ("class_name", "=", _WORKER), ("state", "=", "ALIVE")]
     while time.monotonic() < deadline:
-        if not list_actors(address=address, filters=ours):
+        if not list_actors(address=address, filters=left):
             return True
         time.sleep(_LOOK_S)
     return False
@@ -74,8 +63,9 @@ def main() -> int:
     chosen = parser.parse_args()
     if not chosen.address:
         parser.error("--address or RAY_ADDRESS names the GCS, host:port")
-    drained = drain(chosen.address, chosen.node_id, WorkerSettings().longest_job_s + STOP_S)
-    return 0 if drained else 1
+    node = chosen.node_id or this_node(chosen.address)
+    # as the application's replicas have it: at that deadline Serve stops them at once
+    return 0 if drain(chosen.address, node, WorkerSettings().longest_job_s + STOP_S) else 1
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Staging on one host without containers: docker-compose.yml's services as processes on loopback."""
+"""Staging on one host without containers: docker-compose.yml's services as processes."""

@@ -121,7 +121,7 @@ class Parts:
         api["authorization"]["credentials_file"] = str(self.stage.folder / "metrics-key")
         ray["file_sd_configs"] = [{"files": [f"{self.stage.targets}/*.json"]}]
         config["rule_files"] = [str(DEPLOY / "prometheus" / name) for name in config["rule_files"]]
-        config["global"] = {name: "2s" for name in config["global"]}
+        config["global"] = dict.fromkeys(config["global"], "2s")
         return config
 
     def _ray(self, service_name: str, name: str, own: list[str]) -> Part:

@@ -1,4 +1,4 @@
-"""What one staging is: its folder, ports, secrets and certificate, drawn once and kept in a file."""
+"""What one staging is: folder, ports, secrets and certificate, drawn once and kept in a file."""
 
 import json
 import secrets
@@ -56,8 +56,7 @@ class Stage:
             kept = json.loads((folder / "stage.json").read_text())
         except FileNotFoundError:
             return None
-        paths = {name: Path(kept.pop(name)) for name in ("folder", "ray_folder")}
-        return cls(**paths, **kept)
+        return cls(Path(kept["folder"]), Path(kept["ray_folder"]), kept["ports"], kept["secrets"])
 
     def _certificate(self) -> None:
         """Self-made, for loopback: clients are told to trust ``ca`` and nothing else."""
