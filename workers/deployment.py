@@ -35,7 +35,7 @@ log = logging.getLogger("retake.worker")
 APP = "retake"
 _MARGIN = 1  # calls beyond the replicas: the next job is there when one becomes free
 _CARD_TTL_S = 30.0
-STOP_S = 30.0  # beyond the longest job: files, manifest, commit
+_STOP_S = 30.0  # beyond the longest job: files, manifest, commit
 
 _ROUTING = {
     "request_router_class": ROUTER,
@@ -177,7 +177,7 @@ def build(settings: WorkerSettings, open_engine: OpenEngine = open_pipelines) ->
         ray_actor_options={"num_cpus": settings.num_cpus, "num_gpus": settings.num_gpus},
         **_bundles(settings),
         request_router_config=_ROUTING,
-        graceful_shutdown_timeout_s=settings.longest_job_s + STOP_S,
+        graceful_shutdown_timeout_s=settings.longest_job_s + _STOP_S,
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=5,
         health_check_timeout_s=5,
@@ -186,7 +186,7 @@ def build(settings: WorkerSettings, open_engine: OpenEngine = open_pipelines) ->
     dispatcher = cast(Deployment, serve.deployment(Dispatcher)).options(
         num_replicas=settings.dispatchers,
         ray_actor_options={"num_cpus": 0},
-        graceful_shutdown_timeout_s=settings.longest_job_s + STOP_S,
+        graceful_shutdown_timeout_s=settings.longest_job_s + _STOP_S,
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=2,
         health_check_timeout_s=5,

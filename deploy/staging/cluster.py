@@ -1,13 +1,11 @@
-"""What the Ray cluster of a staging says of itself, by its dashboard, and draining a node of it."""
+"""What the Ray cluster of a staging says of itself, by its dashboard."""
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from deploy.staging.compose import ROOT
 from deploy.staging.parts import Parts
 
 _TIMEOUT_S = 5.0
@@ -43,16 +41,6 @@ class Cluster:
         """How many VideoWorkers serve."""
         worker = self.application().get("deployments", {}).get("VideoWorker", {})
         return sum(replica["state"] == "RUNNING" for replica in worker.get("replicas", []))
-
-    def drain(self, node: str) -> "subprocess.Popen[bytes]":
-        """The compose file's hook before a worker stops, for one of this machine's nodes."""
-        program, *words = self._parts.compose.service("worker").pre_stop
-        assert program == "python"
-        return subprocess.Popen(
-            [sys.executable, *words, "--node-id", self.nodes()[node]],
-            env=self._parts.application().environment,
-            cwd=ROOT,
-        )
 
     def _ask(self, path: str, *names: str) -> Any:
         try:

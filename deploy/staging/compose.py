@@ -16,12 +16,11 @@ _VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<rest>[^}]*
 
 
 class Service(NamedTuple):
-    """One service: how it is started, checked, and told to stop."""
+    """One service: how it is started and checked."""
 
     command: list[str]
     environment: dict[str, str]
     healthcheck: list[str]
-    pre_stop: list[str]
 
 
 class Compose:
@@ -34,12 +33,10 @@ class Compose:
     def service(self, name: str) -> Service:
         found = self._services[name]
         check = found.get("healthcheck", {}).get("test", [])
-        hooks = found.get("pre_stop", [{"command": []}])
         return Service(
             command=self._texts(found.get("command", [])),
             environment=self._environment(found.get("environment", {})),
             healthcheck=self._texts(check[1:]),
-            pre_stop=self._texts(hooks[0]["command"]),
         )
 
     def _environment(self, given: Mapping[str, Any]) -> dict[str, str]:

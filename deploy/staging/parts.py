@@ -37,6 +37,8 @@ class Parts:
             "RETAKE_NUM_GPUS": "0",
             "RETAKE_NUM_CPUS": "1",
             "RETAKE_REPLICAS": "2",
+            "RETAKE_LONGEST_JOB_S": "120",
+            "RETAKE_NODE_DRAIN_S": "150",
             "RETAKE_PUBLIC_ENDPOINT_URL": f"http://{stage.address('s3')}",
         }
         self._settings = dict(settings)
@@ -126,10 +128,12 @@ class Parts:
 
     def _ray(self, service_name: str, name: str, own: list[str]) -> Part:
         """Nodes of one machine draw the ports that containers have to themselves."""
-        (port,) = free_ports(1)
-        targets = [{"targets": [f"127.0.0.1:{port}"], "labels": {"node": name}}]
-        (self.stage.targets / f"{name}.json").write_text(json.dumps(targets))
-        here = ["--node-ip-address=127.0.0.1", f"--metrics-export-port={port}"]
+        metrics, agent = free_ports(2)
+        labels = {"node": name, "agent": f"127.0.0.1:{agent}"}
+        target = {"targets": [f"127.0.0.1:{metrics}"], "labels": labels}
+        (self.stage.targets / f"{name}.json").write_text(json.dumps([target]))
+        here = ["--node-ip-address=127.0.0.1", f"--metrics-export-port={metrics}"]
+        here += [f"--dashboard-agent-listen-port={agent}"]
         memory = f"--object-store-memory={_OBJECT_STORE_BYTES}"
         service = self.compose.service(service_name)
         home = {"HOME": str(self.stage.folder)}

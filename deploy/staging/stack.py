@@ -20,8 +20,8 @@ from deploy.staging.processes import Processes, wait_until
 from deploy.staging.stage import API_REPLICAS, WORKER_NODES, Stage
 
 _START_S = 180.0
-# what compose gives each to end by itself; a node's drain is asked for beforehand
-_GRACE_S = {"valkey": 60.0, "objects": 60.0, "api": 45.0, "proxy": 45.0}
+# what compose gives each to end by itself; a node has its job to end
+_GRACE_S = {"valkey": 60.0, "objects": 60.0, "api": 45.0, "proxy": 45.0, "worker": 200.0}
 _GRACE_OTHER_S = 30.0
 
 
@@ -104,6 +104,12 @@ class Stack:
         name = f"worker-{self._joined}"
         self._start(name, self.parts.worker(name), lambda: name in self.cluster.nodes())
         return name
+
+    def stop_node(self, name: str) -> bool:
+        """As a rollout of machines stops it: it ends its job first. False: it had to be killed."""
+        clean = self.stop(name)
+        (self.stage.targets / f"{name}.json").unlink()
+        return clean
 
     def lose_node(self, name: str) -> None:
         """All its processes at once, as where a machine is lost."""

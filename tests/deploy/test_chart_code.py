@@ -14,7 +14,7 @@ from service.server import GRACEFUL_STOP_S
 from service.settings import ServiceSettings
 from storage.settings import StorageSettings
 from tests.deploy.rendering import ROOT, Container, containers, of_kind, render, values_of
-from workers.deployment import STOP_S
+from workers.deployment import _STOP_S
 from workers.settings import BUNDLED, WorkerSettings
 
 SHIPPED = pytest.mark.parametrize("name", ["small", "staging", "production"])
@@ -96,11 +96,9 @@ def test_gpus_are_shared_among_ranks_and_cpus_keep_a_replica_off_the_head(
 def test_commands_are_modules_and_probes_are_routes(name: str) -> None:
     health = (ROOT / "service/routes/health.py").read_text()
     for container in containers(render(values_of(name))):
-        hook = container.spec.get("lifecycle", {}).get("preStop", {}).get("exec", {})
-        for command in (container.spec.get("args", []), hook.get("command", [])):
-            if command[:2] == ["python", "-m"]:
-                module = command[2] if "." in command[2] else f"{command[2]}.__main__"
-                assert importlib.util.find_spec(module) is not None
+        command = container.spec.get("args", [])
+        if command[:2] == ["python", "-m"]:
+            assert importlib.util.find_spec(f"{command[2]}.__main__") is not None
         if container.component == "api":
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 assert f'"{container.spec[probe]["httpGet"]["path"]}"' in health
@@ -116,8 +114,9 @@ def test_a_stop_outlasts_what_runs() -> None:
             assert grace > GRACEFUL_STOP_S + int(wait)
         if container.component == "worker":
             longest = float(container.environment["RETAKE_LONGEST_JOB_S"])
-            assert grace > longest + STOP_S
-            assert service["spec"]["rayClusterDeletionDelaySeconds"] > longest + STOP_S
+            waits = float(container.environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
+            assert grace > waits == longest + _STOP_S  # at that deadline Serve stops them at once
+            assert service["spec"]["rayClusterDeletionDelaySeconds"] > longest + _STOP_S
 
 
 def test_the_serve_application_is_the_one_of_deploy() -> None:
@@ -155,11 +154,13 @@ def test_pods_scale_where_there_is_room_to() -> None:
         assert (group["maxReplicas"] > group["minReplicas"]) is scales
 
 
+def test_ray_reads_how_long_a_node_drains() -> None:
+    assert hasattr(ray_constants, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S")
+
+
 def test_the_ray_version_is_the_locked_one() -> None:
     (service,) = of_kind(render(values_of("small")), "RayService")
     version = service["spec"]["rayClusterConfig"]["rayVersion"]
     assert f"ray=={version}\n" in (ROOT / "requirements.lock").read_text()
     assert f"ray:{version}-" in (ROOT / "deploy/Dockerfile.worker").read_text()
     assert re.match(r"\d+\.\d+", version)
-
-

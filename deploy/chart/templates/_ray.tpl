@@ -25,7 +25,7 @@
 {{ add .Values.workers.longestJobS 300 }}
 {{- end }}
 
-{{/* `dict "root" $ "name" "ray-head" "resources" {...}`: the container that KubeRay starts Ray in */}}
+{{/* `dict "root" $ "name" "ray-head" "resources" {...} "drainS" 0`: the container that KubeRay starts Ray in */}}
 {{- define "retake.rayContainer" -}}
 name: {{ .name }}
 image: {{ include "retake.image" (dict "root" .root "name" "worker") }}
@@ -38,6 +38,8 @@ env:
   {{- include "retake.settingsEnv" . | trim | nindent 2 }}
   {{- end }}
   - {name: RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS, value: "1"}
+  # told to stop, a node takes no job more and ends the one that it runs; the head has none
+  - {name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S, value: {{ .drainS | quote }}}
   - {name: RAY_USAGE_STATS_ENABLED, value: "0"}
   - {name: HOME, value: /tmp}  # the only folder that may be written: Triton's cache, Ray's own
 resources: {{- toYaml .resources | nindent 2 }}

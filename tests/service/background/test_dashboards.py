@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.deploy.rendering import of_kind, render, values_of
 from tests.service.conftest import Api
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
@@ -59,7 +62,24 @@ def test_the_dashboard_asks_for_what_there_is(exposed: set[str]) -> None:
 
 def test_the_scrape_names_the_route(api: Api) -> None:
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
-    (scrape,) = config["scrape_configs"]
+    scrape = next(each for each in config["scrape_configs"] if each["job_name"] == "retake-api")
     assert api.http.get(api.url + scrape["metrics_path"]).status_code == 200
     for file in config["rule_files"]:
         assert (DEPLOY / "prometheus" / file).exists()
+
+
+def test_the_scaler_asks_for_what_there_is(exposed: set[str]) -> None:
+    (scaler,) = of_kind(render(values_of("production")), "ScaledObject")
+    queries = [each["metadata"].get("query", "") for each in scaler["spec"]["triggers"]]
+    names = {name for query in queries for name in METRIC.findall(query)}
+    assert names
+    assert names <= exposed
+
+
+@pytest.mark.parametrize("what", ["check rules", "test rules"])
+def test_prometheus_itself_accepts_the_rules(what: str) -> None:
+    assert shutil.which("promtool"), "apt-get install prometheus"
+    file = "prometheus/rules.yml" if what == "check rules" else "prometheus/rules_test.yml"
+    command = ["promtool", *what.split(), str(DEPLOY / file)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
