@@ -37,6 +37,15 @@ class Cluster:
         """What Serve says of ours: its status, and its deployments with their replicas."""
         return self._ask("/api/serve/applications/", "applications", "retake") or {}
 
+    def replicas(self) -> set[str]:
+        """Ids of all replicas that serve, Dispatchers and VideoWorkers."""
+        return {
+            replica["replica_id"]
+            for deployment in self.application().get("deployments", {}).values()
+            for replica in deployment["replicas"]
+            if replica["state"] == "RUNNING"
+        }
+
     def running(self) -> int:
         """How many VideoWorkers serve."""
         worker = self.application().get("deployments", {}).get("VideoWorker", {})

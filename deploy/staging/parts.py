@@ -86,6 +86,7 @@ class Parts:
         service = self.compose.service("proxy")
         own = {
             "RETAKE_TLS_ADDRESS": self.stage.address("proxy"),
+            "RETAKE_STATS_ADDRESS": self.stage.address("proxy_stats"),
             "RETAKE_TLS_PEM": self.stage.secrets["RETAKE_TLS_PEM"],
         }
         return self._part(service, own=own)
@@ -116,11 +117,12 @@ class Parts:
 
     def _scraped(self, config: dict[str, Any]) -> dict[str, Any]:
         apis = [self.stage.address(f"api_{n}") for n in range(1, API_REPLICAS + 1)]
-        api, ray = config["scrape_configs"]
-        for scrape in (api, ray):
+        api, ray, haproxy = config["scrape_configs"]
+        for scrape in (api, ray, haproxy):
             del scrape["dns_sd_configs"]
         api["static_configs"] = [{"targets": apis}]
         api["authorization"]["credentials_file"] = str(self.stage.folder / "metrics-key")
+        haproxy["static_configs"] = [{"targets": [self.stage.address("proxy_stats")]}]
         ray["file_sd_configs"] = [{"files": [f"{self.stage.targets}/*.json"]}]
         config["rule_files"] = [str(DEPLOY / "prometheus" / name) for name in config["rule_files"]]
         config["global"] = dict.fromkeys(config["global"], "2s")

@@ -43,8 +43,7 @@ class Stack:
         """Start every part in order, each once what it needs answers. Raises StackError."""
         stage, parts = self.stage, self.parts
         self._start("valkey", parts.valkey(), lambda: _listens(stage.ports["valkey"]))
-        health = f"http://{stage.address('s3')}/healthz"
-        self._start("objects", parts.objects(), lambda: _answers(health))
+        self.start_objects()
         for name in ("first-key", "metrics-key"):
             self._run(name, parts.key(name))
         for number in range(1, API_REPLICAS + 1):
@@ -92,6 +91,16 @@ class Stack:
                 return client.get(path).is_success
         except httpx.TransportError:
             return False
+
+    def start_objects(self) -> None:
+        health = f"http://{self.stage.address('s3')}/healthz"
+        self._start("objects", self.parts.objects(), lambda: _answers(health))
+
+    def balanced(self, number: int) -> bool:
+        """Whether the balancer sends requests to a replica of the API."""
+        text = httpx.get(f"http://{self.stage.address('proxy_stats')}/metrics").text
+        up = f'haproxy_server_status{{proxy="api",server="api-{number}",state="UP"}} 1'
+        return up in text.splitlines()
 
     def start_api(self, number: int) -> None:
         health = f"http://{self.stage.address(f'api_{number}')}/healthz"

@@ -195,7 +195,7 @@ def test_prometheus_scrapes_every_replica_and_node_and_has_the_rules(stack: Stac
         active = httpx.get(f"{url}/targets").json()["data"]["activeTargets"]
         return sorted((target["labels"]["job"], target["health"]) for target in active)
 
-    expected = [("ray", "up")] * (WORKER_NODES + 1) + [("retake-api", "up")] * API_REPLICAS
+    expected = [("haproxy", "up")] + [("ray", "up")] * (WORKER_NODES + 1) + [("retake-api", "up")] * API_REPLICAS
     assert wait_until(lambda: targets() == expected, 60), targets()
     groups = httpx.get(f"{url}/rules").json()["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
