@@ -82,6 +82,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--stages", default=STAGES, help="until:users:rate,...")
     parser.add_argument("--steps", type=int, default=4, help="denoising steps of each job")
     parser.add_argument("--ca", default="", help="a PEM file of whom to trust")
+    parser.add_argument("--until", default="", help="a file that ends all stages once it is there")
     parser.add_argument("--report", default="", help="where the figures are written")
 
 
@@ -99,6 +100,8 @@ class Stages(LoadTestShape):
     """The profile that ``--stages`` gives."""
 
     def tick(self) -> tuple[int, float] | None:
+        if options.until and Path(options.until).exists():
+            return None
         now = self.get_run_time()  # type: ignore[no-untyped-call]  # locust's
         for stage in options.stages.split(","):
             until, users, rate = stage.split(":")

@@ -8,7 +8,7 @@ import httpx
 
 from deploy.staging.parts import Parts
 
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 30.0
 
 
 class Cluster:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 _LOOK_S = 0.1
@@ -17,6 +17,7 @@ class Processes:
 
     def __init__(self, folder: Path, logs: Path) -> None:
         self._folder, self._logs = folder, logs
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(
         self, part: str, command: Sequence[str], env: Mapping[str, str], cwd: Path
@@ -30,6 +31,7 @@ class Processes:
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         (self._folder / part).write_text(str(child.pid))
+        self._children[part] = child
         return child
 
     def log(self, part: str) -> Path:
@@ -68,6 +70,8 @@ class Processes:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(_LOOK_S)
+        if (child := self._children.pop(part, None)) is not None:
+            child.wait()
         (self._folder / part).unlink(missing_ok=True)
 
 
@@ -78,6 +82,11 @@ def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
             return False
         time.sleep(_LOOK_S)
     return True
+
+
+def living(pids: Collection[int]) -> list[int]:
+    """Those of ``pids`` that have not ended."""
+    return [pid for pid, _ in _sessions() if pid in pids]
 
 
 def _sessions() -> Iterator[tuple[int, int]]:

@@ -55,8 +55,8 @@ class Stack:
         self.roll_out(None)
         prometheus = f"http://{stage.address('prometheus')}/-/ready"
         self._start("prometheus", parts.prometheus(), lambda: _answers(prometheus))
-        if not wait_until(lambda: self.answers("/readyz"), _START_S):
-            raise StackError(f"no model was published; see {stage.folder / 'logs'}")
+        if not wait_until(self.whole, _START_S):
+            raise StackError(f"not every worker serves; see {stage.folder / 'logs'}")
 
     def down(self) -> list[str]:
         """Stop every part; the names of those that had to be killed. The folder stays."""
@@ -84,6 +84,10 @@ class Stack:
         trusted = ssl.create_default_context(cafile=self.stage.ca)
         headers = {"Authorization": f"Bearer {key or self.stage.key}"}
         return httpx.Client(base_url=self.stage.url, verify=trusted, headers=headers, **options)
+
+    def whole(self) -> bool:
+        """The API is ready, and there is a worker on each node."""
+        return self.answers("/readyz") and self.cluster.running() == WORKER_NODES
 
     def answers(self, path: str) -> bool:
         try:
