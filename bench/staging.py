@@ -78,13 +78,19 @@ class Course:
                 return False
         return True
 
+    def busy(self) -> bool:
+        """Until every worker has a job: what is done then hits one."""
+        return wait_until(lambda: self.stack.jobs_running() == WORKER_NODES, PATIENCE_S)
+
     def replace_node(self) -> bool:
+        self.busy()
         self.stack.lose_node(min(n for n in self.stack.cluster.nodes() if n.startswith("worker")))
         self.stack.join_node()
         return wait_until(lambda: self.stack.cluster.running() == WORKER_NODES, PATIENCE_S)
 
     def roll_out(self) -> bool:
         """Until every replica is another one than before, and all of them serve."""
+        self.busy()
         before = self.stack.cluster.replicas()
         self.stack.roll_out("next")
         replaced = wait_until(self._replaced(before), PATIENCE_S)
@@ -98,6 +104,7 @@ class Course:
         return done
 
     def store_outage(self) -> bool:
+        self.busy()
         self.stack.processes.kill("objects")
         time.sleep(OUTAGE_S)  # the outage itself
         self.stack.start_objects()
@@ -124,8 +131,7 @@ class Load:
         self._end.touch()
         self._child.wait(2 * PATIENCE_S)
         self._log.close()
-        if not self._report.exists():
-            raise RuntimeError(Path(self._log.name).read_text()[-2000:])
+        print(Path(self._log.name).read_text(), flush=True)
         figures: dict[str, Any] = json.loads(self._report.read_text())
         return figures
 

@@ -106,6 +106,12 @@ class Stack:
         up = f'haproxy_server_status{{proxy="api",server="api-{number}",state="UP"}} 1'
         return up in text.splitlines()
 
+    def jobs_running(self) -> int:
+        """As the queue's gauge says, which every replica of the API reads alike."""
+        with self.client(self.stage.secrets["RETAKE_METRICS_KEY"]) as client:
+            lines = client.get("/metrics").text.splitlines()
+        return int(float(next(x.split()[1] for x in lines if x.startswith("retake_jobs_running"))))
+
     def start_api(self, number: int) -> None:
         health = f"http://{self.stage.address(f'api_{number}')}/healthz"
         self._start(f"api-{number}", self.parts.api(number), lambda: _answers(health))
