@@ -118,7 +118,7 @@ def ask(client: HttpSession, method: str, path: str, name: str, body: Json | Non
         with client.request(
             method, path, name=name, json=body, headers=headers, catch_response=True
         ) as answer:
-            if answer.ok:
+            if answer.error is None and answer.ok:  # `ok` raises what kept an answer from coming
                 tally.beyond_sdk += tries > SDK_RETRIES
                 found: Json = answer.json()
                 return found
@@ -195,6 +195,7 @@ def set_up(client: HttpSession) -> None:
     if key := os.environ.get("RETAKE_API_KEY"):
         client.headers["Authorization"] = f"Bearer {key}"
     client.verify = options.ca or True
+    client.trust_env = False  # as a user's: the environment's certificates would come before ours
 
 
 @events.test_stop.add_listener  # type: ignore[untyped-decorator]  # locust's
