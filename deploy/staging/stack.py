@@ -49,12 +49,12 @@ class Stack:
         for number in range(1, API_REPLICAS + 1):
             self.start_api(number)
         self._start("proxy", parts.proxy(), lambda: self.answers("/healthz"))
+        prometheus = f"http://{stage.address('prometheus')}/-/ready"
+        self._start("prometheus", parts.prometheus(), lambda: _answers(prometheus))
         self._start("ray-head", parts.ray_head(), self.cluster.healthy)
         for _ in range(WORKER_NODES):
             self.join_node()
         self.roll_out(None)
-        prometheus = f"http://{stage.address('prometheus')}/-/ready"
-        self._start("prometheus", parts.prometheus(), lambda: _answers(prometheus))
         if not wait_until(self.whole, _START_S):
             raise StackError(f"not every worker serves; see {stage.folder / 'logs'}")
 
@@ -152,7 +152,7 @@ class Stack:
         while not ready():
             if child.poll() is not None or time.monotonic() > deadline:
                 self.processes.kill(name)
-                raise StackError(f"{name} did not start; see {self.processes.log(name)}")
+                raise StackError(f"{name} did not start: {self._last_words(name)}")
             time.sleep(0.1)
 
     def _run(self, name: str, part: Part) -> None:
@@ -162,7 +162,11 @@ class Stack:
                 part.command, env=part.environment, cwd=ROOT, stdout=output, stderr=output
             )
         if done.returncode:
-            raise StackError(f"{name} failed; see {self.processes.log(name)}")
+            raise StackError(f"{name} failed: {self._last_words(name)}")
+
+    def _last_words(self, name: str) -> str:
+        path = self.processes.log(name)
+        return "\n".join([*path.read_text(errors="replace").splitlines()[-10:], f"see {path}"])
 
 
 def _answers(url: str) -> bool:

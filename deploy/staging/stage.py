@@ -1,11 +1,12 @@
 """What one staging is: folder, ports, secrets and certificate, drawn once and kept in a file."""
 
 import json
+import random
 import secrets
 import socket
 import subprocess
 import tempfile
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -17,6 +18,8 @@ _PORTS = (
     *(f"weed_{number}" for number in range(7)),
     *(f"api_{number + 1}" for number in range(API_REPLICAS)),
 )  # fmt: skip
+# above Ray's workers' (10002 to 19999), below those that Linux draws for connections
+_PORT_RANGE = range(20_000, 32_768)
 _SECRETS = ("S3_ACCESS_KEY", "S3_SECRET_KEY", "VALKEY_PASSWORD", "RAY_TOKEN", "GRAFANA_PASSWORD")
 _KEYS = ("FIRST_KEY", "METRICS_KEY")
 
@@ -95,11 +98,12 @@ class Stage:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody has now."""
-    with ExitStack() as stack:
-        found: list[int] = []
-        while len(found) < count:
-            one = stack.enter_context(socket.socket())
-            one.bind(("127.0.0.1", 0))
-            found.append(one.getsockname()[1])
-    return found
+    """Ports of 127.0.0.1 that nobody has now, and that neither the system nor Ray hands out."""
+    found: list[int] = []
+    for port in random.sample(_PORT_RANGE, len(_PORT_RANGE)):
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError(f"fewer than {count} ports of {_PORT_RANGE} are free")
