@@ -93,13 +93,14 @@ class Course:
         self.busy()
         before = self.stack.cluster.replicas()
         self.stack.roll_out("next")
-        replaced = wait_until(self._replaced(before), PATIENCE_S)
-        return replaced and self.stack.cluster.application()["status"] == "RUNNING"
+        return wait_until(self._replaced(before), PATIENCE_S)
 
     def _replaced(self, before: set[str]) -> Callable[[], bool]:
         def done() -> bool:
-            now = self.stack.cluster.replicas()
-            return len(now) == len(before) and not now & before
+            now, status = self.stack.cluster.replicas(), self.stack.cluster.application()["status"]
+            if status == "DEPLOY_FAILED":
+                raise RuntimeError("the new version does not run")
+            return status == "RUNNING" and len(now) == len(before) and not now & before
 
         return done
 
