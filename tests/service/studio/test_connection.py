@@ -81,6 +81,26 @@ def test_a_key_is_asked_for_once_and_kept_in_the_tab(
     assert secret not in json.dumps(page.evaluate("({...sessionStorage})"))
 
 
+def test_over_plain_http_from_another_machine(
+    serve: Serve, own_storage: StorageSettings, visit: Open
+) -> None:
+    """There, browsers keep the clipboard and some of their crypto API from pages."""
+    secret = make_key_apart(own_storage)
+    api = serve(auth="keys")
+    page = visit(f"{api.url.replace('127.0.0.1', 'studio.test')}/studio")
+    assert page.evaluate("isSecureContext") is False
+    page.get_by_label("API key").fill(secret)
+    page.keyboard.press("Enter")
+    make(page, "A car.")
+    tile = page.locator("#make-jobs .tile")
+    expect(tile).to_have_attribute("data-status", "completed")
+    tile.get_by_role("link", name="Details").click()
+    page.get_by_text("Python that makes it again").click()
+    page.get_by_role("button", name="Copy").first.click()
+    expect(page.get_by_role("button", name="Selected")).to_be_visible()
+    assert "client.videos.poll" in page.evaluate("String(getSelection())")
+
+
 @pytest.mark.parametrize("section", ["keep", "inside", "library"])
 def test_without_a_key_the_page_says_why_it_is_empty(
     serve: Serve, own_storage: StorageSettings, visit: Open, section: str
