@@ -4,7 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from service.settings import ServiceSettings
 from storage.keys import Scope
@@ -50,6 +50,25 @@ def test_a_job_is_followed_on_when_the_server_is_back(
         assert seen
         assert seen[0], "it went on behind the last event that it saw"
     worker.stop()
+
+
+def test_an_answer_that_is_lost_makes_no_second_video(serve: Serve, visit: Open) -> None:
+    api = serve()
+    made: list[str] = []
+
+    def lose_the_first(route: Route) -> None:
+        if route.request.method == "POST" and not made:
+            made.append(route.fetch().json()["id"])  # the server has it, the page does not
+            route.abort()
+        else:
+            route.continue_()
+
+    page = visit(f"{api.url}/studio")
+    page.route("**/v1/videos", lose_the_first)
+    make(page, "A car.")
+    expect(page.locator("#make-jobs .tile")).to_have_attribute("data-status", "completed")
+    expect(page.locator("#make-jobs .tile")).to_have_attribute("data-id", made[0])
+    assert api.count() == 1
 
 
 def test_a_key_is_asked_for_once_and_kept_in_the_tab(
