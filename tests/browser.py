@@ -22,6 +22,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP studio.test 127.0.0.1",
 ]
 PICTURES = Path("runs/studio")
 Open = Callable[..., Page]

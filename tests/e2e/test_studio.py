@@ -102,6 +102,11 @@ def test_look_inside_shows_where_a_spot_looks(page: Page, client: Client) -> Non
         expect(page.locator(".tile[data-status=completed]")).to_be_visible(timeout=120_000)
     page.get_by_role("link", name="Look inside").click()
     expect(page.locator("#inside-map canvas")).to_be_visible(timeout=120_000)
+    kept = client.request("GET", "/attention/artifacts", params={"limit": 100}).json()["data"]
+    source = next(entry["id"] for entry in kept if entry["recipe"]["source"] is None)
+    page.get_by_label("Kept attention").select_option(source)
+    expect(page.locator("#inside-note")).to_contain_text("Other layers and steps")
+    expect(page.locator("#inside-map.waiting")).to_have_count(0, timeout=120_000)
     frames = page.locator("#inside-frames canvas")
     expect(frames).to_have_count(5)
     before = frames.nth(4).evaluate("canvas => canvas.toDataURL()")

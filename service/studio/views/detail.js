@@ -1,9 +1,9 @@
 // The details of one video in the library, with its actions and the code that makes it again.
 
-import { getJson, send } from "../api/client.js";
 import { artifacts } from "../api/catalogue.js";
-import { isOpen, store } from "../api/store.js";
+import { getJson, send } from "../api/client.js";
 import { curlOf, pythonOf, stepsOf } from "../api/recipe_code.js";
+import { isOpen, store } from "../api/store.js";
 import { confirmDelete } from "../parts/dialogs.js";
 import { announce, el, one } from "../parts/dom.js";
 import { factList, settingFacts, transferText } from "../parts/facts.js";
@@ -29,18 +29,7 @@ export async function show(id) {
     autoplay: true,
   });
   if (isOpen(video)) store.watch(id);
-  const rest = el(
-    "div",
-    {},
-    factList(
-      [
-        ...settingFacts(video),
-        ["Asked for", when(video.created_at)],
-        video.expires_at && ["Kept until", when(video.expires_at)],
-        ["Id", id],
-      ].filter(Boolean),
-    ),
-  );
+  const rest = el("div", {}, factList([...settingFacts(video), ...recordFacts(video)]));
   panel.replaceChildren(tile.element, rest);
   panel.hidden = false;
   panel.scrollTop = 0;
@@ -51,6 +40,11 @@ export async function show(id) {
   } catch (error) {
     rest.append(el("p", { class: "error", role: "alert" }, error.message));
   }
+}
+
+function recordFacts({ id, created_at: created, expires_at: expires }) {
+  const kept = expires ? [["Kept until", when(expires)]] : [];
+  return [["Asked for", when(created)], ...kept, ["Id", id]];
 }
 
 store.addEventListener("change", ({ detail: id }) => {
@@ -81,8 +75,7 @@ async function download(video, button) {
     });
     link.click();
   } catch (error) {
-    announce(error.message);
-    tile.status.textContent = error.message;
+    complain(error);
   } finally {
     button.disabled = false;
   }
@@ -104,8 +97,13 @@ async function deleteVideo(video) {
     announce("The video is deleted.");
     location.hash = "library";
   } catch (error) {
-    tile.status.textContent = error.message;
+    complain(error);
   }
+}
+
+function complain(error) {
+  announce(error.message);
+  if (tile) tile.status.textContent = error.message;
 }
 
 /** The chain of sources, from the first generation to the video itself. */

@@ -122,7 +122,7 @@ function tellPreset(about, path, value) {
 }
 
 const limits = ({ minimum, maximum, default: standard, step, offset }) => ({
-  minimum: Math.max(minimum, offset % step),
+  minimum: offset + step * Math.ceil((minimum - offset) / step), // the first that is allowed
   maximum,
   step,
   placeholder: standard,

@@ -4,7 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from service.settings import ServiceSettings
 from storage.keys import Scope
@@ -52,6 +52,25 @@ def test_a_job_is_followed_on_when_the_server_is_back(
     worker.stop()
 
 
+def test_an_answer_that_is_lost_makes_no_second_video(serve: Serve, visit: Open) -> None:
+    api = serve()
+    made: list[str] = []
+
+    def lose_the_first(route: Route) -> None:
+        if route.request.method == "POST" and not made:
+            made.append(route.fetch().json()["id"])  # the server has it, the page does not
+            route.abort()
+        else:
+            route.continue_()
+
+    page = visit(f"{api.url}/studio")
+    page.route("**/v1/videos", lose_the_first)
+    make(page, "A car.")
+    expect(page.locator("#make-jobs .tile")).to_have_attribute("data-status", "completed")
+    expect(page.locator("#make-jobs .tile")).to_have_attribute("data-id", made[0])
+    assert api.count() == 1
+
+
 def test_a_key_is_asked_for_once_and_kept_in_the_tab(
     serve: Serve, own_storage: StorageSettings, visit: Open
 ) -> None:
@@ -79,6 +98,26 @@ def test_a_key_is_asked_for_once_and_kept_in_the_tab(
     page.get_by_role("button", name="Forget the key").click()
     expect(dialog).to_contain_text("no API key")
     assert secret not in json.dumps(page.evaluate("({...sessionStorage})"))
+
+
+def test_over_plain_http_from_another_machine(
+    serve: Serve, own_storage: StorageSettings, visit: Open
+) -> None:
+    """There, browsers keep the clipboard and some of their crypto API from pages."""
+    secret = make_key_apart(own_storage)
+    api = serve(auth="keys")
+    page = visit(f"{api.url.replace('127.0.0.1', 'studio.test')}/studio")
+    assert page.evaluate("isSecureContext") is False
+    page.get_by_label("API key").fill(secret)
+    page.keyboard.press("Enter")
+    make(page, "A car.")
+    tile = page.locator("#make-jobs .tile")
+    expect(tile).to_have_attribute("data-status", "completed")
+    tile.get_by_role("link", name="Details").click()
+    page.get_by_text("Python that makes it again").click()
+    page.get_by_role("button", name="Copy").first.click()
+    expect(page.get_by_role("button", name="Selected")).to_be_visible()
+    assert "client.videos.poll" in page.evaluate("String(getSelection())")
 
 
 @pytest.mark.parametrize("section", ["keep", "inside", "library"])
