@@ -48,8 +48,8 @@ class CausalTest(Frozen):
     """Keep a share of each row's weights in one layer, make the video, and measure how far it is.
 
     ``control``: also with as many random weights. ``dense_layers``: those that the second test,
-    of all other layers together, leaves alone; None: those that the first finds to look sparse and
-    not to be.
+    of all other layers together, leaves alone; None: those whose video is far worse than the
+    others' in the first.
     """
 
     densities: Annotated[tuple[Share, ...], Field(min_length=1, max_length=8)] = (0.5, 0.2, 0.1)

@@ -128,7 +128,10 @@ def coordinates_of(collected: Collected) -> Coordinates:
 
 
 def causal_result(causal: Causal) -> Experiment:
-    found = {"dense_layers": list(causal.dense_layers)}
+    found = {
+        "dense_layers": list(causal.dense_layers),
+        "looks_sparse_and_is_not": list(causal.looks_sparse),
+    }
     return Experiment(causal.coordinates, causal.measures, found)
 
 

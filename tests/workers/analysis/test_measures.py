@@ -9,7 +9,7 @@ import torch
 from bench.analysis import definitions as definitions
 from tests.workers.analysis import maps
 from workers.analysis.measures.blocks import jaccard
-from workers.analysis.measures.estimates import Array
+from workers.analysis.measures.estimates import Array, percentiles
 from workers.analysis.measures.grid import Pooling, TokenGrid
 from workers.analysis.measures.likeness import likeness
 from workers.analysis.measures.measure_layer import (
@@ -284,6 +284,20 @@ def test_folds_are_rows_of_a_mean_map() -> None:
         assert found[finding][name].value == pytest.approx(mean, rel=1e-5), name
     received = np.mean([each["sinks"]["strength"].value[:, 0] for each in alone], axis=0)
     assert (found["sinks"]["strength"].value[:, 0] <= received + 1e-6).all()
+
+
+def test_percentiles_are_numpys() -> None:
+    resampled = np.random.default_rng(0).normal(size=(200, 3, 4))
+    resampled[:50, 1, 2] = np.nan
+    resampled[:, 2, 3] = np.nan
+    found = percentiles(np.zeros((3, 4)), resampled)
+    known = resampled[..., :].reshape(200, -1)[:, :-1]
+    low, high = np.nanpercentile(known, [2.5, 97.5], axis=0)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low.ravel()[:-1] == pytest.approx(low)
+    assert found.high.ravel()[:-1] == pytest.approx(high)
+    assert np.isnan(found.low[2, 3])
 
 
 def test_block_sets() -> None:

@@ -24,13 +24,14 @@ from workers.analysis.measures.sparsity import DEFINITIONS as SPARSITY
 from workers.families.base import Frames
 from workers.models.pipelines import LoadedModel
 
-GAP_DB = 6.0  # twice the error that a layer's retained mass lets expect
+FAR_DB = 6.0  # twice the error
 SETS = ("all layers", "all but the dense ones")
 
 
 @dataclass(frozen=True)
 class CausalPlan:
-    """``dense_layers``: those that the second test leaves alone; None: those that the first finds.
+    """``dense_layers``: those that the second test leaves alone; None: those that the first finds
+    to cost far more than the others.
 
     ``control``: each layer also with as many random keys in place of the largest.
     """
@@ -56,6 +57,8 @@ class Cell(NamedTuple):
 class Causal:
     """Distances to the video as it is. ``coordinates``: what the measures' axes count.
 
+    ``dense_layers``: those that were left alone in the second test. ``looks_sparse``: those whose
+    video is further than their retained mass lets expect: they look sparse and are not.
     ``measures``: psnr, ssim and edges of one layer alone (source, temperature, layer, density), as
     ``alone_psnr`` and so on, ``control_psnr`` with random keys, ``together_psnr`` of all layers
     (source, temperature, set, density), ``floor_psnr`` of the same video made in another batch
@@ -65,6 +68,7 @@ class Causal:
 
     plan: CausalPlan
     dense_layers: tuple[int, ...]
+    looks_sparse: tuple[int, ...]
     coordinates: dict[str, list[str | int | float]]
     measures: dict[str, Measure]
 
@@ -97,13 +101,12 @@ def causal_test(
     gaps = unexpected_loss(masses, alone)
     dense = plan.dense_layers
     if dense is None:
-        dense = tuple(
-            layer for layer, gap in zip(plan.layers, gaps, strict=True) if gap.max() > GAP_DB
-        )
+        dense = _far(plan.layers, np.median(alone, axis=0) - alone)
     found |= _measure(model, generations, plain, _together(plan, dense), progress)
     return Causal(
         plan=plan,
         dense_layers=dense,
+        looks_sparse=_far(plan.layers, gaps),
         coordinates={
             "source": list(range(len(generations))),
             "temperature": list(plan.temperatures),
@@ -113,6 +116,11 @@ def causal_test(
         },
         measures=_as_measures(found, masses, gaps),
     )
+
+
+def _far(layers: Sequence[int], decibels: Array) -> tuple[int, ...]:
+    """The layers for which ``decibels`` (layer, density) are too many at some density."""
+    return tuple(layer for layer, each in zip(layers, decibels, strict=True) if each.max() > FAR_DB)
 
 
 def _alone(plan: CausalPlan) -> list[Cell]:
@@ -198,7 +206,7 @@ OF = {
 GAP = (
     "by how much the video of a layer alone is further than the line of PSNR on log10(1 - retained "
     "mass) through all layers and densities lets expect (Theil and Sen); a layer for which it is "
-    f"above {GAP_DB:g} at some density looks sparse and is not"
+    f"above {FAR_DB:g} at some density looks sparse and is not"
 )
 
 

@@ -117,16 +117,18 @@ def colours(video: Frames) -> NDArray[np.float64]:
 
 CHANGE_MADE = (
     "share of plain's change",
-    "1 - |h(edit) - h(plain)|₁ / |h(source) - h(plain)|₁, h the share of pixels in each of 8³ "
-    "boxes of colours, plain the new prompt's video without transfer: 0, the source's colours; 1, "
-    "the new prompt's. It looks at no place, so that keeping the shot costs nothing",
+    "of the colours that the new prompt's own video (plain, without transfer) has more of than the "
+    "source, the share that the edit has more of too: sum of min(h(edit) - h(source), h(plain) - "
+    "h(source)) over the boxes where both are above 0, over the sum of h(plain) - h(source), h the "
+    "share of pixels in each of 8³ boxes of colours. It looks at no place; an edit that keeps a "
+    "shot in which the change is smaller than in plain has less than 1",
 )
 
 
 def change_made(edit: Frames, source: Frames, plain: Frames) -> float:
-    """See ``CHANGE_MADE``. NaN where the two prompts' colours are the same."""
+    """See ``CHANGE_MADE``. NaN where the new prompt brings no new colour."""
     edited, had, wanted = colours(edit), colours(source), colours(plain)
-    apart = float(np.abs(had - wanted).sum())
-    if apart == 0:
+    new = np.maximum(wanted - had, 0)
+    if new.sum() == 0:
         return float("nan")
-    return 1 - float(np.abs(edited - wanted).sum()) / apart
+    return float(np.minimum(np.maximum(edited - had, 0), new).sum() / new.sum())

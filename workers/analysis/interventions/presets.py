@@ -13,7 +13,11 @@ FEWER = 0.03  # of the score that may go for fewer layers
 
 
 class Proposal(NamedTuple):
-    """``name``: best, fewest, or best of one edit (its number). ``score``: structure + change."""
+    """``name``: best, fewest, or best of one edit (its number).
+
+    ``score``: of the structure that the plain video loses, the share that this keeps, times the
+    change made. Their sum would call it best to transfer nothing.
+    """
 
     name: str
     layers: tuple[int, ...]
@@ -73,11 +77,13 @@ def _fewest(settings: Sequence[Setting], values: Array, best: float) -> Proposal
 
 def _proposals(name: str, settings: Sequence[Setting], values: Array) -> list[Proposal]:
     """Every setting that transfers something, as a proposal."""
+    plain = float(values[[each.kind for each in settings].index("plain"), STRUCTURE])
     found = []
     for setting, figures in zip(settings, values, strict=True):
         structure = float(figures[STRUCTURE])
         # two prompts of the same colours have no change to make, and none to lose
-        change = float(np.nan_to_num(np.clip(figures[CHANGE], 0, 1)))
+        change = float(np.clip(np.nan_to_num(figures[CHANGE], nan=1.0), 0, 1))
         if setting.layers:
-            found.append(Proposal(name, setting.layers, structure + change, structure, change))
+            score = (structure - plain) / max(1 - plain, 1e-6) * change
+            found.append(Proposal(name, setting.layers, score, structure, change))
     return found

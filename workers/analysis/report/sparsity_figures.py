@@ -121,8 +121,8 @@ def _causal(experiment: Experiment) -> bytes:
     densities, layers = experiment.coordinates["density"], experiment.coordinates["layer"]
     psnr = experiment.measures["alone_psnr"].values[:, 0].mean(0)  # of the first temperature
     lost = np.maximum(1 - experiment.measures["retained_mass"].values, 1e-6)  # (layer, density)
-    dense = set(experiment.found["dense_layers"])
-    made, axes = figure(7.4, 3.6, 1, 2, sharey=True)
+    dense = set(experiment.found["looks_sparse_and_is_not"])
+    made, axes = figure(7.4, 4.0, 1, 2, sharey=True)
     panel = axes[0, 0]
     for number, layer in enumerate(layers):
         colour = RED if layer in dense else BLUE
@@ -145,6 +145,7 @@ def _causal(experiment: Experiment) -> bytes:
     ]
     panel.legend(kinds, [f"density {density:g}" for density in densities], loc="lower left")
     _by_layer(axes[0, 1], experiment, psnr)
+    legend_below(made, axes[0, 1])
     return png(made)
 
 
@@ -160,7 +161,6 @@ def _by_layer(axes: Any, experiment: Experiment, psnr: Array) -> None:
             axes.plot(names, random, ":", color=colour, label=label)
     axes.set_xlabel("layer")
     axes.set_title("the same, by layer")
-    axes.legend(loc="lower right")
 
 
 def _floor(axes: Any, experiment: Experiment) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -106,10 +106,15 @@ def heat_map(
 
 
 def plain_numbers(axis: Axis) -> None:
-    """Write 30 and not 3 x 10^1 along a logarithmic axis; no more than a few of them."""
-    if axis.get_scale() == "log":
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.7)))
+    """Write 30 and not 3 x 10^1 along a logarithmic axis; of the numbers between, 2, 3 and 5."""
+    if axis.get_scale() != "log":
+        return
+
+    def written(value: float, _: int) -> str:
+        return f"{value:g}" if f"{value:e}"[0] in "1235" else ""
+
+    axis.set_major_formatter(FuncFormatter(written))
+    axis.set_minor_formatter(FuncFormatter(written))
 
 
 def legend_below(made: Figure, axes: Axes, columns: int = 5) -> None:

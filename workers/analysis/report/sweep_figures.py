@@ -65,7 +65,11 @@ def _plane(experiment: Experiment) -> bytes:
     labels = _kinds(experiment)
     structure = np.nanmean(experiment.measures["structure"].values, axis=0)
     change = np.nanmean(experiment.measures["change_made"].values, axis=0)
-    named = {tuple(each["layers"]): each["name"] for each in experiment.found["proposals"]}
+    named = {
+        tuple(each["layers"]): each["name"]
+        for each in reversed(experiment.found["proposals"])
+        if each["name"] in ("best", "fewest")
+    }
     made, axes = figure(6.2, 4.0)
     panel = axes[0, 0]
     texts: list[Any] = []
@@ -82,7 +86,7 @@ def _plane(experiment: Experiment) -> bytes:
         )
     panel.axhline(1, color=FAINT, lw=1)
     panel.set_xlabel("structure kept (correlation of edges with the source)")
-    panel.set_ylabel("change made (share of plain's change of colours)")
+    panel.set_ylabel("change made (share of plain's new colours)")
     panel.set_title("orange: proposed sets of layers")
     return png(made)
 

@@ -93,4 +93,6 @@ def test_change_made() -> None:
     assert change_made(source, source, plain) == 0
     assert change_made(plain[:, ::-1], source, plain) == 1
     assert change_made(between, source, plain) == pytest.approx(0.25)
+    other = np.full_like(source, 100)
+    assert change_made(other, source, plain) == 0, "another colour than the one that was wanted"
     assert np.isnan(change_made(between, source, source))

@@ -67,6 +67,17 @@ def test_two_prompts_of_one_colour_have_nothing_to_lose() -> None:
     assert choose(settings, values[None])[0].layers == (0,)
 
 
+def test_transferring_nothing_is_not_best() -> None:
+    """A layer that does nothing makes all of the change and keeps none of the shot."""
+    settings = sweep_settings(range(3), anchored=False)
+    values = values_of(settings, {(): 0.5, (1,): 0.75, (0, 1, 2): 0.8})
+    change = FIGURES.index("change_made")
+    values[:, change] = 1.0
+    values[settings.index(Setting("alone", (1,), 1)), change] = 0.7
+    values[settings.index(Setting("all", (0, 1, 2))), change] = 0.3
+    assert choose(settings, values[None])[0].layers == (1,)
+
+
 def sweep(bench: Bench, edits: list[Recipe], **options: int) -> Sweep:
     heard: list[int] = []
     total = sweep_steps(edits, range(3), most_in_a_batch(bench.model))
