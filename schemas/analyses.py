@@ -166,6 +166,12 @@ def _check_sources(spec: AnalysisSpec, cards: Mapping[str, ModelCard]) -> None:
                 "several",
                 param=f"{param}.model",
             )
+        if recipe.generation.step_cache is not None:
+            raise InvalidRequest(
+                f"{param}.step_cache: a run with a step cache has whole attention at some steps "
+                "alone; analyse the same recipe without it",
+                param=f"{param}.step_cache",
+            )
         edited = recipe.source is not None
         if spec.kind == "layer_sweep" and (recipe.source is None or recipe.source.source):
             raise InvalidRequest(
@@ -205,15 +211,9 @@ def _anchor(recipe: Recipe) -> Anchor | None:
     return None if recipe.transfer is None else recipe.transfer.anchor
 
 
-def _attending_steps(recipe: Recipe) -> tuple[int, ...]:
-    """The steps in which a run computes attention: of an anchored edit, not all."""
-    anchor, total = _anchor(recipe), recipe.generation.num_inference_steps
-    return tuple(range(total)) if anchor is None else anchor.computed_steps(total)
-
-
 def _steps(spec: AnalysisSpec, recipe: Recipe) -> tuple[int, ...]:
     """Those asked for, or as many evenly spaced ones for every source, first and last included."""
-    there = _attending_steps(recipe)
+    there = recipe.attended_steps
     if spec.steps is not None:
         asked = resolve_steps(spec.steps, recipe.generation.num_inference_steps, "steps")
         missing = [step for step in asked if step not in there]
@@ -224,7 +224,7 @@ def _steps(spec: AnalysisSpec, recipe: Recipe) -> tuple[int, ...]:
                 param="steps",
             )
         return asked
-    count = min(DEFAULT_STEPS, *(len(_attending_steps(each)) for each in spec.sources))
+    count = min(DEFAULT_STEPS, *(len(each.attended_steps) for each in spec.sources))
     if count == 1:
         return there[:1]
     return tuple(there[round(n * (len(there) - 1) / (count - 1))] for n in range(count))

@@ -64,6 +64,7 @@ class ModelCard(Frozen):
     ``layers``, ``heads``, ``width``: self-attention modules of a transformer, heads of each, and
     the width of their input. ``branches``: guidance branches at guidance_scale > 1.
     ``supports_preview``: whether its latents can be shown while a job runs.
+    ``supports_step_cache``: whether requests may name a ``step_cache``.
     ``loras``: the names that requests may give. ``presets``: those that it has of its own, because
     which layers and steps carry what is a model's own (``schemas.selection.PRESETS`` otherwise).
     What a worker of a later version says beyond this is left out, not refused.
@@ -94,6 +95,7 @@ class ModelCard(Frozen):
     branches: tuple[Branch, ...] = ("cond", "uncond")
     supports_transfer: bool = True
     supports_preview: bool = False
+    supports_step_cache: bool = False
     grid: LatentGrid
     latent_channels: int
     loras: tuple[str, ...] = ()

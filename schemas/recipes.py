@@ -1,10 +1,34 @@
 """Recipes: everything that decides a video, and the key derived from it."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from schemas.attention import TransferSpec
 from schemas.base import Frozen, Seed, canonical_hash
 from schemas.errors import SourceMismatch
 
 KEY_VERSION = 1  # part of every key: raise it when the meaning of a recipe changes
+
+
+class StepCache(Frozen):
+    """diffusers' first-block cache: most blocks are left out where little changes between steps.
+
+    A step whose first block gives nearly what it gave at the last full one takes the other blocks'
+    part from there (as ParaAttention does it, after TeaCache, arXiv 2411.19108).
+
+    ``threshold``: the relative mean change of the first block's residual up to which it does so.
+    ``refresh``: step 0 and every so many behind it are computed in full. A run has whole attention
+    at those steps alone, so that captures hold them and anchored edits follow them exactly. None:
+    the interval of the model's preset ``auto``.
+    """
+
+    threshold: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.1
+    refresh: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+    def full_steps(self, total_steps: int) -> tuple[int, ...]:
+        """The steps of a run of so many that are always computed in full."""
+        return tuple(range(0, total_steps, self.refresh or 1))
 
 
 class Generation(Frozen):
@@ -22,6 +46,7 @@ class Generation(Frozen):
     guidance_scale: float
     fps: int
     loras: tuple[tuple[str, float], ...] = ()
+    step_cache: StepCache | None = None
 
     @property
     def size(self) -> str:
@@ -59,12 +84,24 @@ class Recipe(Frozen):
     def identity(self) -> dict[str, object]:
         """What decides the numbers: all but ``fps``, which only paces the frames."""
         identity = self.model_dump(mode="json", exclude={"generation": {"fps"}, "source": True})
+        if self.generation.step_cache is None:
+            del identity["generation"]["step_cache"]  # keys of runs without it are older
         transfer = identity["transfer"]
         if transfer is not None and transfer["anchor"] is None:
             del transfer["anchor"]  # the key of an edit the paper's way is older than anchors
         if self.source is not None:
             identity["source"] = self.source.identity()
         return identity
+
+    @property
+    def attended_steps(self) -> tuple[int, ...]:
+        """The steps in which every layer computes attention: not all if anchored or cached."""
+        total = self.generation.num_inference_steps
+        if self.transfer is not None and self.transfer.anchor is not None:
+            return self.transfer.anchor.computed_steps(total)
+        if self.generation.step_cache is not None:
+            return self.generation.step_cache.full_steps(total)
+        return tuple(range(total))
 
     def chain(self) -> "list[Recipe]":
         """This recipe and those it was edited from, nearest first."""

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from schemas.attention import CaptureSpec, TransferSpec
 from schemas.base import Frozen, Seed, Text
 from schemas.jobs import Priority
+from schemas.recipes import StepCache
 
 Size = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$", examples=["96x64"])]
 Seconds = Annotated[str, Field(pattern=r"^[0-9]{1,4}(\.[0-9]{1,3})?$", examples=["2"])]
@@ -18,6 +19,7 @@ class Settings(Frozen):
     """What may be said of a run; None takes the model's default.
 
     Length is ``num_frames``, or ``seconds`` (frames are then the nearest that the model can do).
+    ``step_cache``: of a generation; an edit computes little enough without one.
     """
 
     model: ModelId | None = None
@@ -30,6 +32,7 @@ class Settings(Frozen):
     num_inference_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     guidance_scale: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
     loras: Annotated[tuple[tuple[str, float], ...], Field(max_length=4)] | None = None
+    step_cache: StepCache | None = None
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

@@ -74,15 +74,13 @@ def _read_by_presets(spec: CaptureSpec, card: ModelCard, generation: Generation)
 
 
 def _computed(steps: tuple[int, ...], recipe: Recipe) -> tuple[int, ...]:
-    """Those of ``steps`` that have attention: an anchored edit computes some alone."""
-    if recipe.transfer is None or recipe.transfer.anchor is None:
-        return steps
-    total = recipe.generation.num_inference_steps
-    computed = recipe.transfer.anchor.computed_steps(total)
+    """Those of ``steps`` that have attention: anchored and cached runs compute some alone."""
+    computed = recipe.attended_steps
     there = tuple(step for step in steps if step in computed)
     if not there:
+        run = "run with a step cache" if recipe.generation.step_cache else "anchored edit"
         raise InvalidRequest(
-            "capture.steps: none of them is computed by this anchored edit; computed are "
+            f"capture.steps: none of them is computed in full by this {run}; computed are "
             f"{', '.join(map(str, computed))}",
             param="capture.steps",
         )

@@ -177,7 +177,8 @@ def check_anchor(
     """Raise SourceMismatch unless ``source``'s run can be followed as ``transfer`` wants.
 
     The source's guidance goes into what is followed, so that an edit's own would be without
-    effect; and of a source that is itself anchored only the computed steps have attention.
+    effect; and of a source that is itself anchored, or was made with a step cache, only the
+    computed steps have attention.
     """
     if transfer.anchor is not None:
         for field in ("guidance_scale", "negative_prompt"):
@@ -188,14 +189,18 @@ def check_anchor(
                     "guidance an anchored edit follows; leave it out, or set transfer.anchor null",
                     param=field,
                 )
-    if source.transfer is None or source.transfer.anchor is None:
+    cache, followed = source.generation.step_cache, source.transfer and source.transfer.anchor
+    if cache is None and followed is None:
         return
-    interval = source.transfer.anchor.interval
-    there = set(source.transfer.anchor.computed_steps(source.generation.num_inference_steps))
-    if transfer.anchor is None or not there.issuperset(transfer.computed_steps):
+    if transfer.anchor is None or not set(source.attended_steps).issuperset(
+        transfer.computed_steps
+    ):
+        made, interval = "is itself an edit", followed and followed.interval
+        if cache is not None:
+            made, interval = "was made with a step cache", cache.refresh
         raise SourceMismatch(
-            f"transfer.anchor.interval: the source is itself an edit with interval {interval}, and "
-            f"has attention at those steps alone; allowed is a multiple of {interval}",
+            f"transfer.anchor.interval: the source {made} and has whole attention at step 0 and "
+            f"every {interval} steps behind it alone; allowed is a multiple of {interval}",
             param="transfer.anchor.interval",
         )
 
@@ -239,6 +244,12 @@ def resolve_recipe(recipe: Recipe, card: ModelCard) -> ResolvedRecipe:
             transfers.append(None)
             continue
         check_same_shot(each.generation, each.source.generation)
+        if each.generation.step_cache is not None:
+            raise InvalidRequest(
+                "step_cache: not allowed in an edit, which computes few steps, and those in full; "
+                "leave it out",
+                param="step_cache",
+            )
         transfer = resolve_transfer(each.transfer or TransferSpec(), card, each.generation)
         check_branches(transfer, card, each.source.generation)
         check_anchor(transfer, each.generation, each.source, card)

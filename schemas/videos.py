@@ -5,6 +5,7 @@ from typing import Literal
 from schemas.attention import TransferSpec
 from schemas.base import Frozen
 from schemas.jobs import AttentionOrigin, Job, JobError, Status
+from schemas.recipes import StepCache
 
 
 class Video(Frozen):
@@ -35,6 +36,7 @@ class Video(Frozen):
     num_inference_steps: int
     guidance_scale: float
     loras: tuple[tuple[str, float], ...]
+    step_cache: StepCache | None
     transfer: TransferSpec | None
     source_key: str
     attention: AttentionOrigin | None
@@ -79,6 +81,7 @@ def video_of(job: Job) -> Video:
         num_inference_steps=generation.num_inference_steps,
         guidance_scale=generation.guidance_scale,
         loras=generation.loras,
+        step_cache=generation.step_cache,
         transfer=job.spec.recipe.transfer,
         source_key=job.spec.source_key,
         attention=state.result.attention if state.result else None,

@@ -6,10 +6,10 @@ Pure functions; InvalidRequest and its kin name the field, the value and what is
 import secrets
 from typing import TypeVar
 
-from schemas.attention import CaptureSpec, TransferSpec
+from schemas.attention import Anchor, CaptureSpec, TransferSpec
 from schemas.errors import InvalidRequest, Unsupported
 from schemas.models import ModelCard
-from schemas.recipes import Generation, Recipe, check_same_shot
+from schemas.recipes import Generation, Recipe, StepCache, check_same_shot
 from schemas.requests import Settings
 from schemas.resolve_capture import resolve_capture
 from schemas.selection import branches_of, presets_of, resolve_recipe, resolve_transfer
@@ -47,6 +47,7 @@ def new_generation(asked: Settings, prompt: str, card: ModelCard, prefix: str = 
         ),
         fps=fps,
         loras=_loras(asked, card, prefix),
+        step_cache=_step_cache(asked, card, prefix),
     )
 
 
@@ -78,6 +79,7 @@ def edit_generation(
         ),
         fps=fps,
         loras=_loras(asked, card, "") if asked.loras else source.loras,
+        step_cache=asked.step_cache,
     )
     check_same_shot(edit, source)
     return edit
@@ -242,6 +244,23 @@ def _loras(asked: Settings, card: ModelCard, prefix: str) -> tuple[tuple[str, fl
     if len(set(names)) < len(names):
         raise InvalidRequest(f"{param}: {names} has a name twice", param=param)
     return tuple(sorted(chosen))
+
+
+def _step_cache(asked: Settings, card: ModelCard, prefix: str) -> StepCache | None:
+    """As asked for; where it leaves ``refresh`` open, default edits can follow the run."""
+    cache = asked.step_cache
+    if cache is None:
+        return None
+    if not card.supports_step_cache:
+        param = f"{prefix}step_cache"
+        raise Unsupported(
+            f"{param}: model {card.id!r} is not served with one; leave it out", param=param
+        )
+    if cache.refresh is not None:
+        return cache
+    steps = _or(asked.num_inference_steps, card.num_inference_steps.default)
+    anchor = presets_of(card)["auto"].anchor_of(steps) or Anchor()
+    return cache.model_copy(update={"refresh": anchor.interval})
 
 
 def _or(value: T | None, default: T) -> T:

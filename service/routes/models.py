@@ -43,6 +43,7 @@ class Model(Frozen):
     branches: tuple[Branch, ...]
     supports_transfer: bool
     supports_preview: bool
+    supports_step_cache: bool
     presets: dict[PresetName, Preset]
 
 

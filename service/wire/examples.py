@@ -29,6 +29,7 @@ VIDEO: dict[str, Any] = {
     "num_inference_steps": 20,
     "guidance_scale": 4.0,
     "loras": [],
+    "step_cache": None,
     "transfer": None,
     "source_key": SOURCE_KEY,
     "attention": None,
@@ -60,6 +61,7 @@ MODEL: dict[str, Any] = {
     "branches": ["cond", "uncond"],
     "supports_transfer": True,
     "supports_preview": True,
+    "supports_step_cache": True,
     "presets": {
         "auto": {"layers": None, "steps": 1.0, "branches": None},
         "recolour": {"layers": None, "steps": 0.5, "branches": ["cond"]},
@@ -79,6 +81,7 @@ GENERATION = {
     "guidance_scale": 4.0,
     "fps": 8,
     "loras": [],
+    "step_cache": None,
 }
 ARTIFACT: dict[str, Any] = {
     "id": ARTIFACT_ID,

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.attention import TransferSpec
 from schemas.errors import SourceMismatch
-from schemas.recipes import SHARED, Generation, Recipe, check_same_shot
+from schemas.recipes import SHARED, Generation, Recipe, StepCache, check_same_shot
 from tests.schemas.records import EDIT, EDIT_KEY, GENERATION, SOURCE, SOURCE_KEY
 
 OTHER: dict[str, Any] = {
@@ -21,6 +21,7 @@ OTHER: dict[str, Any] = {
     "num_inference_steps": 4,
     "guidance_scale": 5.0,
     "loras": (("warm", 0.5),),
+    "step_cache": StepCache(threshold=0.2, refresh=5),
 }
 
 

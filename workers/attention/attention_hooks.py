@@ -5,7 +5,7 @@ silently ignored. They are off unless a run is open.
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -82,8 +82,12 @@ class AttentionHooks:
         tokens: int,
         capture: Capture | None = None,
         transfers: tuple[Transfer | None, ...] = (None,),
+        partial_steps: Collection[int] = (),
     ) -> Iterator[Run]:
-        """Capture and transfer within the block; the hooks are off again however it ends."""
+        """Capture and transfer within the block; the hooks are off again however it ends.
+
+        In ``partial_steps`` layers may be left out; elsewhere that raises AttentionMissed.
+        """
         if self._state.active:
             raise RuntimeError("this pipeline is in use: one generation at a time")
         with self.swapped_in(
@@ -95,6 +99,7 @@ class AttentionHooks:
                 tokens=tokens,
                 capture=capture,
                 transfers=transfers,
+                partial_steps=partial_steps,
             )
         ) as run:
             forms = {row.form for row in transfers if row is not None}

@@ -4,7 +4,7 @@ Steps count the iterations of the denoising loop, never the scheduler's own step
 some schedulers step twice an iteration, and some have a time for each frame.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ class Position:
     """``branches``: those of a step, in the order of its calls, or of its batch if ``batched``.
 
     ``extra_calls``: how many more a step may make; they are left alone. ``row_count``: how many
-    videos are made together.
+    videos are made together. ``partial_steps``: those in which layers may be left out.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class Position:
         batched: bool,
         extra_calls: int,
         row_count: int,
+        partial_steps: Collection[int] = (),
     ) -> None:
         self.total_steps = total_steps
         self.branches = branches
@@ -40,6 +41,7 @@ class Position:
         self.expected = 1 if batched else len(branches)
         self.extra_calls = extra_calls
         self.row_count = row_count
+        self.partial_steps = partial_steps
         self.step = 0
         self.calls = 0
         self.here: tuple[Branch, ...] = ()
@@ -90,9 +92,16 @@ class Position:
         return extra if extra >= 0 else None
 
     def end_call(self, attention_modules: list[AttentionModule]) -> None:
-        """The call is over: every layer must have shown both its query and its key once."""
+        """The call is over: every layer must have shown both its query and its key once.
+
+        In a partial step the pass counts as the share of the layers that were computed.
+        """
         self.module, self.inputs = None, {}
         self.forget()
+        if self.step in self.partial_steps:
+            left_out = 1 - len(self.visits) / (len(AXES) * len(attention_modules))
+            self.passes -= max(1, len(self.here)) * self.row_count * left_out
+            return
         for attn in attention_modules:
             for axis in AXES:
                 visits = self.visits.get((attn.layer, axis), 0)

@@ -5,7 +5,7 @@ one, or in a replay the source, then its edit, then an edit of that, each taking
 from the row above.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ class Run(Position):
         extra_calls: int = 0,
         capture: Capture | None = None,
         transfers: tuple[Transfer | None, ...] = (None,),
+        partial_steps: Collection[int] = (),
     ) -> None:
         super().__init__(
             total_steps=total_steps,
@@ -39,6 +40,7 @@ class Run(Position):
             batched=batched,
             extra_calls=extra_calls,
             row_count=len(transfers),
+            partial_steps=partial_steps,
         )
         self.tokens = tokens
         self.capture = capture

@@ -107,8 +107,9 @@ class VideoJob:
         )
 
     def _journal(self, reader: ArtifactReader | None) -> Journal | None:
-        """None for a model of several ranks: those beside this one could not follow it."""
-        if self._model.group is not None:
+        """None for a model of several ranks: those beside this one could not follow it; and with
+        a step cache, which what is read from a journal would leave empty."""
+        if self._model.group is not None or self._spec.recipe.generation.step_cache is not None:
             return None
         way = reader.manifest.capture_key if reader else "replayed"
         folder = journals_folder(self._spec.project, self._spec.id)

@@ -87,6 +87,7 @@ class Family:
     ``supports_context_parallel``: whether its tokens can be shared among ranks: diffusers has a
     plan for it that splits them at the first block, so that a layer's projections see this rank's
     alone.
+    ``supports_step_cache``: whether its pipeline and blocks work with diffusers' first-block cache.
     ``max_batch``: how many videos one batch may hold; 1 where a prompt's encoding depends on the
     other prompts of its batch.
     ``drops_rows``: whether the pipeline decodes fewer rows than it denoised, if told to.
@@ -107,6 +108,7 @@ class Family:
     latent_layout: LatentLayout | None = "BCFHW"
     supports_fused_qkv: bool = False
     supports_context_parallel: bool = False
+    supports_step_cache: bool = False
     max_batch: int = 8
     drops_rows: bool = True
     causal: bool = True

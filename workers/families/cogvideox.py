@@ -12,6 +12,7 @@ COGVIDEOX = Family(
     batched=True,
     branch_order=("uncond", "cond"),
     supports_fused_qkv=True,
+    supports_step_cache=True,
     latent_layout="BFCHW",
     defaults=Defaults(
         width=720,

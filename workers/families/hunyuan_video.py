@@ -8,6 +8,7 @@ from workers.families.base import Defaults, Family, Pattern
 HUNYUAN_VIDEO = Family(
     pipeline="HunyuanVideoPipeline",
     name="hunyuan-video",
+    supports_step_cache=True,
     attention=(
         Pattern(r"transformer_blocks\.\d+\.attn"),
         Pattern(r"single_transformer_blocks\.\d+\.attn", layout="video_text"),

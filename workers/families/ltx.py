@@ -5,6 +5,7 @@ from workers.families.base import Defaults, Family, Pattern
 LTX = Family(
     pipeline="LTXPipeline",
     name="ltx",
+    supports_step_cache=True,
     attention=(Pattern(r"transformer_blocks\.\d+\.attn1"),),
     batched=True,
     branch_order=("uncond", "cond"),

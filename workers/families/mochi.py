@@ -8,6 +8,7 @@ from workers.families.base import Defaults, Family, Pattern
 MOCHI = Family(
     pipeline="MochiPipeline",
     name="mochi",
+    supports_step_cache=True,
     attention=(Pattern(r"transformer_blocks\.\d+\.attn1"),),
     batched=True,
     branch_order=("uncond", "cond"),

@@ -8,6 +8,7 @@ WAN = Family(
     attention=(Pattern(r"blocks\.\d+\.attn1"),),
     supports_fused_qkv=True,
     supports_context_parallel=True,
+    supports_step_cache=True,
     components=("transformer", "transformer_2"),
     defaults=Defaults(
         width=832,

@@ -11,6 +11,7 @@ from workers.attention.run import Run
 from workers.attention.transfer import Capture, Transfer
 from workers.families.base import Frames
 from workers.generation.anchored_calls import anchored_calls
+from workers.generation.step_cache import cached_blocks
 from workers.models.pipelines import LoadedModel
 from workers.patching import replaced
 
@@ -90,12 +91,15 @@ def _opened(
         generation.width, generation.height, generation.num_frames
     )
     tokens = frames * height * width
+    total = generation.num_inference_steps
+    cache = generation.step_cache
     if model.group is not None:
         model.group.begin(tokens)
     return model.hooks.run(
-        total_steps=generation.num_inference_steps,
+        total_steps=total,
         branches=model.family.branches(generation.guidance_scale),
         tokens=tokens,
+        partial_steps=frozenset(range(total)).difference(cache.full_steps(total)) if cache else (),
         capture=capture,
         transfers=transfers,
     )
@@ -111,13 +115,18 @@ def _run(model: LoadedModel, chain: list[Recipe], run: Run, on_step: OnStep | No
 
     def after_step(latents: Tensor) -> Tensor | None:
         run.end_step()
+        before_step(run.step)
         if on_step is not None:
             on_step(StepInfo(run.step - 1, total, latents))
         drop = run.step == total and len(chain) > 1 and model.family.drops_rows
         return latents[-1:] if drop else None
 
     try:
-        with anchored_calls(model.hooks, run), every_step(model, after_step) as callback:
+        with (
+            cached_blocks(model, generation) as before_step,
+            anchored_calls(model.hooks, run),
+            every_step(model, after_step) as callback,
+        ):
             output = model.pipeline(**arguments, **callback)
     finally:
         model.pipeline.maybe_free_model_hooks()

@@ -70,6 +70,10 @@ def describe(
         branches=tuple(sorted(family.branch_order)),
         supports_transfer=bool(hooks.attention_modules),
         supports_preview=family.can_preview(pipeline),
+        supports_step_cache=family.supports_step_cache
+        and settings.compile == "none"
+        and settings.offload != "group"
+        and settings.ranks == 1,
         grid=grid,
         latent_channels=family.latent_channels(pipeline),
         loras=tuple(sorted(settings.loras)),

@@ -4,7 +4,7 @@ import pytest
 
 from schemas.attention import Anchor, CaptureSpec, StepRange, TransferSpec
 from schemas.errors import InvalidRequest, SourceMismatch, Unsupported
-from schemas.recipes import Recipe
+from schemas.recipes import Recipe, StepCache
 from schemas.requests import Settings
 from service.jobs.resolve import (
     capture_spec,
@@ -55,6 +55,29 @@ def test_beyond_the_models_limits_is_refused(asked: Settings, param: str, says: 
         new_generation(asked, "A car.", CARD)
     assert caught.value.param == param
     assert says in caught.value.message
+
+
+def test_a_step_cache_is_refreshed_where_default_edits_compute() -> None:
+    card = CARD.model_copy(update={"supports_step_cache": True})
+    asked = Settings(seed=7, num_inference_steps=50, step_cache=StepCache(threshold=0.2))
+    run = new_generation(asked, "A car.", card)
+    assert run.step_cache == StepCache(threshold=0.2, refresh=5)
+    chosen = Settings(seed=7, step_cache=StepCache(refresh=2))
+    assert new_generation(chosen, "A car.", card).step_cache == chosen.step_cache
+    recipe = edit_recipe(
+        edit_generation(Settings(), "A dog.", run, card), Recipe(generation=run), None, card, 8
+    )
+    assert recipe.generation.step_cache is None
+
+
+def test_a_step_cache_that_cannot_be_is_refused() -> None:
+    asked = Settings(step_cache=StepCache())
+    with pytest.raises(Unsupported, match=r"step_cache: model .* leave it out"):
+        new_generation(asked, "A car.", CARD)
+    card = CARD.model_copy(update={"supports_step_cache": True})
+    edit = edit_generation(asked, "A dog.", SOURCE, card)
+    with pytest.raises(InvalidRequest, match="step_cache: not allowed in an edit"):
+        edit_recipe(edit, Recipe(generation=SOURCE), None, card, 8)
 
 
 def test_loras_are_named_never_located() -> None:

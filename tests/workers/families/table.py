@@ -30,13 +30,14 @@ replay; another shot is refused. Real weights of these families have not been ru
 
 """
 COLUMNS = (
-    *("family", "pipeline", "guidance", "maps", "fused", "compiled", "group offload"),
+    *("family", "pipeline", "guidance", "maps", "fused", "compiled", "group offload", "step cache"),
     *("size", "frames", "fps", "steps", "licence"),
 )
 NOTES = """
 Guidance: `two calls` a step, `one batch` a step, or `embedded` (one branch). Fused: projections are
 fused while loading; where that is not possible, diffusers has no fused projections or does not
-compute with them.
+compute with them. Step cache: requests may name a `step_cache`; not where the model is compiled, in
+groups on the host or spread over ranks.
 
 Not served:
 
@@ -64,6 +65,7 @@ def row(case: Case) -> str:
         "yes" if maps and family.supports_fused_qkv else "-",
         compiled(without) if maps else "-",
         "yes" if maps else "-",
+        "yes" if family.supports_step_cache else "-",
         f"{family.defaults.width}x{family.defaults.height}",
         str(family.defaults.num_frames),
         str(family.defaults.fps),

@@ -1,0 +1,157 @@
+"""What the first-block cache saves on the bundled model, and what it costs in the picture.
+
+    python -m bench.engine.step_cache --seeds 8
+
+Each video is made plain and with every threshold in turn: the time of its denoising and the passes
+of the transformer over the plain run's, the PSNR of its frames to the plain video's, and how far an
+anchored edit with the video's own prompt is from it (``self_max_diff``, 0.0 if it is exact).
+"""
+
+import argparse
+import statistics
+import time
+from collections import defaultdict
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.engine.model import SCENES, edit_of
+from bench.report import median_ratio, print_figures, print_table
+from schemas.attention import Anchor, CaptureSpec
+from schemas.recipes import Generation, Recipe, StepCache
+from schemas.resolve_capture import resolve_capture
+from schemas.selection import resolve_recipe
+from workers.attention.maps import MemoryMaps
+from workers.attention.transfer import Capture, StoredAttention
+from workers.families.base import Frames
+from workers.generation.denoise import StepInfo
+from workers.generation.generate import generate
+from workers.model_settings import ModelSettings
+from workers.models.pipelines import LoadedModel, load_model
+
+PROMPT = "A blue car is driving on the highway."
+THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.4)
+REFRESH = 5
+
+
+class Made(NamedTuple):
+    frames: Frames
+    latents: Tensor
+    seconds: float
+    passes: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=20)
+    args = parser.parse_args()
+    model = load_model(ModelSettings(id="scenes", path=str(SCENES)))
+    figures: dict[str, float] = {}
+    for threshold, found in measure(model, args.seeds, args.steps).items():
+        for name, value in found.items():
+            figures[f"step_cache_{threshold}.{name}"] = value
+    print_table(("figure", "value"), list(figures.items()))
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    print_figures(figures | {"device": device, "seeds": args.seeds, "steps": args.steps})
+
+
+def measure(model: LoadedModel, seeds: int, steps: int) -> dict[float, dict[str, float]]:
+    """Figures by name, of each threshold."""
+    runs: dict[float, list[Made]] = defaultdict(list)
+    selves: dict[float, list[float]] = defaultdict(list)
+    make(model, recipe_of(model, 0, steps, None))  # warm
+    for seed in range(seeds):
+        runs[0].append(make(model, recipe_of(model, seed, steps, None)))
+        for threshold in THRESHOLDS:
+            cached = recipe_of(model, seed, steps, threshold)
+            runs[threshold].append(make(model, cached))
+            selves[threshold].append(self_difference(model, cached, runs[threshold][-1]))
+    return {
+        threshold: {
+            "over_plain": median_ratio(
+                [made.seconds for made in runs[threshold]], [made.seconds for made in runs[0]]
+            ),
+            "passes": statistics.mean(
+                made.passes / plain.passes
+                for made, plain in zip(runs[threshold], runs[0], strict=True)
+            ),
+            "psnr_db": statistics.mean(
+                psnr(made.frames, plain.frames)
+                for made, plain in zip(runs[threshold], runs[0], strict=True)
+            ),
+            "self_max_diff": max(selves[threshold]),
+        }
+        for threshold in THRESHOLDS
+    }
+
+
+def recipe_of(model: LoadedModel, seed: int, steps: int, threshold: float | None) -> Recipe:
+    card = model.card
+    width, height = (int(side) for side in card.default_size.split("x"))
+    return Recipe(
+        generation=Generation(
+            model=card.id,
+            fingerprint=card.fingerprint,
+            prompt=PROMPT,
+            negative_prompt=card.negative_prompt,
+            seed=seed,
+            width=width,
+            height=height,
+            num_frames=card.num_frames.default,
+            num_inference_steps=steps,
+            guidance_scale=card.guidance_scale,
+            fps=card.fps.default,
+            step_cache=StepCache(threshold=threshold, refresh=REFRESH) if threshold else None,
+        )
+    )
+
+
+def make(
+    model: LoadedModel,
+    recipe: Recipe,
+    *,
+    stored: StoredAttention | None = None,
+    capture: Capture | None = None,
+) -> Made:
+    """One video; ``seconds`` to the end of its last step."""
+    last: list[tuple[float, Tensor]] = []
+
+    def after_step(info: StepInfo) -> None:
+        if info.step + 1 == info.total:
+            if info.latents.is_cuda:
+                torch.cuda.synchronize()
+            last.append((time.monotonic(), info.latents[-1].clone()))
+
+    began = time.monotonic()
+    resolved = resolve_recipe(recipe, model.card)
+    made = generate(model, resolved, stored=stored, capture=capture, on_step=after_step)
+    ((ended, latents),) = last
+    return Made(made.frames, latents, ended - began, made.passes)
+
+
+def self_difference(model: LoadedModel, cached: Recipe, made: Made) -> float:
+    """Largest difference of the latents of an edit that follows ``cached`` with its own prompt.
+
+    A space behind it keeps the engine from knowing that: both velocities are computed.
+    """
+    plan = resolve_capture(CaptureSpec(form="hidden", scope="everything"), model.card, cached)
+    maps = MemoryMaps()
+    make(model, cached, capture=Capture(plan, maps))
+    edit = edit_of(cached, PROMPT + " ", Anchor(interval=REFRESH))
+    generation = edit.generation.model_copy(update={"step_cache": None})
+    edit = edit.model_copy(update={"generation": generation})
+    again = make(model, edit, stored=StoredAttention(plan, maps))
+    return float((again.latents - made.latents).abs().max())
+
+
+def psnr(frames: Frames, plain: Frames) -> float:
+    """Of uint8 frames, in dB; 99 where they are equal."""
+    error = float(np.square(frames.astype(np.float64) - plain).mean())
+    return 99.0 if error == 0 else float(10 * np.log10(255**2 / error))
+
+
+if __name__ == "__main__":
+    main()
