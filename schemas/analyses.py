@@ -68,16 +68,14 @@ class Ablations(Frozen):
     controls: Annotated[int, Field(ge=1, le=32)] = 3
 
 
-class AnalysisSpec(Frozen):
-    """One analysis. ``None`` of layers, heads, branches: all; of steps: five, evenly spaced.
+class AnalysisChoices(Frozen):
+    """What is looked at. ``None`` of layers, heads, branches: all; of steps: five, evenly spaced.
 
-    ``sources``: the runs that are looked at; of a layer sweep, edits of plain generations, whose
-    own transfer says which heads, steps and branches are transferred. ``causal`` belongs to kind
-    sparsity and ``ablations`` to kind sinks; without them nothing is changed, only measured.
+    ``causal`` belongs to kind sparsity and ``ablations`` to kind sinks; without them nothing is
+    changed, only measured. A layer sweep takes heads, steps and branches from each edit's transfer.
     """
 
     kind: AnalysisKind
-    sources: Annotated[tuple[Recipe, ...], Field(min_length=1, max_length=MAX_SOURCES)]
     layers: Indices | None = None
     heads: Indices | None = None
     steps: Steps | None = None
@@ -92,12 +90,19 @@ class AnalysisSpec(Frozen):
     def _belongs_to_the_kind(self) -> Self:
         for field, kind in (("causal", "sparsity"), ("ablations", "sinks")):
             if getattr(self, field) is not None and self.kind != kind:
-                raise ValueError(f"{field} belongs to kind {kind!r}, not to {self.kind!r}")
+                raise ValueError(f"{field}: belongs to kind {kind!r}, not to {self.kind!r}")
         if self.kind == "layer_sweep":
             for field in ("heads", "steps", "branches"):
                 if getattr(self, field) is not None:
                     raise ValueError(f"{field}: a layer sweep takes them from each edit's transfer")
         return self
+
+
+class AnalysisSpec(AnalysisChoices):
+    """One analysis. ``sources``: the runs that are looked at; of a layer sweep, edits of plain
+    generations."""
+
+    sources: Annotated[tuple[Recipe, ...], Field(min_length=1, max_length=MAX_SOURCES)]
 
 
 class AnalysedRun(Frozen):
@@ -123,10 +128,10 @@ def resolve_analysis(spec: AnalysisSpec, cards: Mapping[str, ModelCard]) -> tupl
     for number, run in enumerate(runs):
         if spec.kind in ("sparsity", "sinks") and run.grid != runs[0].grid:
             raise InvalidRequest(
-                f"sources[{number}]: its tokens {run.grid} differ from sources[0]'s "
+                f"sources.{number}: its tokens {run.grid} differ from sources.0's "
                 f"{runs[0].grid}, and blocks and tokens of two grids cannot be compared; allowed "
                 "are sources of one size and length, or kind 'structure'",
-                param=f"sources[{number}]",
+                param=f"sources.{number}",
             )
     maps = sum(run.maps for run in runs)
     if spec.kind != "layer_sweep" and maps > MAX_MAPS:
@@ -148,7 +153,7 @@ def _model(spec: AnalysisSpec, number: int) -> str:
 
 def _check_sources(spec: AnalysisSpec, cards: Mapping[str, ModelCard]) -> None:
     for number, recipe in enumerate(spec.sources):
-        name, param = recipe.generation.model, f"sources[{number}]"
+        name, param = recipe.generation.model, f"sources.{number}"
         if name not in cards:
             known = ", ".join(sorted(cards)) or "none"
             raise InvalidRequest(
@@ -161,7 +166,7 @@ def _check_sources(spec: AnalysisSpec, cards: Mapping[str, ModelCard]) -> None:
             )
         if spec.kind != "structure" and name != _model(spec, 0):
             raise InvalidRequest(
-                f"{param}.model: {name!r} differs from sources[0]'s {_model(spec, 0)!r}; an "
+                f"{param}.model: {name!r} differs from sources.0's {_model(spec, 0)!r}; an "
                 f"analysis of kind {spec.kind!r} is of one model, kind 'structure' may compare "
                 "several",
                 param=f"{param}.model",

@@ -1,9 +1,11 @@
 """Job records: what the service writes and the workers read, and their states."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from schemas.analyses import AnalysisSpec
 from schemas.attention import CaptureSpec
 from schemas.base import Frozen
 from schemas.maps import Look, maps_folder
@@ -12,6 +14,7 @@ from schemas.recipes import Recipe
 Status = Literal["queued", "in_progress", "completed", "failed"]
 Priority = Literal["low", "normal", "high"]
 PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")
+JobKind = Literal["video", "map", "analysis"]
 
 
 class JobSpec(Frozen):
@@ -22,6 +25,9 @@ class JobSpec(Frozen):
     ``source_video_id``: the video that was remixed, where the source was named by id.
     ``look``: the job makes no video but the picture of a map of ``recipe``'s run: a map job, whose
     id begins with ``map_``, and which no route of videos knows.
+    ``analysis``: the job makes no video but an analysis, of whose sources ``recipe`` is the first:
+    its id begins with ``analysis_``. ``source_video_ids``: the video that each of its sources was
+    named by, None where it was described.
     """
 
     id: str
@@ -39,10 +45,29 @@ class JobSpec(Frozen):
     batch_id: str | None = None
     traceparent: str | None = None
     look: Look | None = None
+    analysis: AnalysisSpec | None = None
+    source_video_ids: tuple[str | None, ...] = ()
+
+    @property
+    def kind(self) -> JobKind:
+        if self.analysis is not None:
+            return "analysis"
+        return "video" if self.look is None else "map"
+
+    @property
+    def label(self) -> str:
+        """What the job makes, in one word: for metrics and logs."""
+        if self.analysis is not None:
+            return f"analysis_{self.analysis.kind}"
+        if self.look is not None:
+            return "map"
+        return "edit" if self.recipe.source else "generation"
 
     @property
     def folder(self) -> str:
         """The folder of every object that any attempt at this job wrote, without a final slash."""
+        if self.analysis is not None:
+            return f"analyses/{self.project}/{self.id}"
         if self.look is not None:
             return f"{maps_folder(self.project, self.look.artifact_id)}/{self.id}"
         return f"videos/{self.project}/{self.id}"
@@ -74,6 +99,19 @@ class MapResult(Frozen):
     seconds: float = 0.0
 
 
+class AnalysisFiles(Frozen):
+    """What a completed analysis left, under keys that contain the fence. ``figures``: the keys of
+    PNGs, by name. ``size_bytes``: of all files. ``stored_sources``: which of its sources (their
+    places) were read from stored attention instead of run."""
+
+    result_key: str
+    report_key: str
+    figures: Mapping[str, str]
+    size_bytes: int
+    stored_sources: tuple[int, ...] = ()
+    seconds: float = 0.0
+
+
 class JobError(Frozen):
     """Why a job failed: a stable code and a sentence for the client."""
 
@@ -84,7 +122,8 @@ class JobError(Frozen):
 class JobState(Frozen):
     """What changes while a job lives. ``fence`` grows with each claim; only the newest writes.
 
-    A completed job has a ``result``, a completed map job a ``map``.
+    A completed job has a ``result``, a completed map job a ``map``, a completed analysis its
+    ``analysis``.
     """
 
     status: Status = "queued"
@@ -99,6 +138,7 @@ class JobState(Frozen):
     expires_at: int | None = None
     result: JobResult | None = None
     map: MapResult | None = None
+    analysis: AnalysisFiles | None = None
     error: JobError | None = None
 
 

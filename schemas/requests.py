@@ -4,10 +4,11 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from schemas.analyses import MAX_SOURCES, AnalysisChoices, AnalysisSpec
 from schemas.attention import CaptureSpec, TransferSpec
 from schemas.base import Frozen, Seed, Text
 from schemas.jobs import Priority
-from schemas.recipes import StepCache
+from schemas.recipes import Recipe, StepCache
 
 Size = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$", examples=["96x64"])]
 Seconds = Annotated[str, Field(pattern=r"^[0-9]{1,4}(\.[0-9]{1,3})?$", examples=["2"])]
@@ -113,3 +114,48 @@ class EstimateAttention(Settings):
     video: SourceById | None = None
     capture: CaptureSpec | None = None
     transfer: TransferSpec | None = None
+
+
+class AnalysedSource(Settings):
+    """One run: a video named by ``id``, or what makes one, which need not exist.
+
+    With ``video`` or ``source`` it is an edit of that, by ``transfer``; its seed and the other
+    settings are then its source's. Without, ``seed`` has no default: the run would be another.
+    """
+
+    id: VideoId | None = None
+    prompt: Text | None = None
+    seed: Seed | None = None
+    video: SourceById | None = None
+    source: SourceByPrompt | None = None
+    transfer: TransferSpec | None = None
+
+    @model_validator(mode="after")
+    def _one_run(self) -> Self:
+        if self.id is not None:
+            more = sorted(self.model_fields_set - {"id"})
+            if more:
+                raise ValueError(f"{more[0]} does not go with id: the video has its settings")
+            return self
+        if self.prompt is None:
+            raise ValueError("name a video by id, or a run by prompt and seed")
+        if self.video is not None and self.source is not None:
+            raise ValueError("an edit has one source: give video or source, not both")
+        edited = self.video is not None or self.source is not None
+        if self.transfer is not None and not edited:
+            raise ValueError("transfer is of an edit: name its source by video or source")
+        if self.seed is None and not edited:
+            raise ValueError("seed is required: another one makes another run")
+        return self
+
+
+class CreateAnalysis(AnalysisChoices):
+    """``POST /v1/attention/analyses``, and ``/estimate`` below it."""
+
+    sources: Annotated[tuple[AnalysedSource, ...], Field(min_length=1, max_length=MAX_SOURCES)]
+    priority: Priority = "normal"
+    webhook_url: Annotated[str, Field(max_length=2048)] | None = None
+
+    def spec_of(self, sources: tuple[Recipe, ...]) -> AnalysisSpec:
+        choices = {name: getattr(self, name) for name in AnalysisChoices.model_fields}
+        return AnalysisSpec(sources=sources, **choices)

@@ -60,12 +60,11 @@ class VideoDeleted(Frozen):
 def video_of(job: Job) -> Video:
     """The client's view of a job."""
     generation, state = job.spec.recipe.generation, job.state
-    done = state.status == "completed"
     return Video(
         id=job.spec.id,
         model=generation.model,
         status=state.status,
-        progress=100 if done else min(99, 100 * state.step // max(1, state.total_steps)),
+        progress=progress_of(job),
         created_at=job.spec.created_at,
         completed_at=state.completed_at,
         expires_at=state.expires_at,
@@ -87,3 +86,10 @@ def video_of(job: Job) -> Video:
         attention=state.result.attention if state.result else None,
         cost=state.result.cost if state.result else None,
     )
+
+
+def progress_of(job: Job) -> int:
+    """Of a job of any kind, in percent."""
+    if job.state.status == "completed":
+        return 100
+    return min(99, 100 * job.state.step // max(1, job.state.total_steps))

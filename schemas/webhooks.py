@@ -3,14 +3,14 @@
 Signed by the Standard Webhooks scheme; deliveries are ours, the SDK has no call for them.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
 from schemas.base import Frozen
 
-EventType = Literal["video.completed", "video.failed"]
-EVENT_TYPES: tuple[EventType, ...] = ("video.completed", "video.failed")
+EventType = Literal["video.completed", "video.failed", "analysis.completed", "analysis.failed"]
+EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 DeliveryStatus = Literal["pending", "delivered", "failed"]
 
 EventTypes = Annotated[tuple[EventType, ...], Field(min_length=1, max_length=len(EVENT_TYPES))]
@@ -91,6 +91,7 @@ class WebhookEventTypeList(Frozen):
 class WebhookDelivery(Frozen):
     """One event on its way to one endpoint. ``failed``: given up; it can be delivered again.
 
+    ``video_id``: of what has ended, a video or an analysis.
     ``last_error``: why the last attempt did not count, in words of ours.
     """
 

@@ -22,6 +22,7 @@ from service.request.app_state import AppState
 from service.request.cors import Cors
 from service.request.middleware import RequestMiddleware
 from service.routes import (
+    analyses,
     attention,
     content,
     docs,
@@ -48,8 +49,8 @@ from storage.webhooks import WebhookStore
 # One flat list, the most requested first: a request is compared with each route before its own, and
 # included routers would cost time of their own
 MODULES = (
-    videos, events, content, edits, models, lineage, attention, webhooks, health, unsupported,
-    studio, docs,
+    videos, events, content, edits, models, lineage, attention, analyses, webhooks, health,
+    unsupported, studio, docs,
 )  # fmt: skip
 ROUTES = [route for module in MODULES for route in module.router.routes]
 
@@ -111,6 +112,7 @@ def open_state(settings: ServiceSettings, tracing: Tracing) -> AppState:
         requests_per_minute=settings.requests_per_minute,
         max_open_jobs=settings.max_open_jobs,
         max_stored_bytes=settings.max_stored_bytes,
+        max_analysis_cost=settings.max_analysis_cost,
     )
     return AppState(
         settings=settings,

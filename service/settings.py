@@ -64,6 +64,12 @@ class ServiceSettings(BaseSettings):
         description="Stored bytes for each project without a limit of its own; applied only where "
         "keys are asked for.",
     )
+    max_analysis_cost: int = Field(
+        2000,
+        ge=0,
+        description="What one analysis may take, in generations, for each project without a limit "
+        "of its own; applied only where keys are asked for.",
+    )
 
     default_model: str | None = Field(
         None,
@@ -79,7 +85,9 @@ class ServiceSettings(BaseSettings):
         2 << 30, ge=0, description="The largest artifact that `auto` makes in form `hidden`."
     )
     retention_s: int = Field(
-        30 * 86400, ge=0, description="How long videos are kept; 0: until they are deleted."
+        30 * 86400,
+        ge=0,
+        description="How long videos and analyses are kept; 0: until they are deleted.",
     )
     attention_retention_s: int = Field(
         7 * 86400, ge=0, description="How long artifacts are kept; 0: until they are deleted."

@@ -13,11 +13,15 @@ Limit = Annotated[int, Field(ge=0)]
 
 
 class ProjectLimits(Frozen):
-    """0: without limit. For a project's own, None: the server's default."""
+    """0: without limit. For a project's own, None: the server's default.
+
+    ``max_analysis_cost``: of one analysis, in generations of its sources.
+    """
 
     requests_per_minute: Limit | None = None
     max_open_jobs: Limit | None = None
     max_stored_bytes: Limit | None = None
+    max_analysis_cost: Limit | None = None
 
 
 class Admission(NamedTuple):
@@ -62,8 +66,8 @@ class Limits:
             await pipe.execute()
 
     async def stored_bytes(self, project: str) -> int:
-        """Bytes of the project's videos and attention artifacts."""
+        """Bytes of the project's videos, attention artifacts and analyses."""
         async with self._redis.pipeline(transaction=False) as pipe:
-            for kind in ("video_bytes", "artifact_bytes"):
+            for kind in ("video_bytes", "artifact_bytes", "analysis_bytes"):
                 pipe.hget(f"{self._prefix}:{kind}", project)
             return sum(int(size or 0) for size in await pipe.execute())

@@ -30,9 +30,7 @@ class JobOutcome(NamedTuple):
 
     @property
     def kind(self) -> str:
-        if self.job.spec.look is not None:
-            return "map"
-        return "edit" if self.job.spec.recipe.source else "generation"
+        return self.job.spec.label
 
     @property
     def outcome(self) -> str:

@@ -101,7 +101,7 @@ class Metrics:
         for priority, depth in (await self._jobs.queue_depths()).items():
             self._waiting.labels(priority).set(depth)
         self._running.set(await self._jobs.count_running())
-        for kind in ("video", "artifact"):
+        for kind in ("video", "artifact", "analysis"):
             sizes = await redis.hvals(f"{prefix}:{kind}_bytes")
             self._stored.labels(kind).set(sum(map(int, sizes)))
         return generate_latest(self.registry)

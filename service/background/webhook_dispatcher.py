@@ -7,13 +7,14 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import httpcore
 from standardwebhooks.webhooks import Webhook
 
 from schemas.errors import NotFound
+from schemas.jobs import JobKind
 from schemas.webhooks import EventType, WebhookEvent
 from service.background.egress import EgressClient, TargetRefused
 from service.background.job_outcome import JobOutcome
@@ -26,6 +27,11 @@ MAX_AT_ONCE = 16
 POLL_S = 1.0
 GONE = 410
 JITTER = 0.25
+# of each kind of job, its completion and its failure; a map's client waits for the picture itself
+EVENTS: Mapping[JobKind, tuple[EventType, EventType]] = {
+    "video": ("video.completed", "video.failed"),
+    "analysis": ("analysis.completed", "analysis.failed"),
+}
 
 
 class WebhookDispatcher:
@@ -45,9 +51,10 @@ class WebhookDispatcher:
     async def queue_event(self, outcome: JobOutcome) -> None:
         """Queue the end of a job for every endpoint that wants it."""
         job = outcome.job
-        if job.spec.look is not None:
-            return  # a map job makes no video
-        kind: EventType = "video.completed" if job.state.error is None else "video.failed"
+        ends = EVENTS.get(job.spec.kind)
+        if ends is None:
+            return
+        kind = ends[job.state.error is not None]
         for endpoint in await self.store.list(job.spec.project):
             chosen = job.spec.webhook_url in (None, endpoint.shown.url)
             if chosen and kind in endpoint.shown.event_types:

@@ -27,9 +27,11 @@ async def remove_video(state: AppState, project: str, video_id: str) -> Job:
     return job
 
 
-async def remove_map(state: AppState, job: Job) -> None:
-    """Delete a map's picture and its job's record. Raises NotFound."""
-    await state.jobs.delete(job.spec.project, job.spec.id)
+async def remove_files(state: AppState, project: str, id: str) -> None:
+    """Delete a job with what it made and nothing else uses: an analysis, a map's picture; a running
+    one is stopped. Raises NotFound."""
+    job = await state.jobs.delete(project, id)
+    log.info("deleted %s", id, extra={"project": project})
     await asyncio.to_thread(state.objects.delete_prefix, job.spec.folder)
 
 

@@ -78,7 +78,7 @@ async def accept(
         log.info(
             "queued %s %s priority=%s",
             job.spec.id,
-            "edit" if job.spec.recipe.source else "generation",
+            job.spec.label,
             job.spec.priority,
             extra={"video_id": job.spec.id, "project": call.project},
         )
@@ -113,7 +113,7 @@ async def open_jobs_limit(call: Call) -> int | None:
         if stored >= limits.max_stored_bytes:
             raise RateLimited(
                 f"{stored} bytes are stored for this project; allowed are "
-                f"{limits.max_stored_bytes}: delete videos or artifacts",
+                f"{limits.max_stored_bytes}: delete videos, artifacts or analyses",
                 code="storage_quota_exceeded",
                 retry_after_s=QUOTA_RETRY_S,
             )

@@ -7,7 +7,7 @@ import asyncio
 import logging
 
 from schemas.errors import NotFound
-from service.jobs.deletion import remove_map, remove_video
+from service.jobs.deletion import remove_files, remove_video
 from service.request.app_state import AppState
 from storage.retention.retention import Retention, RetentionSettings
 from storage.retention.video_files import collect_videos
@@ -42,15 +42,15 @@ async def sweep_for_ever(state: AppState) -> None:
 
 
 async def expire_jobs(state: AppState) -> int:
-    """Delete the videos and the pictures of maps that have expired; how many."""
+    """Delete the videos, analyses and pictures of maps that have expired; how many."""
     removed = 0
     while jobs := await state.maintenance.list_expired(BATCH):
         for job in jobs:
             try:
-                if job.spec.look is None:
+                if job.spec.kind == "video":
                     await remove_video(state, job.spec.project, job.spec.id)
                 else:
-                    await remove_map(state, job)
+                    await remove_files(state, job.spec.project, job.spec.id)
                 removed += 1
             except NotFound:
                 continue  # another process or its owner deleted it meanwhile

@@ -6,7 +6,7 @@ from fastapi import Depends, Path
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from service.request.auth import Allowed, Call
-from service.wire.examples import VIDEO_ID
+from service.wire.examples import ANALYSIS_ID, VIDEO_ID
 
 
 class VideoIdConvertor(StringConvertor):
@@ -16,7 +16,15 @@ class VideoIdConvertor(StringConvertor):
     regex = "video_[0-9a-zA-Z]{8,64}"
 
 
+class AnalysisIdConvertor(StringConvertor):
+    """``{analysis_id:analysis}``, likewise."""
+
+    regex = "analysis_[0-9a-zA-Z]{8,64}"
+
+
 register_url_convertor("video", VideoIdConvertor())
+register_url_convertor("analysis", AnalysisIdConvertor())
 
 CallDep = Annotated[Call, Depends(Allowed())]
 VideoIdDep = Annotated[str, Path(description="A video's id", examples=[VIDEO_ID])]
+AnalysisIdDep = Annotated[str, Path(description="An analysis' id", examples=[ANALYSIS_ID])]

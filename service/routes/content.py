@@ -1,16 +1,15 @@
 """``/v1/videos/{id}/content``: by redirect to the store where it can presign, else as bytes."""
 
-import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from starlette.responses import RedirectResponse
 
 from schemas.base import Frozen
 from schemas.errors import SourceNotReady
+from service.request.delivery import deliver
 from service.request.dependencies import CallDep, VideoIdDep
 from service.settings import Delivery
-from service.wire.content import Variant, bytes_reply, content_of
+from service.wire.content import Variant, content_of
 from service.wire.errors import COMMON, documented
 
 router = APIRouter(prefix="/v1", tags=["videos"], responses=COMMON)
@@ -51,15 +50,4 @@ async def get_content(
             code="video_not_ready",
         )
     content = content_of(job.spec, job.state.result, query.variant)
-    if (query.delivery or call.state.settings.delivery) == "redirect":
-        url = await asyncio.to_thread(
-            call.state.objects.presign,
-            content.key,
-            expires_s=call.state.settings.presign_ttl_s,
-            filename=content.filename,
-            content_type=content.media_type,
-        )
-        if url is not None:
-            return RedirectResponse(url, 302, headers={"cache-control": "no-store"})
-    info = await asyncio.to_thread(call.state.objects.stat, content.key)
-    return bytes_reply(call.request, call.state.objects, content, info)
+    return await deliver(call, content, query.delivery)

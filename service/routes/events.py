@@ -13,6 +13,7 @@ from starlette.responses import StreamingResponse
 
 from schemas.jobs import Event
 from service.background.event_streams import ENDED
+from service.request.auth import Call
 from service.request.dependencies import CallDep, VideoIdDep
 from service.wire.errors import COMMON, documented
 from storage.jobs.job_events import check_event_id
@@ -38,24 +39,30 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
+LastEventId = Annotated[
+    str | None, Header(description="The last event seen; the stream goes on after it")
+]
+
+
 @router.get("/videos/{video_id:video}/events", response_class=Response, responses=RESPONSES)
 async def stream_events(
-    video_id: VideoIdDep,
-    call: CallDep,
-    last_event_id: Annotated[
-        str | None, Header(description="The last event seen; the stream goes on after it")
-    ] = None,
+    video_id: VideoIdDep, call: CallDep, last_event_id: LastEventId = None
 ) -> Response:
     """Follow a job. Comments keep an idle connection open."""
-    job = await call.state.jobs.get(call.project, video_id)
+    return await stream_of(call, video_id, last_event_id)
+
+
+async def stream_of(call: Call, id: str, last_event_id: str | None) -> Response:
+    """The events of the caller's job ``id``. Raises NotFound, InvalidRequest, RateLimited."""
+    job = await call.state.jobs.get(call.project, id)
     after = check_event_id(last_event_id) if last_event_id else "0"
     ended = job.state.status in ENDED
-    if last_event_id and ended and not await call.state.events.read(video_id, after=after):
+    if last_event_id and ended and not await call.state.events.read(id, after=after):
         return Response(status_code=204)
     call.state.streams.check()
     began_ms = None
     if last_event_id:  # times are counted from the start, which this client has seen already
-        starts = [e for e in await call.state.events.read_all(video_id) if e.type == "started"]
+        starts = [e for e in await call.state.events.read_all(id) if e.type == "started"]
         began_ms = starts[-1].at_ms if starts else None
     keep_alive_s = call.state.settings.sse_keep_alive_s
     events = call.state.streams.follow(job, after, keep_alive_s)

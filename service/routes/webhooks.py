@@ -11,6 +11,7 @@ from pydantic import Field
 from schemas.base import Frozen
 from schemas.errors import InvalidRequest
 from schemas.webhooks import (
+    EVENT_TYPES,
     CreateEndpoint,
     DeliveryStatus,
     RotateSecret,
@@ -41,7 +42,7 @@ DeliveryId = Annotated[str, Path(examples=[DELIVERY_ID])]
 CallDep = Annotated[Call, Depends(Allowed("webhooks"))]
 
 ENDPOINT = {"name": "production", "url": "https://example.com/hook"}
-CREATE = {"every event": {**ENDPOINT, "event_types": ["video.completed", "video.failed"]}}
+CREATE = {"every event": {**ENDPOINT, "event_types": list(EVENT_TYPES)}}
 PAGE = documented(400, 404)
 BODY = documented(400, 408, 413, 415)
 
@@ -162,7 +163,7 @@ async def test_endpoint(
         id=f"evt_test{secrets.token_hex(8)}",
         created_at=int(time.time()),
         type=body.event_type,
-        data=WebhookEvent.Subject(id="video_test00000000"),
+        data=WebhookEvent.Subject(id=f"{body.event_type.partition('.')[0]}_test00000000"),
     )
     try:
         status = await call.state.webhook_dispatcher.send(endpoint, event)

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from schemas.webhooks import EVENT_TYPES
+
 VIDEO_ID = "video_01a2092b7c5de41f0a1b2c3d4e5f"
 ENDPOINT_ID = "webhook_01a2092b7c5de41f0a1b2c3d"
 DELIVERY_ID = f"evt_01a2092b7c5de41f0a1b2c3d4e5f_{ENDPOINT_ID}"
+ANALYSIS_ID = "analysis_01a2092b7c5de41f0a1b2c3d4e5f"
 SOURCE_KEY = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 ARTIFACT_ID = f"attn_{SOURCE_KEY}_2c26b46b68ffc68ff99b453c1d304134"
 
@@ -136,6 +139,72 @@ DELIVERY: dict[str, Any] = {
     "last_error": "answered 500",
 }
 
+ANALYSIS_SOURCES = [
+    {"prompt": "A car is driving on the highway.", "seed": 7},
+    {"prompt": "A dog is running on the grass.", "seed": 7},
+]
+ANALYSIS: dict[str, Any] = {
+    "id": ANALYSIS_ID,
+    "object": "attention.analysis",
+    "kind": "structure",
+    "status": "completed",
+    "progress": 100,
+    "step": 20,
+    "total_steps": 20,
+    "created_at": 1795453695,
+    "completed_at": 1795453722,
+    "expires_at": 1798045722,
+    "error": None,
+    "request": {
+        "kind": "structure",
+        "layers": None,
+        "heads": None,
+        "steps": None,
+        "branches": None,
+        "sampling": {"rows": 128, "seed": 0},
+        "densities": [0.1, 0.3],
+        "masses": [0.9],
+        "causal": None,
+        "ablations": None,
+    },
+    "sources": [
+        {
+            "video_id": VIDEO_ID,
+            "recipe": {"generation": GENERATION, "source": None, "transfer": None},
+            "stored": True,
+        }
+    ],
+    "figures": ["decay", "heads", "maps", "shares"],
+    "size_bytes": 1825360,
+    "seconds": 26.4,
+}
+ANALYSIS_RESULT: dict[str, Any] = {
+    "version": 1,
+    "kind": "structure",
+    "sources": [
+        {
+            "model": "scenes",
+            "prompt": "A car is driving on the highway.",
+            "seed": 7,
+            "grid": [5, 8, 12],
+            "coordinates": {"branch": ["cond"], "step": [19], "layer": [0, 1], "head": [0]},
+            "measures": {
+                "structure": {
+                    "own_frame_share": {
+                        "axes": ["branch", "step", "layer", "head"],
+                        "unit": "share of the weight",
+                        "definition": "mean over rows of the weight to the own frame",
+                        "values": [[[[0.21], [0.38]]]],
+                    }
+                }
+            },
+        }
+    ],
+    "comparisons": {},
+    "experiment": None,
+    "figures": ["decay", "heads", "maps", "shares"],
+}
+
 
 def page(entry: dict[str, Any]) -> dict[str, Any]:
     ids = {"first_id": entry["id"], "last_id": entry["id"]}
@@ -181,6 +250,19 @@ EXAMPLES: dict[str, Any] = {
         "forms": [FORM],
         "replay_cost": 2.0,
     },
+    "Analysis": ANALYSIS,
+    "AnalysisList": page(ANALYSIS),
+    "AnalysisDeleted": {
+        "id": ANALYSIS_ID, "deleted": True, "object": "attention.analysis.deleted",
+    },
+    "AnalysisEstimate": {
+        "kind": "structure",
+        "sources": 2,
+        "maps": 320,
+        "videos": 0,
+        "passes": 80,
+        "cost": 2.2,
+    },
     "WebhookEndpoint": ENDPOINT,
     "WebhookEndpointList": page(ENDPOINT),
     "WebhookEndpointWithSecret": {
@@ -197,7 +279,7 @@ EXAMPLES: dict[str, Any] = {
         "status_code": 200,
         "success": True,
     },
-    "WebhookEventTypeList": {"object": "list", "data": ["video.completed", "video.failed"]},
+    "WebhookEventTypeList": {"object": "list", "data": list(EVENT_TYPES)},
     "WebhookDelivery": DELIVERY,
     "WebhookDeliveryList": page(DELIVERY),
     "Health": {"status": "ok"},

@@ -10,13 +10,20 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.routing import Route, compile_path
 
-from schemas.requests import BatchEdit, CreateVideo, EditVideo, EstimateAttention, RemixVideo
+from schemas.requests import (
+    BatchEdit,
+    CreateAnalysis,
+    CreateVideo,
+    EditVideo,
+    EstimateAttention,
+    RemixVideo,
+)
 from schemas.webhooks import CreateEndpoint, RotateSecret, SendTest, UpdateEndpoint
 from service.wire.examples import EXAMPLES
 
 REF = "#/components/schemas/{model}"
 BODIES: tuple[type[BaseModel], ...] = (
-    CreateVideo, EditVideo, RemixVideo, BatchEdit, EstimateAttention,
+    CreateVideo, EditVideo, RemixVideo, BatchEdit, EstimateAttention, CreateAnalysis,
     CreateEndpoint, UpdateEndpoint, RotateSecret, SendTest,
 )  # fmt: skip
 JSON = "application/json"

@@ -30,8 +30,11 @@ def invalid(model: type[BaseModel], errors: Sequence[ErrorDetails], data: Any) -
     path = next(path for path, _ in located if len(path) == depth)
     here = [error for other, error in located if other == path]
     here = [error for error in here if not error["type"].endswith("_type")] or here
-    param = ".".join(map(str, path)) or None
     reasons = list(dict.fromkeys(_reason(model, path, error) for error in here))
+    field, colon, rest = reasons[0].partition(": ")
+    if colon and len(reasons) == 1 and field in _fields_at(model, path):
+        path, reasons = (*path, field), [rest]  # a check of the whole that names the one at fault
+    param = ".".join(map(str, path)) or None
     return InvalidRequest(
         f"{param or 'the body'}: {_describe_value(here[0])}{' or '.join(reasons)}", param=param
     )

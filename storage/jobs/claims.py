@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from redis.asyncio import Redis
 
-from schemas.jobs import JobError, JobResult, MapResult
+from schemas.jobs import AnalysisFiles, JobError, JobResult, MapResult
 from storage.jobs.records import CANCELLED, EVENT_TTL_S, WORKER_LOST, Claim, LeaseLost, job_of
 from storage.lua import Scripts
 
@@ -67,14 +67,18 @@ class Claims:
         return await self._renew(claim, lease_s, event, body, step, total)
 
     async def complete(
-        self, claim: Claim, result: JobResult | MapResult, retention_s: int | None = None
+        self,
+        claim: Claim,
+        result: JobResult | MapResult | AnalysisFiles,
+        retention_s: int | None = None,
     ) -> None:
         """End the job with ``result``, kept for ``retention_s`` (None: as submitted).
 
         Raises LeaseLost; the objects just written are then orphans that nobody reads.
         """
-        field = "map" if isinstance(result, MapResult) else "result"
-        await self._finish(claim, "completed", field, result.model_dump_json(), retention_s)
+        fields = {JobResult: "result", MapResult: "map", AnalysisFiles: "analysis"}
+        value = result.model_dump_json()
+        await self._finish(claim, "completed", fields[type(result)], value, retention_s)
 
     async def fail(self, claim: Claim, error: JobError) -> None:
         """End the job with ``error``, whether attempts are left or not. Raises LeaseLost."""

@@ -10,15 +10,15 @@ from typing import Any, Literal
 from redis.asyncio import Redis
 
 from schemas.errors import IdempotencyMismatch, InvalidRequest, NotFound, RateLimited
-from schemas.jobs import Job, JobSpec
+from schemas.jobs import Job, JobKind, JobSpec
 from storage.jobs.records import (
     CANCELLED,
     EVENT_TTL_S,
     artifact_not_found,
     job_from,
+    job_not_found,
     job_of,
     spec_json,
-    video_not_found,
 )
 from storage.lua import Scripts
 
@@ -74,7 +74,7 @@ class JobStore:
         ]  # fmt: skip
         for spec in specs:
             retention = "" if spec.retention_s is None else spec.retention_s
-            arguments += [spec.id, spec_json(spec), spec.priority, retention]
+            arguments += [spec.id, spec_json(spec), spec.priority, retention, listed_in(spec.kind)]
         outcome, *rest = await self._scripts.run("submit", *arguments)
         if outcome == b"mismatch":
             raise IdempotencyMismatch(
@@ -84,7 +84,7 @@ class JobStore:
         if outcome == b"full":
             raise _too_many(rest[0], max_open)
         if outcome == b"taken":
-            raise ValueError(f"video id {rest[0].decode()!r} is another project's")
+            raise ValueError(f"job id {rest[0].decode()!r} is another project's")
         return [job_of(record) for record in rest]
 
     async def submit_map(self, spec: JobSpec, *, retry_s: float, max_open: int | None) -> Job:
@@ -116,7 +116,7 @@ class JobStore:
         """In one round trip. Raises NotFound, also for another project's id."""
         record: Any = await self._redis.hgetall(f"{self._prefix}:job:{video_id}")
         if record.get(b"project") != project.encode():
-            raise video_not_found(video_id)
+            raise job_not_found(video_id)
         return job_from(record)
 
     async def request_cancel(self, project: str, video_id: str) -> Job:
@@ -126,7 +126,7 @@ class JobStore:
             "cancel", project, video_id, CANCELLED.model_dump_json(), EVENT_TTL_S
         )
         if not record:
-            raise video_not_found(video_id)
+            raise job_not_found(video_id)
         return job_of(record)
 
     async def delete(self, project: str, video_id: str) -> Job:
@@ -136,13 +136,20 @@ class JobStore:
         """
         record = await self._scripts.run("delete", project, video_id, _CURSOR_TTL_S)
         if not record:
-            raise video_not_found(video_id)
+            raise job_not_found(video_id)
         return job_of(record)
 
     async def list(
-        self, project: str, *, after: str | None, limit: int, order: Literal["asc", "desc"]
+        self,
+        project: str,
+        *,
+        after: str | None,
+        limit: int,
+        order: Literal["asc", "desc"],
+        kind: JobKind = "video",
     ) -> tuple[Sequence[Job], bool]:
-        """A page of a project's jobs in the order they were accepted, and whether more follow.
+        """A page of a project's videos, or analyses, in the order they were accepted, and whether
+        more follow.
 
         ``after``: the last id of the page before; it may have been deleted since. Raises
         NotFound for an id that was never the project's. Costs the same however many jobs there are.
@@ -151,10 +158,15 @@ class JobStore:
             raise InvalidRequest(
                 f"limit: {limit} is not allowed; allowed is 1 to {LIST_MAX}", param="limit"
             )
-        page = await self._scripts.run("list", project, after or "", limit, order)
+        page = await self._scripts.run("list", project, after or "", limit, order, listed_in(kind))
         if not page:
-            raise NotFound(f"after: no video {after!r}", param="after")
+            raise NotFound(f"after: no {kind} {after!r}", param="after")
         return [job_of(record) for record in page[1:]], bool(page[0])
+
+
+def listed_in(kind: JobKind) -> str:
+    """The list of a project that jobs of this kind stand in; map jobs are in none."""
+    return {"video": "videos", "analysis": "analyses"}[kind]
 
 
 def _too_many(open_jobs: int, allowed: int | None) -> RateLimited:

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from schemas.errors import InvalidRequest
 from schemas.jobs import PRIORITIES, Job, JobError, Priority
-from storage.jobs.records import DeadLetter, job_of, video_not_found
+from storage.jobs.records import DeadLetter, job_not_found, job_of
 from storage.lua import Scripts
 
 
@@ -53,7 +53,7 @@ class Maintenance:
         """Queue a failed job again with all its attempts. Raises NotFound, InvalidRequest."""
         reply = await self._scripts.run("retry", video_id)
         if not reply:
-            raise video_not_found(video_id)
+            raise job_not_found(video_id)
         if reply[0] != b"failed":
             raise InvalidRequest(
                 f"id: {video_id} is {reply[0].decode()}; only a failed job can be retried",

@@ -5,7 +5,16 @@ from typing import Any, NamedTuple
 
 from schemas.base import Frozen
 from schemas.errors import JobCancelled, JobFailed, NotFound
-from schemas.jobs import Event, Job, JobError, JobResult, JobSpec, JobState, MapResult
+from schemas.jobs import (
+    AnalysisFiles,
+    Event,
+    Job,
+    JobError,
+    JobResult,
+    JobSpec,
+    JobState,
+    MapResult,
+)
 
 CANCELLED = JobError(code=JobCancelled.code, message="the job was cancelled")
 WORKER_LOST = JobError(
@@ -16,7 +25,12 @@ WORKER_LOST = JobError(
 EVENT_TTL_S = 3600  # how long the events of an ended job can be read
 
 # The fields of a state that are kept as JSON; the others are plain text
-_JSON: dict[str, type[Frozen]] = {"result": JobResult, "map": MapResult, "error": JobError}
+_JSON: dict[str, type[Frozen]] = {
+    "result": JobResult,
+    "map": MapResult,
+    "analysis": AnalysisFiles,
+    "error": JobError,
+}
 _PLAIN = {name.encode(): name for name in JobState.model_fields if name not in _JSON}
 
 
@@ -99,11 +113,12 @@ def event_of(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
     )
 
 
-def video_not_found(video_id: str) -> NotFound:
+def job_not_found(id: str) -> NotFound:
     """The same error for an id that never existed, was deleted, or is another project's."""
-    return NotFound(f"no video {video_id!r}", param="video_id")
+    kind = "analysis" if id.startswith("analysis_") else "video"
+    return NotFound(f"no {kind} {id!r}", param=f"{kind}_id")
 
 
 def artifact_not_found(artifact_id: str) -> NotFound:
-    """As ``video_not_found``."""
+    """As ``job_not_found``."""
     return NotFound(f"attention {artifact_id!r} does not exist", param="id")

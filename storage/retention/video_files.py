@@ -9,7 +9,7 @@ from schemas.jobs import Job
 from storage.jobs.job_store import JobStore
 from storage.objects.objects import ObjectInfo, ObjectStore
 
-FOLDERS = ("videos", "journal", "maps")  # all: folder/project/…/job id/…
+FOLDERS = ("videos", "journal", "maps", "analyses")  # all: folder/project/…/job id/…
 
 
 async def collect_videos(objects: ObjectStore, jobs: JobStore, older_than_s: float) -> int:
@@ -49,7 +49,7 @@ async def _job(jobs: JobStore, project: str, video_id: str) -> Job | None:
 
 
 def _in_use(key: str, job: Job | None) -> bool:
-    """A video's files are those of its newest claim; a journal is kept while its job runs."""
+    """A job's files are those of its newest claim; a journal is kept while its job runs."""
     if job is None or job.state.status == "failed":
         return False
     if key.startswith("journal/"):

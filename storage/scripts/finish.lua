@@ -1,5 +1,5 @@
--- End a claimed job: id, fence, status, field ('result', 'map', 'error'), its JSON, retention_s ('' as
--- submitted), event_ttl_s. Gives 1, or 0 if the claim lost the job. The same end again gives 1.
+-- End a claimed job: id, fence, status, field ('result', 'map', 'analysis', 'error'), its JSON,
+-- retention_s ('' as submitted), event_ttl_s. Gives 1, or 0 if the claim lost the job. The same end again gives 1.
 local id, fence, status, field, value, retention_s, event_ttl_s =
   arg(1), arg(2), arg(3), arg(4), arg(5), arg(6), arg(7)
 local job = load_job(id)

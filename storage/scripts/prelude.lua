@@ -9,12 +9,14 @@
 --   open:<project>                set     ids not yet terminal, for limits
 --   running                       zset    ids by lease end, ms
 --   videos:<project>              zset    ids by sequence, for listing
+--   analyses:<project>            zset    likewise
 --   cursor:<project>:<id>         string  sequence of a deleted id, so that a page can go on
 --   idempotency:<project>:<key>   hash    body hash, ids
 --   expiring                      zset    terminal ids by expiry, s
 --   dead                          stream  jobs that ran out of attempts
 --   finished                      stream  ids of ended jobs, for webhooks and metrics
 --   video_bytes                   hash    bytes of completed videos, by project
+--   analysis_bytes                hash    likewise, of completed analyses
 --   models, model_cards           zset by expiry, ms; hash
 
 local GROUP = 'dispatchers'
@@ -85,21 +87,25 @@ local function withdraw(id, job)
   redis.call('ZREM', key('running'), id)
 end
 
--- Count a completed video's bytes in (sign 1) or out (-1) of what its project has stored.
-local function count_bytes(project, result, sign)
-  local size = result and cjson.decode(result).size_bytes
-  if size and redis.call('HINCRBY', key('video_bytes'), project, sign * size) == 0 then
-    redis.call('HDEL', key('video_bytes'), project)
+-- Where the bytes of what a completed job left are counted, by the field that says what that is.
+local COUNTED = {result = 'video_bytes', analysis = 'analysis_bytes'}
+
+-- Count the bytes of a completed job in (sign 1) or out (-1) of what its project has stored.
+local function count_bytes(project, field, value, sign)
+  local counter = COUNTED[field]
+  local size = counter and value and cjson.decode(value).size_bytes
+  if size and redis.call('HINCRBY', key(counter), project, sign * size) == 0 then
+    redis.call('HDEL', key(counter), project)
   end
 end
 
--- The one way into a terminal state. field, value: 'result', 'map' or 'error', as JSON.
+-- The one way into a terminal state. field, value: 'result', 'map', 'analysis' or 'error', as JSON.
 -- retention_s: '' keeps the record until it is deleted. The events go after event_ttl_s.
 local function finish(id, job, status, field, value, retention_s, event_ttl_s)
   local now_s = math.floor(now_ms() / 1000)
   withdraw(id, job)
   redis.call('HSET', key('job', id), 'status', status, field, value, 'completed_at', now_s)
-  if field == 'result' then count_bytes(job.project, value, 1) end
+  count_bytes(job.project, field, value, 1)
   redis.call('HDEL', key('job', id), 'worker', 'lease_until', 'claim_id')
   if retention_s ~= '' then
     local expires_at = now_s + retention_s
@@ -127,10 +133,10 @@ end
 -- record at its next heartbeat, and stops.
 local function forget(id, job)
   withdraw(id, job)
-  redis.call('ZREM', key('videos', job.project), id)
+  for _, list in ipairs({'videos', 'analyses'}) do redis.call('ZREM', key(list, job.project), id) end
   if job.artifact then redis.call('SREM', key('artifact_maps', job.project, job.artifact), id) end
   redis.call('ZREM', key('expiring'), id)
-  count_bytes(job.project, job.result, -1)
+  for field in pairs(COUNTED) do count_bytes(job.project, field, job[field], -1) end
   if job.dead_entry then redis.call('XDEL', key('dead'), job.dead_entry) end
   redis.call('DEL', key('job', id), key('events', id))
 end

@@ -1,6 +1,7 @@
 -- Accept jobs: records, index, queue entries and events, or none of it.
 -- project, idempotency key ('' none), body hash, its life in s, the most open jobs that the
--- project may have ('' any), then per job: id, spec, priority, retention_s ('' none).
+-- project may have ('' any), then per job: id, spec, priority, retention_s ('' none),
+-- the list that it stands in.
 -- Gives {'accepted', job...}, {'mismatch'}, {'full', open jobs} or {'taken', id}. The same ids
 -- again are accepted once; without any, what the idempotency key stands for.
 local project, idempotency, body_hash, life_s, max_open = arg(1), arg(2), arg(3), arg(4), arg(5)
@@ -18,7 +19,7 @@ if idempotency ~= '' then
 end
 
 local fresh = 0  -- ids not accepted by an earlier try, whose answer was lost
-for i = first, #ARGV - 1, 4 do
+for i = first, #ARGV - 1, 5 do
   local holder = redis.call('HGET', key('job', arg(i)), 'project')
   if holder and holder ~= project then return {'taken', arg(i)} end
   if not holder then fresh = fresh + 1 end
@@ -26,13 +27,13 @@ end
 local open = redis.call('SCARD', key('open', project))
 if max_open ~= '' and fresh > 0 and open + fresh > tonumber(max_open) then return {'full', open} end
 
-for i = first, #ARGV - 1, 4 do
-  local id, spec, priority, retention_s = arg(i), arg(i + 1), arg(i + 2), arg(i + 3)
+for i = first, #ARGV - 1, 5 do
+  local id, spec, priority, retention_s, list = arg(i), arg(i + 1), arg(i + 2), arg(i + 3), arg(i + 4)
   if redis.call('EXISTS', key('job', id)) == 0 then
     local sequence = redis.call('INCR', key('sequence'))
     create(id, project, spec, priority, retention_s)
     redis.call('HSET', key('job', id), 'sequence', sequence)
-    redis.call('ZADD', key('videos', project), sequence, id)
+    redis.call('ZADD', key(list, project), sequence, id)
   end
   ids[#ids + 1] = id
   jobs[#jobs + 1] = reply(id)

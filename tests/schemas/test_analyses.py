@@ -105,29 +105,27 @@ def test_a_branch_that_a_source_has_not() -> None:
 
 
 def test_a_model_that_is_not_served() -> None:
-    with pytest.raises(
-        InvalidRequest, match=r"sources\[1\].model: 'c'.*served are a, b"
-    ) as refused:
+    with pytest.raises(InvalidRequest, match=r"sources\.1.model: 'c'.*served are a, b") as refused:
         resolved("structure", source(), source(model="c"))
-    assert refused.value.param == "sources[1].model"
+    assert refused.value.param == "sources.1.model"
 
 
 def test_a_model_without_a_map() -> None:
-    with pytest.raises(Unsupported, match=r"sources\[0\].model: 'linear' has no softmax"):
+    with pytest.raises(Unsupported, match=r"sources\.0.model: 'linear' has no softmax"):
         resolved("sinks", source(model="linear"))
 
 
 @pytest.mark.parametrize("kind", ["sparsity", "sinks"])
 def test_grids_that_cannot_be_compared(kind: str) -> None:
     small = source(width=64)
-    with pytest.raises(InvalidRequest, match=r"sources\[1\].*\(5, 8, 8\).*\(5, 8, 12\)"):
+    with pytest.raises(InvalidRequest, match=r"sources\.1.*\(5, 8, 8\).*\(5, 8, 12\)"):
         resolved(kind, source(), small)
     assert len(resolved("structure", source(), small)) == 2
 
 
 def test_two_models_only_where_that_has_a_meaning() -> None:
     assert len(resolved("structure", source(), source(model="b"))) == 2
-    with pytest.raises(InvalidRequest, match=r"sources\[1\].model: 'b' differs.*'structure'"):
+    with pytest.raises(InvalidRequest, match=r"sources\.1.model: 'b' differs.*'structure'"):
         resolved("sinks", source(), source(model="b"))
 
 
@@ -141,13 +139,13 @@ def test_too_many_maps() -> None:
 def test_a_sweep_is_of_edits_of_plain_generations() -> None:
     assert resolved("layer_sweep", edit())[0].layers == tuple(range(8))
     for wrong in (source(), edit(of=edit())):
-        with pytest.raises(InvalidRequest, match=r"sources\[1\]: a layer sweep needs an edit"):
+        with pytest.raises(InvalidRequest, match=r"sources\.1: a layer sweep needs an edit"):
             resolved("layer_sweep", edit(), wrong)
 
 
 @pytest.mark.parametrize(("kind", "field"), [("sparsity", "causal"), ("sinks", "ablations")])
 def test_what_changes_attention_is_of_plain_generations(kind: str, field: str) -> None:
-    with pytest.raises(InvalidRequest, match=rf"sources\[0\]: it is an edit, and {field}"):
+    with pytest.raises(InvalidRequest, match=rf"sources\.0: it is an edit, and {field}"):
         resolved(kind, edit(), **{field: {}})
     assert resolved(kind, edit())
 
@@ -156,8 +154,8 @@ def test_what_changes_attention_is_of_plain_generations(kind: str, field: str) -
     ("fields", "message"),
     [
         ({"kind": "colour"}, "kind"),
-        ({"kind": "sinks", "causal": {}}, "causal belongs to kind 'sparsity', not to 'sinks'"),
-        ({"kind": "sparsity", "ablations": {}}, "ablations belongs to kind 'sinks'"),
+        ({"kind": "sinks", "causal": {}}, "causal: belongs to kind 'sparsity', not to 'sinks'"),
+        ({"kind": "sparsity", "ablations": {}}, "ablations: belongs to kind 'sinks'"),
         ({"kind": "layer_sweep", "heads": [0]}, "heads: a layer sweep takes them from each edit"),
         ({"kind": "sparsity", "causal": {"densities": [0.0]}}, "greater than 0"),
         ({"kind": "sinks", "sampling": {"rows": 3}}, "greater than or equal to 16"),

@@ -8,6 +8,7 @@ import asyncio
 import base64
 import contextlib
 import io
+import json
 import threading
 from fractions import Fraction
 
@@ -15,12 +16,13 @@ import av
 import numpy as np
 from PIL import Image
 
-from schemas.jobs import JobError, JobResult, MapResult
+from schemas.jobs import AnalysisFiles, JobError, JobResult, JobSpec, MapResult
 from schemas.maps import MapView
 from schemas.models import IntRange, LatentGrid, ModelCard
 from storage.connect import open_objects, open_redis
 from storage.jobs.jobs import Jobs, open_jobs
 from storage.jobs.records import Claim, LeaseLost
+from storage.objects.objects import ObjectStore
 from storage.settings import StorageSettings
 
 STEPS = 4
@@ -75,6 +77,25 @@ def chart(view: MapView) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (view.bins, view.bins), colour).save(file, "PNG")
     return file.getvalue()
+
+
+def store_analysis(objects: ObjectStore, folder: str, spec: JobSpec) -> AnalysisFiles:
+    """Files that say whose they are."""
+    files = {
+        "result.json": json.dumps({"of": spec.id}).encode(),
+        "report.html": f"<p>{spec.id}</p>".encode(),
+        "figures/maps.png": chart(MapView(bins=8)),
+    }
+    for name, data in files.items():
+        objects.put(f"{folder}/{name}", data)
+    return AnalysisFiles(
+        result_key=f"{folder}/result.json",
+        report_key=f"{folder}/report.html",
+        figures={"maps": f"{folder}/figures/maps.png"},
+        size_bytes=sum(map(len, files.values())),
+        stored_sources=(0,),
+        seconds=0.1,
+    )
 
 
 class Worker:
@@ -149,13 +170,15 @@ class Worker:
             return
         await jobs.claims.complete(claim, await asyncio.to_thread(self._store, claim))
 
-    def _store(self, claim: Claim) -> JobResult | MapResult:
+    def _store(self, claim: Claim) -> JobResult | MapResult | AnalysisFiles:
         spec = claim.job.spec
         folder = f"{spec.folder}/{claim.fence}"
         objects = open_objects(self.settings)
         if spec.look is not None:
             objects.put(f"{folder}/map.png", chart(spec.look.view), content_type="image/png")
             return MapResult(map_key=f"{folder}/map.png", seconds=0.1)
+        if spec.analysis is not None:
+            return store_analysis(objects, folder, spec)
         objects.put(f"{folder}/video.mp4", self.video, content_type="video/mp4")
         objects.put(f"{folder}/thumbnail.webp", b"thumbnail", content_type="image/webp")
         objects.put(f"{folder}/spritesheet.webp", b"spritesheet", content_type="image/webp")

@@ -17,7 +17,7 @@ from schemas.jobs import Job, JobSpec
 from schemas.models import IntRange, LatentGrid, ModelCard
 from schemas.recipes import Generation, Recipe
 from storage.objects.objects import ObjectMissing, ObjectStore
-from workers.control.engine_protocol import OnPreview, OnStep, RenderedVideo
+from workers.control.engine_protocol import AnalysedAttention, OnPreview, OnStep, RenderedVideo
 from workers.settings import WorkerSettings
 
 CARD = ModelCard(
@@ -88,6 +88,14 @@ class ScriptedEngine:
         self.render(job, on_step)
         assert job.spec.look is not None
         return job.spec.look.view.model_dump_json().encode()
+
+    def analyse(self, job: Job, on_step: OnStep) -> AnalysedAttention:
+        """What ``render`` would do with the job, and files that say for which kind."""
+        on_step(0, 1)
+        self.render(job, on_step)
+        assert job.spec.analysis is not None
+        kind = job.spec.analysis.kind.encode()
+        return AnalysedAttention(kind, {"maps": b"PNG of " + kind}, b"page of " + kind, (0,))
 
     def _wait(self, video_id: str, on_step: OnStep, step: int, total: int) -> None:
         while True:

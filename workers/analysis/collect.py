@@ -10,6 +10,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from schemas.attention import TransferSpec
+from schemas.capture_plan import CapturePlan
 from schemas.maps import STORED_FORMS
 from schemas.recipes import Recipe
 from schemas.selection import resolve_recipe
@@ -53,15 +54,15 @@ def collect(
     (JobCancelled) to stop. Raises Unsupported, InvalidRequest, ArtifactMissing, ArtifactCorrupt.
     """
     check_seen(model)
-    if stored is not None and reads_stored(model, stored, plan):
+    if stored is not None and reads_stored(model, stored.plan, plan):
         return _from_stored(model, recipe, plan, stored, on_progress)
     collector = Collector(model, recipe, plan)
     _run(model, recipe, collector, max(plan.steps), on_progress)
     return collector.collected
 
 
-def reads_stored(model: LoadedModel, stored: StoredAttention, plan: CollectPlan) -> bool:
-    """Whether stored attention spares a run.
+def reads_stored(model: LoadedModel, kept: CapturePlan, plan: CollectPlan) -> bool:
+    """Whether stored attention spares a run. ``kept``: what is stored.
 
     Of two experts only a step's own has the layer, and the last steps come last. Text that shares
     the attention is not stored, and would be that of another step.
@@ -71,7 +72,7 @@ def reads_stored(model: LoadedModel, stored: StoredAttention, plan: CollectPlan)
         for attn in model.hooks.attention_modules
     )
     one = len(model.hooks.transformers) == 1 and not joint
-    return one and stored.plan.form in STORED_FORMS and stored.plan.covers(plan.needed)
+    return one and kept.form in STORED_FORMS and kept.covers(plan.needed)
 
 
 def steps_to_run(plan: CollectPlan, *, stored: bool) -> int:

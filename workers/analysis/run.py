@@ -148,7 +148,7 @@ def _collected(
     counts = []
     for run, plan, each in zip(runs, plans, kept, strict=True):
         model = model_of(run.recipe)
-        spared = each is not None and reads_stored(model, each, plan)
+        spared = each is not None and reads_stored(model, each.plan, plan)
         counts.append(steps_to_run(plan, stored=spared))
     total = sum(counts) + _experiment_steps(model_of, spec, runs)
     progress = Progress(total, on_progress)

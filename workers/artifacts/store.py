@@ -95,29 +95,44 @@ class ArtifactStore:
             on_end=on_end,
         )
 
-    def find(self, project: str, source_key: str, needed: Needed) -> Manifest | None:
+    def find(
+        self,
+        project: str,
+        source_key: str,
+        needed: Needed,
+        usable: Callable[[Manifest], bool] | None = None,
+    ) -> Manifest | None:
         """The artifact that an edit is best made from, or None: then the source is replayed.
 
-        Raises ObjectStoreError once the store's patience is over: a replay costs the source's run,
-        and its video differs from that of the stored maps in the last bits.
+        ``usable``: what else it must be. Raises ObjectStoreError once the store's patience is over:
+        a replay costs the source's run, and its video differs from that of the stored maps in the
+        last bits.
         """
         return retry(
-            lambda: self._find(project, source_key, needed),
+            lambda: self._find(project, source_key, needed, usable),
             OBJECT_STORE,
             self.settings.store_patience_s,
             what=f"source={source_key} lookup",
         )
 
-    def _find(self, project: str, source_key: str, needed: Needed) -> Manifest | None:
+    def _find(
+        self,
+        project: str,
+        source_key: str,
+        needed: Needed,
+        usable: Callable[[Manifest], bool] | None,
+    ) -> Manifest | None:
         now = time.time()
-        usable = []
+        found = []
         for info in self._objects.list(manifests_folder(project, source_key)):
             manifest = self._read(info.key)
-            if manifest is not None and manifest.covers(needed) and not manifest.expired(now):
-                usable.append(manifest)
-        if not usable:
+            if manifest is None or not manifest.covers(needed) or manifest.expired(now):
+                continue
+            if usable is None or usable(manifest):
+                found.append(manifest)
+        if not found:
             return None
-        return soonest(usable, needed, self._costs)
+        return soonest(found, needed, self._costs)
 
     def named(self, project: str, artifact_id: str) -> Manifest | None:
         """The artifact of that id, None if it is not there or cannot be read."""

@@ -1,6 +1,6 @@
 """What a worker's control loop asks of the engine that it runs jobs with. No torch here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -32,6 +32,16 @@ class RenderedVideo(NamedTuple):
     cost: float | None = None
 
 
+class AnalysedAttention(NamedTuple):
+    """What an analysis found. ``result``: JSON. ``figures``: PNGs by name. ``report``: one HTML
+    page. ``stored_sources``: which of its sources were read from stored attention, not run."""
+
+    result: bytes
+    figures: Mapping[str, bytes]
+    report: bytes
+    stored_sources: tuple[int, ...] = ()
+
+
 class Engine(Protocol):
     """The part of a worker that holds models. ``render`` is called from one thread at a time."""
 
@@ -57,6 +67,9 @@ class Engine(Protocol):
 
     def draw(self, job: Job, on_step: OnStep) -> bytes:
         """The PNG that a map job asks for; otherwise as ``render``."""
+
+    def analyse(self, job: Job, on_step: OnStep) -> AnalysedAttention:
+        """What an analysis asks for; otherwise as ``render``. ``on_step`` may hear of 0 steps."""
 
     def forget(self, spec: JobSpec) -> None:
         """Drop what was kept to take the job up again: it has ended. Raises ObjectStoreError."""

@@ -68,7 +68,11 @@ class Lease:
         """Publish that ``number`` of ``total`` steps are done, then ``check``. From any thread.
 
         ``seconds`` of the event: since the claim; ``eta``: until the last step, at this pace.
+        Number 0 is a sign of life alone.
         """
+        if number == 0:
+            self.check()
+            return
         seconds = time.monotonic() - self._began
         data = {"seconds": round(seconds, 3), "eta": round(seconds / number * (total - number), 3)}
         self._loop.call_soon_threadsafe(self._steps.put_nowait, _Step(number, total, data))

@@ -1,8 +1,8 @@
 """One job from claim to commit.
 
 Claim, render, write the files under the fence, publish the attention's manifest, commit under the
-fence; a map job draws a picture instead. Whatever goes wrong gets one verdict
-(``workers.control.failure_policy``): fail, hand back, or drop.
+fence; a map job draws a picture instead, an analysis writes its result. Whatever goes wrong gets
+one verdict (``workers.control.failure_policy``): fail, hand back, or drop.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from redis import RedisError
 
-from schemas.jobs import JobResult, MapResult
+from schemas.jobs import AnalysisFiles, JobResult, MapResult
 from storage.jobs.claims import Claims
 from storage.jobs.records import Claim, LeaseLost
 from storage.objects.objects import ObjectStore, ObjectStoreError
@@ -25,6 +25,8 @@ from workers.control.media import Media, encode_media
 from workers.settings import WorkerSettings
 
 log = logging.getLogger("retake.worker")
+
+Result = JobResult | MapResult | AnalysisFiles
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,15 @@ async def run_job(
             on_lease(None)
 
 
-def _produce(context: JobContext, lease: Lease, began: float) -> JobResult | MapResult:
+def _produce(context: JobContext, lease: Lease, began: float) -> Result:
     """Everything between claim and commit, in the job's thread."""
-    if lease.claim.job.spec.look is not None:
-        return _make_map(context, lease, began)
-    return _make_video(context, lease, began)
+    match lease.claim.job.spec.kind:
+        case "map":
+            return _make_map(context, lease, began)
+        case "analysis":
+            return _make_analysis(context, lease, began)
+        case "video":
+            return _make_video(context, lease, began)
 
 
 def _make_video(context: JobContext, lease: Lease, began: float) -> JobResult:
@@ -106,6 +112,31 @@ def _make_map(context: JobContext, lease: Lease, began: float) -> MapResult:
     return MapResult(map_key=key, seconds=round(time.monotonic() - began, 3))
 
 
+def _make_analysis(context: JobContext, lease: Lease, began: float) -> AnalysisFiles:
+    found = context.engine.analyse(lease.claim.job, lease.step)
+    folder, size_bytes = _folder(lease.claim), 0
+
+    def put(name: str, data: bytes, content_type: str) -> str:
+        nonlocal size_bytes
+        lease.check()
+        _put(context, lease, f"{folder}/{name}", data, content_type)
+        size_bytes += len(data)
+        return f"{folder}/{name}"
+
+    figures = {
+        name: put(f"figures/{name}.png", image, "image/png")
+        for name, image in found.figures.items()
+    }
+    return AnalysisFiles(
+        figures=figures,
+        result_key=put("result.json", found.result, "application/json"),
+        report_key=put("report.html", found.report, "text/html; charset=utf-8"),
+        size_bytes=size_bytes,
+        stored_sources=found.stored_sources,
+        seconds=round(time.monotonic() - began, 3),
+    )
+
+
 def _folder(claim: Claim) -> str:
     """Where this claim's files go. It holds the fence: nobody else ever writes there."""
     return f"{claim.job.spec.folder}/{claim.fence}"
@@ -135,7 +166,7 @@ def _put(context: JobContext, lease: Lease, key: str, data: bytes, content_type:
     )
 
 
-async def _commit(context: JobContext, claim: Claim, result: JobResult | MapResult) -> None:
+async def _commit(context: JobContext, claim: Claim, result: Result) -> None:
     video_id = claim.job.spec.id
     try:
         await _write(context, claim, lambda: context.claims.complete(claim, result))

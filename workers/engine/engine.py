@@ -1,17 +1,19 @@
 """The engine that serves: diffusers pipelines, fed from and captured to the artifact store."""
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 from schemas.jobs import Job, JobSpec
 from schemas.models import ModelCard
 from storage.objects.objects import ObjectStore
+from workers.analysis.analysis_job import AnalysisJob
 from workers.analysis.map_job import run_map_job
 from workers.artifacts.index_client import IndexClient
 from workers.artifacts.store import ArtifactStore
-from workers.control.engine_protocol import OnPreview, OnStep, RenderedVideo
+from workers.control.engine_protocol import AnalysedAttention, OnPreview, OnStep, RenderedVideo
 from workers.control.failure_policy import is_out_of_memory
 from workers.engine.source_finder import SourceFinder
 from workers.engine.video_job import Stores, VideoJob
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from workers.engine.actors import Ranks
 
 log = logging.getLogger("retake.worker")
+Made = TypeVar("Made")
 
 
 class PipelineEngine:
@@ -77,20 +80,30 @@ class PipelineEngine:
         model = self.model(spec.recipe.generation.model)
         after_step = self._previews.behind_steps(model, spec, on_step, on_preview)
         video = VideoJob(self._stores, model, spec, after_step, self._ranks)
-        try:
+        if model.group is not None:  # after a second try its ranks would be out of step
             return video.run()
-        except Exception as error:
-            again = is_out_of_memory(error) and model.group is None  # ranks would be out of step
-            if not again or not self._stores.artifacts.free_device():
-                raise
-        log.warning("job=%s out of memory: once more, the device cache is emptied", spec.id)
-        free_memory()
-        return video.run()
+        return self._run(spec, video.run)
 
     def draw(self, job: Job, on_step: OnStep) -> bytes:
         """A map job's picture, as PNG. Raises what ``render_map`` does."""
         model = self.model(job.spec.recipe.generation.model)
         return run_map_job(model, self._stores.artifacts, job.spec, on_step)
+
+    def analyse(self, job: Job, on_step: OnStep) -> AnalysedAttention:
+        """What the analysis found. Raises what ``run_analysis`` does."""
+        analysis = AnalysisJob(self.model, self._stores.artifacts, job.spec, on_step)
+        return self._run(job.spec, analysis.run)
+
+    def _run(self, spec: JobSpec, run: Callable[[], Made]) -> Made:
+        """``run``; once more if it ran out of memory, some of which held kept tensors."""
+        try:
+            return run()
+        except Exception as error:
+            if not is_out_of_memory(error) or not self._stores.artifacts.free_device():
+                raise
+        log.warning("job=%s out of memory: once more, the device cache is emptied", spec.id)
+        free_memory()
+        return run()
 
     def model(self, id: str) -> LoadedModel:
         """Loaded, if it was not. Raises Unsupported, ModelLoadError."""

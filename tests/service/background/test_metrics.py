@@ -28,17 +28,23 @@ def test_jobs_and_edits_are_counted(serve: Serve, worker: Worker) -> None:
     api.finished("[fail]")
     edit = api.http.post(f"/videos/{source['id']}/remix", json={"prompt": "A red car."}).json()
     api.get(edit["id"], wait=10)
+    analysis = {"kind": "structure", "sources": [{"id": source["id"]}]}
+    made = api.http.post("/attention/analyses", json=analysis).json()
+    made = api.http.get(f"/attention/analyses/{made['id']}", params={"wait": 10}).json()
     ended = "retake_jobs_ended_total{kind=%s,outcome=%s}"
     found = wait_for(
-        lambda: (s := samples(api)).get(ended % ("edit", "completed")) and s, "the edit to count"
+        lambda: (s := samples(api)).get(ended % ("analysis_structure", "completed")) and s,
+        "the analysis to count",
     )
     assert found[ended % ("generation", "completed")] == 1
     assert found[ended % ("generation", "generation_failed")] == 1
     assert found["retake_edit_attention_total{attention=replayed}"] == 1
-    assert found["retake_job_wait_seconds_count{priority=normal}"] == 3
+    assert found[ended % ("edit", "completed")] == 1
+    assert found["retake_job_wait_seconds_count{priority=normal}"] == 4
     assert found["retake_job_duration_seconds_count{kind=generation,model=scenes}"] == 2
     assert found["retake_step_duration_seconds_count{kind=edit,model=scenes}"] == 1
     assert found["retake_stored_bytes{kind=video}"] == 2 * len(worker.video)
+    assert found["retake_stored_bytes{kind=analysis}"] == made["size_bytes"] > 0
 
 
 def test_queue_depth_by_priority(idle: Api) -> None:

@@ -1,6 +1,7 @@
 """Keys, scopes, projects; and the refusals that hold where there are no keys."""
 
 import asyncio
+import re
 import subprocess
 import sys
 
@@ -31,9 +32,9 @@ def test_a_request_without_a_key_is_refused_on_every_route(keyed: Api) -> None:
         if not path.startswith("/v1"):
             continue
         for method in operations:
-            response = httpx.request(
-                method, keyed.url + path.replace("{video_id}", "video_00000000")
-            )
+            ids = {"video_id": "video_00000000", "analysis_id": "analysis_00000000"}
+            url = re.sub(r"\{(\w+)\}", lambda match, ids=ids: ids.get(match[1], match[0]), path)
+            response = httpx.request(method, keyed.url + url)
             assert response.status_code == 401, (method, path)
             assert response.json()["error"]["code"] == "missing_api_key"
             assert response.headers["www-authenticate"] == "Bearer"

@@ -101,7 +101,8 @@ def test_the_sdk_manages_endpoints(sdk: openai.OpenAI, receiver: Receiver) -> No
     result = sdk.webhooks.test(made.id, event_type="video.completed")
     assert (result.status_code, result.success) == (200, True)
     assert json.loads(receiver.requests[0][1])["type"] == "video.completed"
-    assert list(sdk.webhooks.event_types.list().data) == EVERY
+    types = list(sdk.webhooks.event_types.list().data)
+    assert types == [*EVERY, "analysis.completed", "analysis.failed"]
     assert sdk.webhooks.delete(made.id).deleted
     with pytest.raises(openai.NotFoundError):
         sdk.webhooks.retrieve(made.id)

@@ -85,7 +85,7 @@ def test_every_answer_of_the_server_is_one_that_is_documented(api: Api, tmp_path
     """Schemathesis for 8 seconds; docs/experiments/api.md tells of the 10 minutes."""
     command = [
         str(Path(sys.executable).parent / "schemathesis"), "run", f"{api.url}/openapi.json",
-        "--checks", CHECKS, "--max-time", "8", "--exclude-path", "/v1/videos/{video_id}/events",
+        "--checks", CHECKS, "--max-time", "8", "--exclude-path-regex", "/events$",
     ]  # fmt: skip
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[-9000:]

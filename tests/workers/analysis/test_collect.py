@@ -170,7 +170,7 @@ def test_stored_attention_says_the_same(loaded: LoadedModel, form: Form) -> None
         stored=kept,
         on_progress=lambda *each: ran.append(each),
     )
-    spared = reads_stored(loaded, kept, plan)
+    spared = reads_stored(loaded, kept.plan, plan)
     assert len(ran) == steps_to_run(plan, stored=spared)
     for address, signature in rerun.signatures.items():
         assert np.allclose(stored.signatures[address], signature, atol=1e-4)

@@ -55,9 +55,8 @@ class EditVideos:
     ) -> None:
         if edit.source is None or edit.source.source is not None:
             raise Unsupported(
-                f"sources[{number}]: a layer sweep needs an edit whose source is a plain "
-                "generation",
-                param=f"sources[{number}]",
+                f"sources.{number}: a layer sweep needs an edit whose source is a plain generation",
+                param=f"sources.{number}",
             )
         resolved = resolve_recipe(edit, model.card)
         assert resolved.transfer is not None
