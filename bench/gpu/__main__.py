@@ -23,6 +23,7 @@ import torch
 
 from bench.gpu.backends import COMPILED, measure_backends, measure_each
 from bench.gpu.ceilings import Ceilings
+from bench.gpu.faster import measure_faster
 from bench.gpu.model import TINY, WAN_1_3B, WAN_14B_PART, Bench, GiB, Shape
 from bench.gpu.profile import measure_profile
 from bench.gpu.sheet import Sheet
@@ -85,8 +86,7 @@ def measure_latents(sheet: Sheet, folder: Path) -> None:
 
 
 def measure_compiled(sheet: Sheet, folder: Path) -> None:
-    """Plain steps by backend, and form hidden, with the blocks compiled. Nothing may come behind
-    it: they stay so."""
+    """Plain steps by backend, and form hidden, with the blocks compiled. They stay so."""
     if not sheet.fits("compiled", 1.5 * len(COMPILED) + 2, COMPILE_S):
         return
     sheet.bench.compile()
@@ -104,6 +104,7 @@ PARTS: dict[str, Callable[[Sheet, Path], None]] = {
     "profile": measure_profile,
     "backends": measure_backends,
     "compiled": measure_compiled,
+    "faster": measure_faster,
 }
 
 
