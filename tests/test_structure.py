@@ -62,7 +62,7 @@ ROOMS = {
     """,
     "workers": """
         model_settings media_settings           settings of a model, of media files
-        patching                                an attribute replaced and put back
+        patching machine                        an attribute replaced and put back; cores, memory
         families                                what diffusers does not say of a pipeline
         attention                               hooks that capture and exchange attention
         artifacts                               tensors to objects and back

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from storage.settings import StorageSettings
+from workers import machine
 from workers.artifacts.settings import ArtifactSettings
 from workers.media_settings import MediaSettings
 from workers.model_settings import ModelSettings
@@ -63,7 +64,7 @@ class WorkerSettings(BaseSettings):
     )
     threads: Count | None = Field(
         None,
-        description="torch's threads for each process. Unset: all share the machine's cores.",
+        description="torch's threads for each process. Unset: those on a machine share its cores.",
     )
     model_memory_bytes: int | None = Field(
         None,
@@ -129,3 +130,10 @@ class WorkerSettings(BaseSettings):
     @property
     def most_replicas(self) -> int:
         return self.max_replicas or self.replicas
+
+    def processes_here(self) -> int:
+        """How many processes of replicas share this machine at most."""
+        processes = self.most_replicas * self.ranks
+        if self.num_gpus and machine.gpus():  # replicas may be spread over machines
+            processes = min(processes, int(machine.gpus() / self.num_gpus))
+        return max(1, processes)

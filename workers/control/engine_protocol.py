@@ -1,6 +1,7 @@
 """What a worker's control loop asks of the engine that it runs jobs with. No torch here."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -24,12 +25,13 @@ class CapturedAttention(Protocol):
 
 class RenderedVideo(NamedTuple):
     """What a job's denoising gave. ``frames``: (F, H, W, 3) uint8 RGB. ``cost``: passes of the
-    transformer over those of a plain generation."""
+    transformer over those of a plain generation. ``seconds``: of its phases, as far as known."""
 
     frames: NDArray[np.uint8]
     attention: AttentionOrigin = "none"
     captured: CapturedAttention | None = None
     cost: float | None = None
+    seconds: Mapping[str, float] = MappingProxyType({})
 
 
 class AnalysedAttention(NamedTuple):

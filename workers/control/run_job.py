@@ -22,6 +22,7 @@ from workers.control.engine_protocol import Engine
 from workers.control.failure_policy import failure_policy, is_out_of_memory
 from workers.control.lease import Lease
 from workers.control.media import Media, encode_media
+from workers.control.phase_clock import PhaseClock
 from workers.settings import WorkerSettings
 
 log = logging.getLogger("retake.worker")
@@ -80,18 +81,23 @@ def _produce(context: JobContext, lease: Lease, began: float) -> Result:
 
 
 def _make_video(context: JobContext, lease: Lease, began: float) -> JobResult:
-    job = lease.claim.job
+    job, clock = lease.claim.job, PhaseClock()
     video = context.engine.render(job, lease.step, lease.preview)
+    clock.add(video.seconds)
     try:
         lease.check()
         media = encode_media(video.frames, job.spec.recipe.generation.fps, context.settings.media)
+        clock.end("encoding")
         lease.check()
         keys = _upload(context, lease, media)
+        clock.end("upload")
         artifact_key = video.captured.publish() if video.captured else None
+        clock.end("capture")
     except BaseException:
         if video.captured:
             video.captured.discard()
         raise
+    log.info("job=%s made %s", job.spec.id, clock)
     return JobResult(
         video_key=keys[0],
         thumbnail_key=keys[1],

@@ -46,7 +46,8 @@ class PipelineEngine:
             self._check_ranks(ranks)
         self._previews = Previews()
         self._index = IndexClient(settings.storage)
-        artifacts = ArtifactStore(objects, settings.artifacts, self._index)
+        fitted = settings.artifacts.fitted(settings.processes_here())
+        artifacts = ArtifactStore(objects, fitted, self._index)
         self._stores = Stores(objects, artifacts, SourceFinder(artifacts), settings.journal_after_s)
 
     def cards(self) -> list[ModelCard]:

@@ -83,7 +83,8 @@ class VideoJob:
         attention: AttentionOrigin = "none"
         if self._resolved.transfer is not None:
             attention = "replayed" if reader is None else "stored"
-        return RenderedVideo(made.frames, attention, capture, self._cost(made.passes))
+        cost = self._cost(made.passes)
+        return RenderedVideo(made.frames, attention, capture, cost, made.seconds)
 
     def _cost(self, passes: float) -> float:
         """``passes`` over those of a plain generation of the same settings."""

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from schemas.recipes import Generation, Recipe
 from workers.attention.run import Run
 from workers.attention.transfer import Capture, Transfer
+from workers.control.phase_clock import PhaseClock
 from workers.families.base import Frames
 from workers.generation.anchored_calls import anchored_calls
 from workers.generation.step_cache import cached_blocks
@@ -18,10 +20,14 @@ from workers.patching import replaced
 
 class Generated(NamedTuple):
     """A video (F, H, W, 3) uint8, and what it took: passes of the transformer over one video and
-    branch. A plain generation takes steps times branches."""
+    branch. A plain generation takes steps times branches.
+
+    ``seconds``: of the phases text, denoising and decoding of the run that is decoded.
+    """
 
     frames: Frames
     passes: float
+    seconds: dict[str, float]
 
 
 class StepInfo(NamedTuple):
@@ -50,9 +56,12 @@ def denoise(
     on_step: OnStep | None,
 ) -> Generated:
     """The stock pipeline over ``chain`` in one batch; only the last row is decoded."""
-    with _opened(model, chain, transfers, capture) as run:
-        output = _run(model, chain, run, on_step)
-    return Generated(model.family.frames(output), run.passes)
+    clock = PhaseClock()
+    with _opened(model, chain, transfers, capture) as run, _first_call(model, clock):
+        output = _run(model, chain, run, _timed(on_step, clock))
+    frames = model.family.frames(output)
+    clock.end("decoding")
+    return Generated(frames, run.passes, clock.seconds)
 
 
 def denoise_only(
@@ -73,6 +82,39 @@ def denoise_only(
     with _opened(model, [recipe], (transfer,), capture) as run, suppress(_Denoised):
         _run(model, [recipe], run, after_step)
     return run.passes
+
+
+@contextmanager
+def _first_call(model: LoadedModel, clock: PhaseClock) -> Iterator[None]:
+    """The phase text ends where a transformer is called first."""
+
+    def end_text(_: nn.Module, __: tuple[Any, ...]) -> None:
+        if "text" not in clock.seconds:
+            clock.end("text")
+
+    handles = [
+        transformer.register_forward_pre_hook(end_text)
+        for transformer in model.family.transformers_of(model.pipeline)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _timed(on_step: OnStep | None, clock: PhaseClock) -> OnStep:
+    """``on_step``, and the end of the phase denoising: the device has done the last step."""
+
+    def after_step(info: StepInfo) -> None:
+        if info.step + 1 == info.total:
+            if info.latents.is_cuda:
+                torch.cuda.current_stream(info.latents.device).synchronize()
+            clock.end("denoising")
+        if on_step is not None:
+            on_step(info)
+
+    return after_step
 
 
 class _Denoised(Exception):

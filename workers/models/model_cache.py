@@ -7,7 +7,6 @@ not used for longest make room; a job that wants one of those waits while it is 
 
 import gc
 import logging
-import os
 from collections import OrderedDict
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import nn
 
 from schemas.errors import Unsupported
 from schemas.models import ModelCard
+from workers import machine
 from workers.model_settings import ModelSettings
 from workers.models.pipelines import LoadedModel, ModelLoadError, folder_of, load_model
 from workers.models.rank_group import RankGroup
@@ -135,6 +135,5 @@ def free_memory() -> None:
 
 def set_threads(settings: WorkerSettings) -> None:
     """torch's, of this process: the settings', or a fair share of the machine's cores."""
-    cores = len(os.sched_getaffinity(0))
-    processes = settings.most_replicas * settings.ranks
-    torch.set_num_threads(settings.threads or max(1, cores // processes))
+    share = machine.cores() // settings.processes_here()
+    torch.set_num_threads(settings.threads or max(1, share))

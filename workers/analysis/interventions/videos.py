@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -178,7 +177,7 @@ def decoding_one_by_one(model: LoadedModel) -> Iterator[None]:
 
 def frames_of(model: LoadedModel, output: object, count: int) -> list[Frames]:
     """Each video's frames (F, H, W, 3) uint8 of what the pipeline returned."""
-    videos = np.asarray(output.frames)  # type: ignore[attr-defined]  # pipelines are untyped
+    videos = output.frames  # type: ignore[attr-defined]  # pipelines are untyped
     return [
         model.family.frames(SimpleNamespace(frames=videos[row : row + 1])) for row in range(count)
     ]
