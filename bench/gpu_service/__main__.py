@@ -12,17 +12,18 @@ import dataclasses
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-from bench.gpu_service import ranks, real_size, replicas
+from bench.gpu_service import ranks, real_size, replicas, tail
 from bench.gpu_service.wan_folder import SIZES, make_folder
 from bench.report import Cell, print_figures, print_table
 
 Figures = dict[str, object]
+PARTS = ("calls", "replay", "ranks", "tail")  # of the real size; replay goes with calls
 
 
 class Sheet:
@@ -32,7 +33,7 @@ class Sheet:
         self.figures: Figures = {}
         self.failed = False
 
-    def say(self, found: dict[str, float] | Figures) -> None:
+    def say(self, found: Mapping[str, object]) -> None:
         for name, value in found.items():
             self.figures[name] = round(value, 4) if isinstance(value, float) else value
             print(f"{name:40} {self.figures[name]}", flush=True)
@@ -49,16 +50,9 @@ class Sheet:
 
 def measure_replicas(sheet: Sheet, args: argparse.Namespace, folder: Path) -> None:
     counts = [count for count in args.replicas if count <= (args.gpus or count)]
-    rates, checks = replicas.measure_replicas(
-        folder, counts, gpus=args.gpus, videos=args.videos, steps=args.steps
+    replicas.measure_replicas(
+        folder, counts, sheet.say, gpus=args.gpus, videos=args.videos, steps=args.steps
     )
-    for rate in rates:
-        sheet.say({f"videos_per_second_{rate.replicas}": rate.generations})
-        sheet.say({f"edits_per_second_{rate.replicas}": rate.edits})
-        if rate.replicas > counts[0] == 1:
-            sheet.say({f"scaling_{rate.replicas}": rate.generations / rates[0].generations})
-            sheet.say({f"scaling_edits_{rate.replicas}": rate.edits / rates[0].edits})
-    sheet.say({f"replicas_{name}": value for name, value in checks.items()})
 
 
 def measure_ranks(sheet: Sheet, args: argparse.Namespace, folder: Path, count: int) -> None:
@@ -76,9 +70,12 @@ def measure_real_size(sheet: Sheet, args: argparse.Namespace, folder: Path) -> N
     device = "cuda" if args.gpus else "cpu"
     make_folder(folder / "model", size, device, whole_text=args.text_encoder == "whole")
     sheet.say({"model_folder_s": time.monotonic() - began})
-    plan = real_size.Plan(folder / "model", size, args.gpus, args.real_steps, args.rounds)
+    model, replay = folder / "model", "replay" in args.parts
+    plan = real_size.Plan(model, size, args.gpus, args.real_steps, args.rounds, replay)
     if "calls" in args.parts:
-        sheet.attempt("calls", lambda: sheet.say(real_size.measure_calls(folder / "1", plan)))
+        sheet.attempt("calls", lambda: real_size.measure_calls(folder / "1", plan, sheet.say))
+    if "tail" in args.parts:
+        sheet.attempt("tail", lambda: sheet.say(tail.measure_tail(plan)))
     if "ranks" in args.parts:
         short = dataclasses.replace(plan, steps=args.rank_steps)
         for count in (1, *allowed(args)):
@@ -119,7 +116,7 @@ def parse() -> argparse.Namespace:
     add("--videos", type=int, default=24, help="of each replica, behind two to warm up")
     add("--steps", type=int, default=20, help="of the bundled model's videos")
     add("--real-size", choices=SIZES, help="a model of that size, made here")
-    add("--parts", choices=("calls", "ranks"), nargs="+", default=["calls", "ranks"])
+    add("--parts", choices=PARTS, nargs="+", default=["calls", "ranks"])
     add("--layers", type=int, help="of the real size's transformer, rather than all")
     add("--text-encoder", choices=("whole", "one-layer"), default="one-layer")
     add("--real-steps", type=int, default=50)

@@ -5,7 +5,7 @@ The weights are random, so the frames are noise, the dearest that there is to en
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from bench.gpu_service.memory import PeakMemory
-from bench.gpu_service.replicas import CHANGED, PROMPT, own_maps_difference
+from bench.gpu_service.replicas import CHANGED, PROMPT, difference, own_maps_difference
 from bench.gpu_service.service import Call, Service, open_service
 from bench.gpu_service.wan_folder import Size
 from retake.client import Json
@@ -25,17 +25,22 @@ FEW = 4  # steps of a few-step checkpoint, which takes no guidance
 GUIDANCE = 5.0
 FORMS = {"latents": "latents", "hidden": "disk"}  # of captures, and what their edits are called
 Figures = dict[str, float]
+Say = Callable[[Mapping[str, float | None]], None]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """``steps``: of the generation that is compared with the bare pipeline, and edited."""
+    """``steps``: of the generation that is compared with the bare pipeline, and edited.
+
+    ``replay``: an edit of a source that was never made, too.
+    """
 
     model: Path
     size: Size
     gpus: int
     steps: int
     rounds: int
+    replay: bool = False
 
     @property
     def device(self) -> str:
@@ -50,27 +55,27 @@ class Plan:
         return {"prompt": PROMPT, "seed": seed, "num_inference_steps": steps, "capture": capture}
 
 
-def measure_calls(folder: Path, plan: Plan) -> Figures:
-    """One replica of one rank, beside the bare pipeline on the same device."""
+def measure_calls(folder: Path, plan: Plan, say: Say) -> None:
+    """One replica of one rank, then the bare pipeline on the same device."""
     began = time.perf_counter()
     with (
         PeakMemory.watch(plan.gpus) as peak,
         open_service(folder, gpus=plan.gpus, models=[plan.settings()]) as service,
     ):
-        figures = {"startup_s": time.perf_counter() - began}
+        say({"startup_s": time.perf_counter() - began})
         service.make(plan.body(0, steps=2))
-        figures |= _generations(service, plan)
-        figures |= _edits(service, plan, figures["step_s"])
-        figures |= _few_steps(service)
-    figures["host_peak_gib"] = peak.host
-    if peak.device is not None:
-        figures["device_peak_gib"] = peak.device
+        plain = _generations(service, plan)
+        say(plain)
+        for seed, form in enumerate(FORMS, 91):
+            say(_edits(service, plan, form, seed, plain["step_s"]))
+        say(_few_steps(service))
+        if plan.replay:
+            say(_replayed(service, plan, plain["step_s"]))
+    say({"host_peak_gib": peak.host, "device_peak_gib": peak.device})
     with bare_pipeline(plan) as pipeline:
         run_bare(pipeline, plan, 0, 2)
-        bare = [run_bare(pipeline, plan, seed, plan.steps) for seed in range(plan.rounds)]
-    figures["pipeline_s"] = min(bare)
-    figures["service_over_pipeline"] = figures["service_s"] / min(bare)
-    return figures
+        bare_s = min(run_bare(pipeline, plan, seed, plan.steps) for seed in range(plan.rounds))
+    say({"pipeline_s": bare_s, "service_over_pipeline": plain["service_s"] / bare_s})
 
 
 def _generations(service: Service, plan: Plan) -> Figures:
@@ -91,22 +96,20 @@ def _phases(service: Service, call: Call, prefix: str) -> Figures:
     }
 
 
-def _edits(service: Service, plan: Plan, step_s: float) -> Figures:
-    """Anchored edits of a source from latents, and from hidden states on disk.
+def _edits(service: Service, plan: Plan, form: str, seed: int, step_s: float) -> Figures:
+    """An anchored edit of a source captured as ``form``, and one with the source's own prompt.
 
     ``anchored_*``: denoising over the plain generation's. ``*_edit_file_s``: to the mp4.
     """
-    figures: Figures = {}
-    for seed, (form, name) in enumerate(FORMS.items(), 91):
-        source = service.make(plan.body(seed, capture={"form": form})).id
-        figures[f"capture_{form}_over_plain"] = service.step_times(source).step / step_s
-        figures[f"capture_{form}_publish_s"] = service.phases(source)["capture"]
-        edited = _edit(service, source, f"edit_{name}_")
-        figures |= edited
-        figures[f"anchored_{name}"] = edited[f"edit_{name}_denoising_s"] / (plan.steps * step_s)
-        difference = own_maps_difference(service, source, transfers=(None,))
-        figures["own_maps"] = max(difference, figures.get("own_maps", 0.0))
-    return figures
+    name = FORMS[form]
+    source = service.make(plan.body(seed, capture={"form": form})).id
+    edited = _edit(service, source, f"edit_{name}_")
+    return {
+        f"capture_{form}_over_plain": service.step_times(source).step / step_s,
+        f"capture_{form}_publish_s": service.phases(source)["capture"],
+        f"anchored_{name}": edited[f"edit_{name}_denoising_s"] / (plan.steps * step_s),
+        f"own_maps_{name}": own_maps_difference(service, source, transfers=(None,)),
+    } | edited
 
 
 def _edit(service: Service, source: str, prefix: str) -> Figures:
@@ -117,7 +120,22 @@ def _edit(service: Service, source: str, prefix: str) -> Figures:
     to_file_s = time.perf_counter() - began
     if call.video["attention"] != "stored":
         raise RuntimeError(f"edit {call.id} was {call.video['attention']}, not stored")
-    return {f"{prefix}file_s": to_file_s} | _phases(service, call, prefix)
+    changed = difference(service.frames(call.id), service.frames(source))
+    return {f"{prefix}file_s": to_file_s, f"{prefix}changed": changed} | _phases(
+        service, call, prefix
+    )
+
+
+def _replayed(service: Service, plan: Plan, step_s: float) -> Figures:
+    """An edit of a source that was never made: what it takes over a plain generation."""
+    source = plan.body(99)
+    del source["capture"]
+    began = time.perf_counter()
+    sent = service.client.edit(prompt=CHANGED, source=source, capture=False)
+    call = service.wait(str(sent["id"]), began)
+    phases = service.phases(call.id)
+    runs_s = phases["rest"] + phases["text"] + phases["denoising"]
+    return {"edit_replayed_s": call.seconds, "anchored_replayed": runs_s / (plan.steps * step_s)}
 
 
 def _few_steps(service: Service) -> Figures:
@@ -145,7 +163,7 @@ def measure_ranks(folder: Path, plan: Plan, ranks: int) -> Figures:
 def bare_pipeline(plan: Plan) -> Iterator[Any]:
     """The stock pipeline in this process, and its memory given back."""
     dtype = torch.bfloat16 if plan.gpus else torch.float32
-    pipeline: Any = WanPipeline.from_pretrained(plan.model, torch_dtype=dtype).to(plan.device)
+    pipeline: Any = WanPipeline.from_pretrained(plan.model, dtype=dtype).to(plan.device)
     pipeline.set_progress_bar_config(disable=True)
     if not plan.gpus:
         torch.set_num_threads(1)  # as the worker's

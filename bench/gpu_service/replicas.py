@@ -3,9 +3,8 @@
 The stacks are started one after the other on one folder, so each edits what the first one stored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,36 +16,37 @@ CHANGED = "A red car is driving on the highway."
 # all that edits without an anchor read: their own maps then replace every map of the run
 EVERYTHING: Json = {"scope": "everything", "form": "hidden"}
 WHOLE: Json = {"anchor": None}
-
-
-class Rates(NamedTuple):
-    """Videos a second of one stack: generations that keep their attention, and edits of those."""
-
-    replicas: int
-    generations: float
-    edits: float
+Say = Callable[[Mapping[str, float]], None]
 
 
 def measure_replicas(
-    folder: Path, counts: list[int], *, gpus: int, videos: int, steps: int
-) -> tuple[list[Rates], dict[str, float]]:
+    folder: Path, counts: list[int], say: Say, *, gpus: int, videos: int, steps: int
+) -> None:
     """``videos``: how many each replica makes, behind two to warm up.
 
     ``own_maps``: the largest difference of any pixel between the first stack's video and what
-    the stacks of every size make of it with its own maps put back.
+    this stack makes of it with its own maps put back. ``same_seed``: or by the same request.
     """
-    rates, own_maps, again = [], 0.0, 0.0
-    source, reference = "", None
+    source, first = "", None
     for replicas in counts:
         with open_service(folder, gpus=gpus, replicas=replicas) as service:
-            if not source:
-                source = service.make(body_of(0, steps, EVERYTHING)).id
-                reference = service.frames(source)
-            own_maps = max(own_maps, own_maps_difference(service, source))
-            same = service.make(body_of(0, steps, False)).id
-            again = max(again, difference(service.frames(same), reference))
-            rates.append(_rates(service, replicas, videos, steps))
-    return rates, {"own_maps": own_maps, "same_seed": again}
+            source = source or service.make(body_of(0, steps, EVERYTHING)).id
+            again = service.make(body_of(0, steps, False)).id
+            say(
+                {
+                    f"replicas_{replicas}_own_maps": own_maps_difference(service, source),
+                    f"replicas_{replicas}_same_seed": difference(
+                        service.frames(again), service.frames(source)
+                    ),
+                }
+            )
+            rates = _rates(service, replicas, videos, steps)
+        say({f"{name}_per_second_{replicas}": rate for name, rate in rates.items()})
+        if first is None:
+            first = rates
+        elif counts[0] == 1:
+            say({f"scaling_{replicas}": rates["videos"] / first["videos"]})
+            say({f"scaling_edits_{replicas}": rates["edits"] / first["edits"]})
 
 
 def body_of(seed: int, steps: int, capture: object = True) -> Json:
@@ -78,9 +78,10 @@ def difference(video: object, other: object) -> float:
     return float(np.abs(np.asarray(video, np.int16) - np.asarray(other, np.int16)).max())
 
 
-def _rates(service: Service, replicas: int, videos: int, steps: int) -> Rates:
+def _rates(service: Service, replicas: int, videos: int, steps: int) -> dict[str, float]:
+    """A second, of generations that keep their attention, and of edits of those."""
     count = replicas * (videos + 2)
     first = 1000 * replicas  # seeds that no other stack has made
     made = service.rate([body_of(first + number, steps) for number in range(count)])
     edits = service.rate([{"prompt": CHANGED, "capture": False}] * count, made.ids)
-    return Rates(replicas, made.per_second, edits.per_second)
+    return {"videos": made.per_second, "edits": edits.per_second}

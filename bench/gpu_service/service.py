@@ -66,11 +66,14 @@ class Service:
     def make(self, body: Json, *, remix: str | None = None) -> Call:
         """A video, waited for by its events; RuntimeError if it did not complete."""
         began = time.perf_counter()
-        sent = self.send(body, remix)
-        for _ in self.client.events(sent):
+        return self.wait(self.send(body, remix), began)
+
+    def wait(self, video_id: str, began: float) -> Call:
+        """Until it has completed; ``began``: when it was asked for, by ``perf_counter``."""
+        for _ in self.client.events(video_id):
             pass
         seconds = time.perf_counter() - began
-        return Call(self.completed(sent), seconds)
+        return Call(self.completed(video_id), seconds)
 
     def send(self, body: Json, remix: str | None = None) -> str:
         """The id of the accepted video."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from transformers import UMT5Config
+from transformers.utils.logging import disable_progress_bar
 
 from training.folder import build_scheduler
 from training.stock import (
@@ -88,6 +89,7 @@ def make_folder(folder: Path, size: Size, device: str, *, whole_text: bool = Tru
     config = UMT5Config(
         **text, dropout_rate=0.0, feed_forward_proj="gated-gelu", pad_token_id=0, eos_token_id=1
     )
+    disable_progress_bar()
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
@@ -109,3 +111,6 @@ def make_folder(folder: Path, size: Size, device: str, *, whole_text: bool = Tru
     ).save_pretrained(folder, safe_serialization=True)
     defaults = {"width": size.width, "height": size.height, "num_frames": size.num_frames}
     (folder / "retake.json").write_text(json.dumps({**defaults, "licence": "apache-2.0"}))
+    del transformer, text_encoder, vae, parts
+    if device == "cuda":
+        torch.cuda.empty_cache()  # the service needs it
