@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -79,9 +80,7 @@ def measure_real_size(sheet: Sheet, args: argparse.Namespace, folder: Path) -> N
     if "ranks" in args.parts:
         short = dataclasses.replace(plan, steps=args.rank_steps)
         for count in (1, *allowed(args)):
-            sheet.attempt(
-                f"ranks_{count}", lambda count=count: _spread(sheet, folder, short, count)
-            )
+            sheet.attempt(f"ranks_{count}", partial(_spread, sheet, folder, short, count))
 
 
 def _spread(sheet: Sheet, folder: Path, plan: real_size.Plan, count: int) -> None:
@@ -135,11 +134,8 @@ def main() -> None:
         if args.replicas:
             sheet.attempt("replicas", lambda: measure_replicas(sheet, args, folder / "r"))
         for count in [] if args.real_size else allowed(args):
-            at = folder / f"k{count}"
-            sheet.attempt(
-                f"bundled ranks {count}",
-                lambda count=count, at=at: measure_ranks(sheet, args, at, count),
-            )
+            measure = partial(measure_ranks, sheet, args, folder / f"k{count}", count)
+            sheet.attempt(f"bundled ranks {count}", measure)
         if args.real_size:
             sheet.attempt("real size", lambda: measure_real_size(sheet, args, folder))
         if sheet.failed:

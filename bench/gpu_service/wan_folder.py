@@ -26,7 +26,7 @@ class Size:
     """What a folder's parts are built with, and the video that it makes by default."""
 
     transformer: dict[str, int]
-    text: dict[str, int]
+    text: dict[str, Any]
     vae: dict[str, Any]
     width: int = 832
     height: int = 480
@@ -37,7 +37,7 @@ class Size:
         return self.transformer["num_layers"]
 
 
-UMT5_XXL = {
+UMT5_XXL: dict[str, Any] = {
     "d_model": 4096,
     "d_kv": 64,
     "d_ff": 10240,
@@ -89,7 +89,7 @@ def make_folder(folder: Path, size: Size, device: str, *, whole_text: bool = Tru
     config = UMT5Config(
         **text, dropout_rate=0.0, feed_forward_proj="gated-gelu", pad_token_id=0, eos_token_id=1
     )
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers'
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:

@@ -1,14 +1,15 @@
 """Phases of a job add up to the time that passed."""
 
+import time
+
 import pytest
 
-from workers.control import phase_clock
 from workers.control.phase_clock import PhaseClock
 
 
 def test_phases_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(phase_clock.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     clock = PhaseClock()
     now = 110.0
     clock.add({"text": 1.0, "denoising": 6.0})
