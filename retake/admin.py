@@ -1,4 +1,4 @@
-"""`retake keys` and `retake jobs`: commands for operators, directly on Redis.
+"""`retake keys`, `jobs` and `queue`: commands for operators, directly on Redis.
 
 They work while the API is down, and need no key: whoever can write to Redis controls the service.
 """
@@ -23,6 +23,7 @@ from storage.settings import StorageSettings
 
 keys = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
 jobs = typer.Typer(no_args_is_help=True, help="Dead-lettered jobs: show them, queue them again.")
+queue = typer.Typer(no_args_is_help=True, help="What waits; pause and resume a model's jobs.")
 console = Console()
 
 RedisUrl = Annotated[
@@ -100,6 +101,29 @@ def retry(video_id: str, redis_url: RedisUrl = None) -> None:
     """Queue a failed job again, with all its attempts."""
     job = _with_redis(redis_url, lambda redis: Maintenance(redis).retry(video_id))
     console.print(f"{job.spec.id} is {job.state.status}")
+
+
+@queue.command()
+def show(redis_url: RedisUrl = None) -> None:
+    """How many jobs wait, by priority, and which models are paused."""
+    for priority, depth in _with_redis(redis_url, lambda r: Maintenance(r).queue_depths()).items():
+        console.print(f"{priority}: {depth}")
+    paused = _with_redis(redis_url, lambda redis: Maintenance(redis).list_paused())
+    console.print(f"paused: {', '.join(paused) or 'none'}")
+
+
+@queue.command()
+def pause(model: str, redis_url: RedisUrl = None) -> None:
+    """Start no more jobs of MODEL; those that run go on, new ones are accepted and wait."""
+    _with_redis(redis_url, lambda redis: Maintenance(redis).pause(model))
+    console.print(f"{model} is paused")
+
+
+@queue.command()
+def resume(model: str, redis_url: RedisUrl = None) -> None:
+    """Start jobs of MODEL again."""
+    _with_redis(redis_url, lambda redis: Maintenance(redis).resume(model))
+    console.print(f"{model} is not paused")
 
 
 def _with_redis(url: str | None, call: Callable[[Redis], Awaitable[T]]) -> T:

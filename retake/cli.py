@@ -24,6 +24,7 @@ from schemas.errors import RetakeError
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 app.add_typer(admin.keys, name="keys")
 app.add_typer(admin.jobs, name="jobs")
+app.add_typer(admin.queue, name="queue")
 console = Console()
 
 Url = Annotated[str, typer.Option(envvar="RETAKE_URL", help="The server's /v1 address.")]

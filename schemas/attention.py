@@ -10,15 +10,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import Frozen
+from schemas.base import Frozen, OneError
 from schemas.errors import InvalidRequest
 
 Branch = Literal["cond", "uncond"]
+Branches = Annotated[tuple[Branch, ...], Field(min_length=1, max_length=2), OneError()]
 Form = Literal["latents", "hidden", "qk", "dense"]
 CodecName = Literal["raw", "zstd", "zipnn", "int8"]
 PresetName = Literal["auto", "recolour", "restyle", "object", "background", "paper"]
 Index = Annotated[int, Field(ge=0, le=100_000)]
-Indices = Annotated[tuple[Index, ...], Field(min_length=1, max_length=4096)]
+Indices = Annotated[tuple[Index, ...], Field(min_length=1, max_length=4096), OneError()]
 
 
 class StepRange(Frozen):
@@ -55,7 +56,7 @@ class CaptureSpec(Frozen):
     scope: Literal["presets", "everything"] = "presets"
     layers: Indices | None = None
     steps: Steps | None = None
-    branches: Annotated[tuple[Branch, ...], Field(min_length=1, max_length=2)] | None = None
+    branches: Branches | None = None
     max_bytes: Annotated[int, Field(ge=1)] | None = None
     ttl_s: Annotated[int, Field(ge=60, le=10 * 365 * 86400)] | None = None
 
@@ -103,7 +104,7 @@ class TransferSpec(Frozen):
     layers: Indices | None = None
     steps: Steps | None = None
     heads: Indices | None = None
-    branches: Annotated[tuple[Branch, ...], Field(min_length=1, max_length=2)] | None = None
+    branches: Branches | None = None
     source_branch: Literal["own", "cond"] = "own"
     strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
     strength_end: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
@@ -115,7 +116,7 @@ class Preset(Frozen):
     anchor: Anchor | None = Anchor()
     layers: Indices | None = None
     steps: Annotated[float, Field(gt=0, le=1)] = 1.0
-    branches: Annotated[tuple[Branch, ...], Field(min_length=1, max_length=2)] | None = None
+    branches: Branches | None = None
 
     def stop(self, total_steps: int) -> int | None:
         """The first step of a run of so many that is no longer taken; None: all are."""

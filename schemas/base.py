@@ -4,13 +4,21 @@ import hashlib
 import json
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 
 class Frozen(BaseModel):
     """An immutable value; an unknown field is an error, never silently dropped."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class OneError(FailFast):
+    """Of a collection in a request: its first bad item is refused, and no other looked at. A body
+    of thousands would otherwise have thousands of errors to format, which takes seconds."""
+
+    def __hash__(self) -> int:  # a union's members must have one
+        return hash(self.fail_fast)
 
 
 Text = Annotated[str, Field(min_length=1, max_length=4096)]

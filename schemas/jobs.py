@@ -23,6 +23,7 @@ class JobSpec(Frozen):
     ``source_key``: the key of ``recipe`` itself (what a capture is stored under).
     ``edit_source_key``: the key of ``recipe.source``, None for a plain generation.
     ``source_video_id``: the video that was remixed, where the source was named by id.
+    ``start_timeout_s``: it fails unless a worker takes it up within so many seconds.
     ``look``: the job makes no video but the picture of a map of ``recipe``'s run: a map job, whose
     id begins with ``map_``, and which no route of videos knows.
     ``analysis``: the job makes no video but an analysis, of whose sources ``recipe`` is the first:
@@ -44,6 +45,7 @@ class JobSpec(Frozen):
     webhook_url: str | None = None
     batch_id: str | None = None
     traceparent: str | None = None
+    start_timeout_s: int | None = None
     look: Look | None = None
     analysis: AnalysisSpec | None = None
     source_video_ids: tuple[str | None, ...] = ()
@@ -123,7 +125,8 @@ class JobState(Frozen):
     """What changes while a job lives. ``fence`` grows with each claim; only the newest writes.
 
     A completed job has a ``result``, a completed map job a ``map``, a completed analysis its
-    ``analysis``.
+    ``analysis``. ``end_event``: the id of the last event of an ended job, which is known for longer
+    than the event is kept.
     """
 
     status: Status = "queued"
@@ -140,6 +143,7 @@ class JobState(Frozen):
     map: MapResult | None = None
     analysis: AnalysisFiles | None = None
     error: JobError | None = None
+    end_event: str | None = None
 
 
 class Job(Frozen):

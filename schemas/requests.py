@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from schemas.analyses import MAX_SOURCES, AnalysisChoices, AnalysisSpec
 from schemas.attention import CaptureSpec, TransferSpec
-from schemas.base import Frozen, Seed, Text
+from schemas.base import Frozen, OneError, Seed, Text
 from schemas.jobs import Priority
 from schemas.recipes import Recipe, StepCache
 
@@ -32,7 +32,7 @@ class Settings(Frozen):
     fps: Annotated[int, Field(ge=1, le=120)] | None = None
     num_inference_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     guidance_scale: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
-    loras: Annotated[tuple[tuple[str, float], ...], Field(max_length=4)] | None = None
+    loras: Annotated[tuple[tuple[str, float], ...], Field(max_length=4), OneError()] | None = None
     step_cache: StepCache | None = None
 
     @model_validator(mode="after")
@@ -43,12 +43,17 @@ class Settings(Frozen):
 
 
 class JobOptions(Frozen):
-    """What concerns the job rather than the video. ``capture`` true: the server's default."""
+    """What concerns the job rather than the video. ``capture`` true: the server's default.
+
+    ``start_timeout_s``: the job fails with ``start_timeout`` unless a worker takes it up within so
+    many seconds; None: it waits as long as it must.
+    """
 
     capture: bool | CaptureSpec | None = None
     priority: Priority = "normal"
     preview_every: Annotated[int, Field(ge=1, le=1000)] | None = None
     webhook_url: Annotated[str, Field(max_length=2048)] | None = None
+    start_timeout_s: Annotated[int, Field(ge=1, le=7 * 86400)] | None = None
 
 
 class CreateVideo(Settings, JobOptions):
@@ -101,7 +106,7 @@ class EditVideo(Settings, JobOptions):
 class BatchEdit(JobOptions):
     """``POST /v1/videos/{id}/edits``: many edits of one source; each read of it is shared."""
 
-    edits: Annotated[tuple[RemixVideo, ...], Field(min_length=1, max_length=64)]
+    edits: Annotated[tuple[RemixVideo, ...], Field(min_length=1, max_length=64), OneError()]
 
 
 class EstimateAttention(Settings):

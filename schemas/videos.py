@@ -13,7 +13,8 @@ class Video(Frozen):
 
     Fields from ``seed`` on are ours; the SDK keeps them as extras (``video.seed``).
     ``attention``: how an edit got its source's maps; ``source_key``: the artifact's name. ``cost``:
-    passes of the transformer that it took, over those of a plain generation.
+    passes of the transformer that it took, over those of a plain generation. ``queue_position``: of
+    a queued one, 1 for the next of its priority.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Video(Frozen):
     source_key: str
     attention: AttentionOrigin | None
     cost: float | None
+    queue_position: int | None
 
 
 class VideoList(Frozen):
@@ -57,7 +59,7 @@ class VideoDeleted(Frozen):
     object: Literal["video.deleted"] = "video.deleted"
 
 
-def video_of(job: Job) -> Video:
+def video_of(job: Job, queue_position: int | None = None) -> Video:
     """The client's view of a job."""
     generation, state = job.spec.recipe.generation, job.state
     return Video(
@@ -85,6 +87,7 @@ def video_of(job: Job) -> Video:
         source_key=job.spec.source_key,
         attention=state.result.attention if state.result else None,
         cost=state.result.cost if state.result else None,
+        queue_position=queue_position,
     )
 
 

@@ -7,13 +7,15 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from schemas.base import Frozen
+from schemas.base import Frozen, OneError
 
 EventType = Literal["video.completed", "video.failed", "analysis.completed", "analysis.failed"]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 DeliveryStatus = Literal["pending", "delivered", "failed"]
 
-EventTypes = Annotated[tuple[EventType, ...], Field(min_length=1, max_length=len(EVENT_TYPES))]
+EventTypes = Annotated[
+    tuple[EventType, ...], Field(min_length=1, max_length=len(EVENT_TYPES)), OneError()
+]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Url = Annotated[str, Field(min_length=1, max_length=2048, examples=["https://example.com/hook"])]
 

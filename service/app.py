@@ -13,10 +13,11 @@ from service.background.event_streams import EventStreams
 from service.background.job_outcome import OutcomeReader
 from service.background.metrics import Metrics
 from service.background.periodic_tasks import PeriodicTask, PeriodicTasks
+from service.background.readiness import Readiness
 from service.background.tracing import Tracing
 from service.background.webhook_dispatcher import WebhookDispatcher
 from service.catalogue import Catalogue
-from service.jobs.sweeper import sweep_for_ever
+from service.jobs.sweeper import end_overdue_for_ever, sweep_for_ever
 from service.key_cache import KeyCache
 from service.request.app_state import AppState
 from service.request.cors import Cors
@@ -102,7 +103,8 @@ def open_state(settings: ServiceSettings, tracing: Tracing) -> AppState:
     """Everything that one process holds; nothing connects before its first use."""
     redis, prefix = open_redis(settings.storage), settings.storage.redis_prefix
     jobs = open_jobs(redis, prefix=prefix)
-    artifacts = ArtifactIndex(redis, prefix=prefix)
+    objects, artifacts = open_objects(settings.storage), ArtifactIndex(redis, prefix=prefix)
+    catalogue = Catalogue(jobs.models.list, settings.models_ttl_s)
     streams = EventStreams(jobs.store, jobs.events, settings.max_followers)
     metrics = Metrics(jobs.maintenance, artifacts, streams)
     webhooks = WebhookStore(redis, prefix=prefix)
@@ -120,9 +122,10 @@ def open_state(settings: ServiceSettings, tracing: Tracing) -> AppState:
         jobs=jobs.store,
         events=jobs.events,
         maintenance=jobs.maintenance,
-        objects=open_objects(settings.storage),
+        objects=objects,
         artifacts=artifacts,
-        catalogue=Catalogue(jobs.models.list, settings.models_ttl_s),
+        catalogue=catalogue,
+        readiness=Readiness(redis, objects, jobs.models, catalogue, prefix),
         streams=streams,
         keys=KeyCache(KeyStore(redis, prefix=prefix), settings.key_cache_s),
         limits=Limits(redis, limits, prefix=prefix),
@@ -147,6 +150,7 @@ def tasks_of(state: AppState) -> list[PeriodicTask]:
         state.webhook_dispatcher.run,
         OutcomeReader(state.jobs, state.events, outbox, listeners).run,
         partial(sweep_for_ever, state),
+        partial(end_overdue_for_ever, state),
     ]
 
 

@@ -1,7 +1,7 @@
 """The artifacts of each project: listed, used, pinned, and captured by one worker at a time.
 
 The object store is authoritative: the index can be rebuilt from its manifests
-(``storage.retention.retention.rebuild``). An edit whose artifact is deleted meanwhile replays its
+(``storage.retention.index_repair``). An edit whose artifact is deleted meanwhile replays its
 source.
 """
 
@@ -17,6 +17,7 @@ from storage.jobs.records import artifact_not_found
 from storage.lua import Scripts
 
 DELETION_MS = 60_000  # how long deleting an artifact's objects may take
+_PAGE = 500
 
 
 class ArtifactIndex:
@@ -26,10 +27,15 @@ class ArtifactIndex:
         self._redis, self._prefix = redis, prefix
         self._scripts = Scripts(redis, prefix)
 
-    async def add(self, manifest: Manifest, *, video_id: str = "") -> None:
-        """List a published artifact, made by ``video_id``; adding it again is no error."""
+    async def add(
+        self, manifest: Manifest, *, video_id: str = "", unless_removed: bool = False
+    ) -> bool:
+        """List a published artifact, made by ``video_id``; adding it again is no error.
+
+        False: with ``unless_removed``, it was removed so lately that its objects may be going.
+        """
         artifact = artifact_of(manifest)
-        await self._scripts.run(
+        done = await self._scripts.run(
             "artifact_add",
             manifest.project,
             artifact.id,
@@ -37,7 +43,21 @@ class ArtifactIndex:
             artifact.stored_bytes,
             "" if artifact.expires_at is None else artifact.expires_at,
             video_id,
+            int(unless_removed),
         )
+        return bool(done)
+
+    async def list_missing(self, names: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
+        """Of artifacts by project and id, those that are not listed."""
+        missing: list[tuple[str, str]] = []
+        for start in range(0, len(names), _PAGE):
+            page = names[start : start + _PAGE]
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for project, id in page:
+                    pipe.exists(self._key("artifact", project, id))
+                listed = await pipe.execute()
+            missing += [name for name, found in zip(page, listed, strict=True) if not found]
+        return missing
 
     async def get(self, project: str, id: str) -> Artifact:
         """Raises NotFound; another project's artifact is not found either."""
@@ -74,7 +94,9 @@ class ArtifactIndex:
         source_key = id.split("_")[1]
         deletion_ms = "" if even_pinned else DELETION_MS
         return bool(
-            await self._scripts.run("artifact_remove", project, id, source_key, deletion_ms)
+            await self._scripts.run(
+                "artifact_remove", project, id, source_key, deletion_ms, DELETION_MS
+            )
         )
 
     async def pin(self, project: str, source_key: str, holder: str, ttl_s: float) -> bool:

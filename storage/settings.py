@@ -37,6 +37,20 @@ class StorageSettings(BaseSettings):
         "different ones.",
     )
 
+    redis_timeout_s: float = Field(
+        20.0,
+        ge=1,
+        le=600,
+        description="How long one call to Redis may take, with all its tries; then it has failed, "
+        "and a request is answered with 503.",
+    )
+    min_free_bytes: int = Field(
+        256 << 20,
+        ge=0,
+        description="Of an object store in a folder: with less free on its disk, `/readyz` says so "
+        "and workers take no job.",
+    )
+
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, url: str) -> str:

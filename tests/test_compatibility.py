@@ -19,8 +19,8 @@ from redis.asyncio import Redis
 from schemas.attention import TransferSpec
 from schemas.jobs import Job, JobSpec, JobState
 from schemas.recipes import Recipe
+from schemas.videos import video_of
 from service.settings import ServiceSettings
-from service.wire.replies import video_reply
 from storage.connect import open_objects, open_redis
 from storage.jobs.jobs import Jobs, open_jobs
 from storage.objects.objects import ObjectStore
@@ -117,7 +117,7 @@ def check_same(now: Any, before: Any) -> None:
 @pytest.mark.parametrize("name", API["ids"])
 async def test_a_job_record_is_shown_as_it_was(jobs: Jobs, name: str) -> None:
     job = await jobs.store.get("default", API["ids"][name])
-    check_same(json.loads(bytes(video_reply(job).body)), API["videos"][name])
+    check_same(video_of(job).model_dump(mode="json"), API["videos"][name])
     # what is stored under a key is still found by it
     assert job.spec.recipe.key("default") == job.spec.source_key
     if job.spec.recipe.source is not None:

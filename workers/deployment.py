@@ -35,6 +35,7 @@ log = logging.getLogger("retake.worker")
 APP = "retake"
 _MARGIN = 1  # calls beyond the replicas: the next job is there when one becomes free
 _CARD_TTL_S = 30.0
+_OFFER_S = 3.0  # an API process that has just started is ready with the next offer
 _STOP_S = 30.0  # beyond the longest job: files, manifest, commit
 
 _ROUTING = {
@@ -155,7 +156,7 @@ class VideoWorker:
                     await self._publish(card)
             except RedisError as error:
                 log.warning("models not published: %s", type(error).__name__)
-            await asyncio.sleep(_CARD_TTL_S / 3)
+            await asyncio.sleep(_OFFER_S)
 
     async def _publish(self, card: ModelCard) -> None:
         await self._registry.publish(card, _CARD_TTL_S)
@@ -167,6 +168,7 @@ def open_job_store(settings: WorkerSettings) -> Jobs:
         open_redis(settings.storage),
         prefix=settings.storage.redis_prefix,
         max_attempts=settings.max_attempts,
+        generation=settings.generation,
     )
 
 

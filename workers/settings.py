@@ -74,6 +74,13 @@ class WorkerSettings(BaseSettings):
         "limit.",
     )
 
+    generation: int = Field(
+        0,
+        ge=0,
+        description="Of these workers, where others share the Redis for the time of an upgrade: "
+        "once a worker of a higher one has loaded its models, those of a lower one take no more "
+        "jobs.",
+    )
     max_attempts: Count = Field(3, description="How many attempts a job has before it is given up.")
     lease_s: Seconds = Field(15, description="After how long a silent worker loses its job.")
     stall_timeout_s: Seconds = Field(
@@ -96,7 +103,9 @@ class WorkerSettings(BaseSettings):
         "can resume it. Shorter jobs are cheaper to run again.",
     )
     storage_patience_s: Seconds = Field(
-        120, description="How long a finished video waits for a store that fails."
+        900,
+        description="How long a finished video waits for a store that fails, before its job is "
+        "handed back. Other jobs could not be stored either.",
     )
     upscale_delay_s: Seconds = Field(
         10, description="How long work must wait before a replica is added."

@@ -23,6 +23,18 @@ from schemas.errors import InvalidRequest
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# What is not public although Python's tables, or those of its older versions, say so
+NOT_PUBLIC = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "168.63.129.16/32",  # Azure's host, as its machines see it
+            "192.0.0.0/24",  # RFC 6890; 192.0.0.192 is Oracle Cloud's metadata
+            "64:ff9b:1::/48",  # NAT64 within a network, RFC 8215
+            "fec0::/10",  # site-local, RFC 3879
+        ),
+    )
+)
 MAX_CONNECTIONS = 32
 RESOLVERS = 8
 
@@ -74,6 +86,7 @@ class EgressPolicy:
         if self._is_listed(address):
             return True
         public = address.is_global and not address.is_multicast and not address.is_reserved
+        public = public and not any(address in network for network in NOT_PUBLIC)
         return self.allows(inner) if inner is not None else public
 
     def close(self) -> None:

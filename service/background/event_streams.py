@@ -144,9 +144,24 @@ async def _wait(news: asyncio.Event, seconds: float) -> bool:
     return True
 
 
+def has_seen_end(job: Job, after: str) -> bool:
+    """Whether a client whose last event is ``after`` has seen the end of an ended job.
+
+    Asked of the record, not of the events: they may be gone, an hour after the end or when the
+    server's clock jumps, and the client has not seen their last.
+    """
+    return job.state.end_event is not None and _order(after) >= _order(job.state.end_event)
+
+
+def _order(event_id: str) -> tuple[int, int]:
+    at_ms, _, number = event_id.partition("-")
+    return int(at_ms), int(number or 0)
+
+
 def end_of(job: Job, event_id: str) -> Event:
-    """The last event of an ended job, from its record."""
+    """The last event of an ended job, from its record; ``event_id`` where that has no id."""
     error = job.state.error
     data: dict[str, object] = dict(error) if error else {}
     kind = "failed" if error else "completed"
+    event_id = job.state.end_event or event_id
     return Event.model_validate({"id": event_id, "type": kind, "data": data})

@@ -43,6 +43,7 @@ def job_spec(
         created_at=int(time.time()),
         retention_s=call.state.settings.retention_s or None,
         webhook_url=options.webhook_url,
+        start_timeout_s=options.start_timeout_s,
         **more,
     )
 

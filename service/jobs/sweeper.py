@@ -1,4 +1,5 @@
-"""The sweeper: deletes expired videos and artifacts, and what crashed uploads left behind.
+"""The sweeper: deletes expired videos and artifacts, and what crashed uploads left behind; lists
+artifacts that the index lacks; ends jobs that did not start in time.
 
 Any number of processes may run it; a lock that expires gives each round to one of them.
 """
@@ -9,11 +10,13 @@ import logging
 from schemas.errors import NotFound
 from service.jobs.deletion import remove_files, remove_video
 from service.request.app_state import AppState
+from storage.retention.index_repair import repair
 from storage.retention.retention import Retention, RetentionSettings
 from storage.retention.video_files import collect_videos
 
 log = logging.getLogger("retake.service")
 BATCH = 100
+OVERDUE_S = 1.0
 ORPHAN_ROUNDS = 60  # every object is listed in one round of so many
 
 
@@ -38,7 +41,15 @@ async def sweep_for_ever(state: AppState) -> None:
             if rounds % ORPHAN_ROUNDS == 1:
                 await collect_videos(state.objects, state.jobs, settings.orphan_age_s)
                 await retention.sweep()
+                await repair(state.objects, state.artifacts)
         await asyncio.sleep(settings.sweep_s)
+
+
+async def end_overdue_for_ever(state: AppState) -> None:
+    """Fail what did not start within its ``start_timeout_s``, to the second. Raises RedisError."""
+    while True:
+        await state.maintenance.end_overdue()
+        await asyncio.sleep(OVERDUE_S)
 
 
 async def expire_jobs(state: AppState) -> int:

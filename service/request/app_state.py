@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from service.background.egress import EgressClient, EgressPolicy
 from service.background.event_streams import EventStreams
 from service.background.metrics import Metrics
+from service.background.readiness import Readiness
 from service.background.tracing import Tracing
 from service.background.webhook_dispatcher import WebhookDispatcher
 from service.catalogue import Catalogue
@@ -31,6 +32,7 @@ class AppState:
     objects: ObjectStore
     artifacts: ArtifactIndex
     catalogue: Catalogue
+    readiness: Readiness
     streams: EventStreams
     keys: KeyCache
     limits: Limits

@@ -16,6 +16,8 @@ from service.wire.validation import invalid
 # A body over the limit is read on and discarded up to here, so that its sender can read our answer
 # rather than meet a broken connection.
 MAX_DISCARDED_BYTES = 64 << 20
+# Of one object; the largest schema has half as many. Each unknown field is an error to format.
+MAX_FIELDS = 64
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -86,7 +88,8 @@ def _too_large(limit: int) -> TooLarge:
 
 
 def parse_json(body: bytes) -> Any:
-    """The JSON value; refuses repeated keys, NaN, and nesting beyond the parser's depth."""
+    """The JSON value; refuses repeated keys, too many of them, NaN, and nesting beyond the parser's
+    depth."""
     try:
         return json.loads(
             body.decode("utf-8"), object_pairs_hook=_refuse_repeats, parse_constant=_refuse_constant
@@ -104,6 +107,10 @@ def parse_json(body: bytes) -> Any:
 
 
 def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_FIELDS:
+        raise InvalidRequest(
+            f"the body has an object of {len(pairs)} fields; allowed are {MAX_FIELDS}"
+        )
     value = dict(pairs)
     if len(value) < len(pairs):
         names = [name for name, _ in pairs]

@@ -37,6 +37,7 @@ class RequestMiddleware:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
+                headers["x-content-type-options"] = "nosniff"
                 for name, value in scope["state"].get("headers", {}).items():
                     headers[name] = value
             await send(message)

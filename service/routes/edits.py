@@ -72,7 +72,7 @@ async def edit_video(
         return [await edit_spec(call, recipe, body.prompt, body, body, body.transfer)]
 
     (job,) = await accept(call, body, make)
-    return video_reply(job)
+    return await video_reply(call.state.jobs, job)
 
 
 @router.post(
@@ -93,7 +93,7 @@ async def remix_video(
         return [await remix_of(call, source, body)]
 
     (job,) = await accept(call, body, make)
-    return video_reply(job)
+    return await video_reply(call.state.jobs, job)
 
 
 @router.post(
@@ -118,4 +118,4 @@ async def batch_edit(
             for edit in body.edits
         ]
 
-    return list_reply(await accept(call, body, make), has_more=False)
+    return await list_reply(call.state.jobs, await accept(call, body, make), has_more=False)

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Response
 from starlette.responses import StreamingResponse
 
 from schemas.jobs import Event
-from service.background.event_streams import ENDED
+from service.background.event_streams import ENDED, has_seen_end
 from service.request.auth import Call
 from service.request.dependencies import CallDep, VideoIdDep
 from service.wire.errors import COMMON, documented
@@ -57,7 +57,7 @@ async def stream_of(call: Call, id: str, last_event_id: str | None) -> Response:
     job = await call.state.jobs.get(call.project, id)
     after = check_event_id(last_event_id) if last_event_id else "0"
     ended = job.state.status in ENDED
-    if last_event_id and ended and not await call.state.events.read(id, after=after):
+    if last_event_id and ended and has_seen_end(job, after):
         return Response(status_code=204)
     call.state.streams.check()
     began_ms = None

@@ -28,11 +28,9 @@ async def healthz() -> Health:
 
 @router.get("/readyz", responses=documented(503))
 async def readyz(request: Request) -> Health:
-    """Redis answers, and a worker has published a model."""
-    state = app_state(request)
-    await state.redis.ping()
-    if not await state.catalogue.cards():
-        raise Unavailable("no model is loaded yet")
+    """Both stores take writes, a model is published, and a worker was heard of since the start."""
+    if problem := await app_state(request).readiness.problem():
+        raise Unavailable(problem)
     return Health()
 
 

@@ -65,7 +65,7 @@ async def get_video(
         call.state.streams.check()
         seconds = min(query.wait, call.state.settings.max_wait_s)
         job = await call.state.streams.wait_for_end(job, seconds)
-    response = video_reply(job)
+    response = await video_reply(call.state.jobs, job)
     if job.state.status in ("queued", "in_progress"):
         response.headers["openai-poll-after-ms"] = str(call.state.settings.poll_after_ms)
     return response
@@ -89,7 +89,7 @@ async def create_video(
         return [job_spec(call, recipe, card, body)]
 
     (job,) = await accept(call, body, make)
-    return video_reply(job)
+    return await video_reply(call.state.jobs, job)
 
 
 @router.get("/videos", response_model=VideoList, responses=documented(400, 404))
@@ -98,7 +98,7 @@ async def list_videos(call: CallDep, query: Annotated[ListQuery, Query()]) -> Re
     jobs, has_more = await call.state.jobs.list(
         call.project, after=query.after, limit=query.limit, order=query.order
     )
-    return list_reply(jobs, has_more)
+    return await list_reply(call.state.jobs, jobs, has_more)
 
 
 @router.delete("/videos/{video_id:video}", response_model=VideoDeleted, responses=documented(404))
@@ -111,4 +111,5 @@ async def delete_video(video_id: VideoIdDep, call: CallDep) -> Response:
 @router.post("/videos/{video_id:video}/cancel", response_model=Video, responses=documented(404))
 async def cancel_video(video_id: VideoIdDep, call: CallDep) -> Response:
     """Stop a queued job at once, a running one at its next step; an ended one stays as it is."""
-    return video_reply(await call.state.jobs.request_cancel(call.project, video_id))
+    job = await call.state.jobs.request_cancel(call.project, video_id)
+    return await video_reply(call.state.jobs, job)

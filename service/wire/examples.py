@@ -37,6 +37,7 @@ VIDEO: dict[str, Any] = {
     "source_key": SOURCE_KEY,
     "attention": None,
     "cost": None,
+    "queue_position": None,
 }
 RANGE = {"minimum": 32, "maximum": 128, "default": 96, "step": 16, "offset": 0}
 MODEL: dict[str, Any] = {

@@ -8,7 +8,8 @@ from starlette.responses import Response
 
 from schemas.errors import NotFound
 from schemas.jobs import Job
-from schemas.videos import VideoList, video_of
+from schemas.videos import Video, VideoList, video_of
+from storage.jobs.job_store import JobStore
 
 Page = TypeVar("Page", bound=BaseModel)
 
@@ -18,12 +19,13 @@ def reply(value: BaseModel) -> Response:
     return Response(value.model_dump_json(), media_type="application/json")
 
 
-def video_reply(job: Job) -> Response:
-    return reply(video_of(job))
+async def video_reply(store: JobStore, job: Job) -> Response:
+    (video,) = await _videos(store, [job])
+    return reply(video)
 
 
-def list_reply(jobs: Sequence[Job], has_more: bool) -> Response:
-    videos = tuple(map(video_of, jobs))
+async def list_reply(store: JobStore, jobs: Sequence[Job], has_more: bool) -> Response:
+    videos = await _videos(store, jobs)
     return reply(
         VideoList(
             data=videos,
@@ -32,6 +34,13 @@ def list_reply(jobs: Sequence[Job], has_more: bool) -> Response:
             has_more=has_more,
         )
     )
+
+
+async def _videos(store: JobStore, jobs: Sequence[Job]) -> tuple[Video, ...]:
+    """The queued ones with their places, which one call gives for all."""
+    queued = [job.spec.id for job in jobs if job.state.status == "queued"]
+    places = dict(zip(queued, await store.queue_positions(queued), strict=True))
+    return tuple(video_of(job, places.get(job.spec.id)) for job in jobs)
 
 
 class _Listed(Protocol):

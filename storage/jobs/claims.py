@@ -15,6 +15,8 @@ from schemas.jobs import AnalysisFiles, JobError, JobResult, MapResult
 from storage.jobs.records import CANCELLED, EVENT_TTL_S, WORKER_LOST, Claim, LeaseLost, job_of
 from storage.lua import Scripts
 
+MAX_FAULTS = 20  # how often a job is handed back for faults of ours before it is given up
+
 
 class Claims:
     """``max_attempts``: how many claims a job may use up before it fails.
@@ -27,10 +29,12 @@ class Claims:
         self._max_attempts = max_attempts
 
     async def claim(self, video_id: str, worker: str, lease_s: float) -> Claim | None:
-        """Take a job; this counts as an attempt. None: it is deleted, ended, or under a live lease.
+        """Take a job; this counts as an attempt. None: it is deleted, ended, under a live lease, or
+        of a paused model.
 
         Also None for a job that was to be cancelled, and for one whose attempts are used up: it is
-        failed here, the latter with its last error, as a dead letter.
+        failed here, the latter with its last error, as a dead letter. An attempt whose worker
+        vanished uses none up, unless the job lost its last worker at the same step.
         """
         reply = await self._scripts.run(
             "claim",
@@ -84,11 +88,15 @@ class Claims:
         """End the job with ``error``, whether attempts are left or not. Raises LeaseLost."""
         await self._finish(claim, "failed", "error", error.model_dump_json(), None)
 
-    async def release(self, claim: Claim, error: JobError | None = None) -> None:
-        """Hand the job back: it is queued again at once, as if new.
+    async def release(
+        self, claim: Claim, error: JobError | None = None, *, our_fault: bool = False
+    ) -> None:
+        """Hand the job back: it is queued again, in its old place.
 
         Without ``error`` (a drain) the attempt does not count. With one, and no attempt left, the
-        job fails with it, as a dead letter. Raises LeaseLost.
+        job fails with it, as a dead letter. ``our_fault``: a store failed, so the attempt does not
+        count, and the job waits: a second, then twice as long each time up to a minute; it fails
+        at the ``MAX_FAULTS``th. Raises LeaseLost.
         """
         done = await self._scripts.run(
             "release",
@@ -98,6 +106,7 @@ class Claims:
             self._max_attempts,
             CANCELLED.model_dump_json(),
             EVENT_TTL_S,
+            MAX_FAULTS if our_fault else "",
         )
         if not done:
             raise _lease_lost(claim)

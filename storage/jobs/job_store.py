@@ -119,6 +119,13 @@ class JobStore:
             raise job_not_found(video_id)
         return job_from(record)
 
+    async def queue_positions(self, video_ids: Sequence[str]) -> Sequence[int | None]:
+        """Of each job its place among the queued ones of its priority: 1 is next. None: it is not
+        queued. Projects take turns, so a later job of another project may go first."""
+        if not video_ids:
+            return []
+        return [place or None for place in await self._scripts.run("position", *video_ids)]
+
     async def request_cancel(self, project: str, video_id: str) -> Job:
         """Cancel a job: queued, it ends at once; running, at its worker's next step; an ended one
         stays as it is. Raises NotFound."""

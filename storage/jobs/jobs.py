@@ -28,13 +28,16 @@ class Jobs:
     models: ModelRegistry
 
 
-def open_jobs(redis: Redis, *, prefix: str = "retake", max_attempts: int = 3) -> Jobs:
-    """Nothing is sent before the first call of a part. ``max_attempts``: as in ``Claims``."""
+def open_jobs(
+    redis: Redis, *, prefix: str = "retake", max_attempts: int = 3, generation: int = 0
+) -> Jobs:
+    """Nothing is sent before the first call of a part. ``max_attempts``: as in ``Claims``,
+    ``generation``: as in ``JobQueue``."""
     return Jobs(
         store=JobStore(redis, prefix=prefix),
-        queue=JobQueue(redis, prefix=prefix),
+        queue=JobQueue(redis, prefix=prefix, generation=generation),
         claims=Claims(redis, prefix=prefix, max_attempts=max_attempts),
         events=JobEvents(redis, prefix=prefix),
         maintenance=Maintenance(redis, prefix=prefix),
-        models=ModelRegistry(redis, prefix=prefix),
+        models=ModelRegistry(redis, prefix=prefix, generation=generation),
     )

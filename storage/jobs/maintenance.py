@@ -1,4 +1,5 @@
-"""The jobs as a whole: counted for metrics, expired by the sweeper, retried by an operator."""
+"""The jobs as a whole: counted for metrics, expired by the sweeper, retried by an operator, who may
+also pause the jobs of a model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +8,13 @@ from redis.asyncio import Redis
 
 from schemas.errors import InvalidRequest
 from schemas.jobs import PRIORITIES, Job, JobError, Priority
-from storage.jobs.records import DeadLetter, job_not_found, job_of
+from storage.jobs.records import (
+    EVENT_TTL_S,
+    START_TIMEOUT,
+    DeadLetter,
+    job_not_found,
+    job_of,
+)
 from storage.lua import Scripts
 
 
@@ -32,6 +39,29 @@ class Maintenance:
     async def count_running(self) -> int:
         """How many jobs are claimed, their lease over or not."""
         return int(await self._redis.zcard(f"{self._prefix}:running"))
+
+    async def end_overdue(self) -> int:
+        """Fail the queued jobs whose ``start_timeout_s`` is over; how many, at most 100 a call."""
+        error = START_TIMEOUT.model_dump_json()
+        return int(await self._scripts.run("overdue", error, EVENT_TTL_S))
+
+    async def pause(self, model: str) -> None:
+        """Start no more jobs of a model, known or not; those that run go on."""
+        await self._call("SADD", model)
+
+    async def resume(self, model: str) -> None:
+        """Start jobs of the model again."""
+        await self._call("SREM", model)
+        # dispatchers that wait for a job look again
+        await self._redis.xadd(f"{self._prefix}:wake", {"id": ""}, maxlen=1, approximate=False)
+
+    async def list_paused(self) -> Sequence[str]:
+        """Ids of the paused models."""
+        return sorted(model.decode() for model in await self._call("SMEMBERS"))
+
+    async def _call(self, command: str, *models: str) -> Any:
+        name = f"{self._prefix}:paused"
+        return await self._redis.execute_command(command, name, *models)  # type: ignore[no-untyped-call]  # redis
 
     async def list_expired(self, limit: int = 100) -> Sequence[Job]:
         """Ended jobs past ``expires_at``, oldest first, whose objects and records are to go."""

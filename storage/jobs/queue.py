@@ -1,10 +1,12 @@
 """What a dispatcher does with the queue: read entries, keep them, take them over, acknowledge.
 
-One stream per priority, one consumer group over them. An entry stays until its job has ended or
-was queued anew, so a dispatcher may die at any point.
+Jobs wait in lines, one for each priority, project and model; a read takes those whose turn it is
+into the stream of their priority. An entry of a stream stays until its job has ended or was queued
+anew, so a dispatcher may die at any point.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -20,33 +22,44 @@ class JobQueue:
     """The queue of all projects. A consumer is a dispatcher's own unique name.
 
     ``weights``: as ``WEIGHTS``; ValueError unless there are three numbers from 1.
+    ``generation``: of the dispatcher; it gets no more jobs once a worker of a later one is there.
     """
 
     def __init__(
-        self, redis: Redis, *, prefix: str = "retake", weights: Sequence[int] = WEIGHTS
+        self,
+        redis: Redis,
+        *,
+        prefix: str = "retake",
+        weights: Sequence[int] = WEIGHTS,
+        generation: int = 0,
     ) -> None:
-        self._redis, self._prefix = redis, prefix
+        self._redis, self._prefix, self._generation = redis, prefix, generation
         self._scripts = Scripts(redis, prefix)
         self._turns = turns_of(weights)
 
     async def read(self, consumer: str, capacity: int, *, block_ms: int = 0) -> Sequence[Delivery]:
-        """Up to ``capacity`` jobs that no dispatcher holds, by the weights.
+        """Up to ``capacity`` jobs that no dispatcher holds, by the weights; within a priority
+        projects take turns, and models that are paused are passed over.
 
         Waits up to ``block_ms`` for a first. Entries of deleted and ended jobs are acknowledged
         on the way.
         """
         if capacity < 1:
             return []
-        marks, *found = await self._scripts.run("read", consumer, capacity, self._turns)
+        marks, *found = await self._read(consumer, capacity)
         if not found and block_ms:
             streams = [f"{self._prefix}:queue:{priority}" for priority in PRIORITIES]
+            streams.append(f"{self._prefix}:wake")
             # returns at once if an entry came after the script looked
             newer = await self._redis.xread(
                 dict(zip(streams, marks, strict=True)), count=1, block=min(block_ms, BLOCK_MS_MAX)
             )
             if newer:
-                _, *found = await self._scripts.run("read", consumer, capacity, self._turns)
+                _, *found = await self._read(consumer, capacity)
         return [delivery_of(entry) for entry in found]
+
+    async def _read(self, consumer: str, capacity: int) -> Any:
+        return await self._scripts.run("read", consumer, capacity, self._turns, self._generation)
 
     async def keep_alive(self, consumer: str, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Say that these are still worked on. Returns those that are no longer the consumer's own:
@@ -62,7 +75,7 @@ class JobQueue:
 
         Stops at the scan step that reaches ``limit``, so it may return a few more.
         """
-        found = await self._scripts.run("reclaim", consumer, idle_ms, limit)
+        found = await self._scripts.run("reclaim", consumer, idle_ms, limit, self._generation)
         return [delivery_of(entry) for entry in found]
 
     async def ack(self, delivery: Delivery) -> bool:
@@ -72,6 +85,13 @@ class JobQueue:
         the worker died: keep the entry, try again later.
         """
         return bool(await self._scripts.run("ack", *delivery.place, delivery.video_id))
+
+    async def let_go(self, delivery: Delivery) -> bool:
+        """Give a job that no worker has begun back into its line, for another dispatcher.
+
+        False: it is running, has ended, or is not queued under this entry any more.
+        """
+        return bool(await self._scripts.run("let_go", *delivery.place, delivery.video_id))
 
     async def list_lapsed(self, limit: int = 1000) -> Sequence[str]:
         """Ids of running jobs whose lease is over: their worker hangs, or lost its connection."""

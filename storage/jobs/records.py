@@ -22,6 +22,10 @@ WORKER_LOST = JobError(
     message="every worker that took the job stopped before it was finished",
 )
 
+START_TIMEOUT = JobError(
+    code="start_timeout", message="no worker took the job up within its start_timeout_s"
+)
+
 EVENT_TTL_S = 3600  # how long the events of an ended job can be read
 
 # The fields of a state that are kept as JSON; the others are plain text

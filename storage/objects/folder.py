@@ -22,10 +22,13 @@ from storage.objects.objects import (
 
 
 class FolderStore:
-    """Objects are files under ``root``, which is created at the first write."""
+    """Objects are files under ``root``, which is created at the first write.
 
-    def __init__(self, root: Path) -> None:
-        self._root = Path(root)
+    ``min_free_bytes``: with less free on its disk, ``check`` fails.
+    """
+
+    def __init__(self, root: Path, *, min_free_bytes: int = 0) -> None:
+        self._root, self._min_free_bytes = Path(root), min_free_bytes
 
     def put(
         self,
@@ -116,10 +119,14 @@ class FolderStore:
     def check(self) -> None:
         try:
             self._root.mkdir(parents=True, exist_ok=True)
+            disk = os.statvfs(self._root)
         except OSError as error:
             raise store_error("reach", "store", error) from error
         if not os.access(self._root, os.W_OK | os.X_OK):
             raise ObjectStoreError("the folder of the object store cannot be written")
+        free_bytes = disk.f_bavail * disk.f_frsize
+        if free_bytes < self._min_free_bytes or free_bytes == 0:
+            raise ObjectStoreError(f"the disk of the object store is full: {free_bytes} bytes left")
 
     def close(self) -> None:
         return None

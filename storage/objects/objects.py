@@ -127,7 +127,7 @@ class ObjectStore(Protocol):
         ...
 
     def check(self) -> None:
-        """Raise ObjectStoreError if the store cannot be reached; for readiness probes."""
+        """Raise ObjectStoreError if nothing can be written: it is away, full or read-only."""
 
     def close(self) -> None: ...
 

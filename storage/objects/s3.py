@@ -33,6 +33,7 @@ from storage.objects.s3_parts import S3PartWriter, put_if_absent
 _BODY_TRIES = 4  # botocore retries until a body begins; a connection lost within it is for us
 _DELETE_BATCH = 1000  # the most that DeleteObjects takes
 _UPLOAD_THREADS = 4
+_PROBE = "health"
 _FILENAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _CONFIG: Mapping[str, Any] = {
     "signature_version": "s3v4",
@@ -207,6 +208,8 @@ class S3Store:
         try:
             with map_errors("reach", "store"):
                 self._client.head_bucket(Bucket=self._bucket)
+                # one that is full or read-only still answers
+                self._client.put_object(**self._address(_PROBE), Body=b"")
         except ObjectMissing:
             raise ObjectStoreError(f"there is no bucket {self._bucket!r}") from None
 

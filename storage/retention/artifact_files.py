@@ -4,7 +4,7 @@ The manifest is deleted first, so that a reader that finds an artifact finds all
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from schemas.artifacts import Manifest, artifact_folder, manifest_key, parse_manifest
 from schemas.errors import ArtifactCorrupt, ArtifactTooNew, NotFound
@@ -27,13 +27,18 @@ def read_manifest(objects: ObjectStore, project: str, artifact_id: str) -> Manif
 
 def list_manifests(objects: ObjectStore, prefix: str = "manifests") -> Iterator[Manifest]:
     """Every manifest that can be read; one that cannot is logged and left as it is."""
-    for info in objects.list(prefix):
+    yield from read_manifests(objects, (info.key for info in objects.list(prefix)))
+
+
+def read_manifests(objects: ObjectStore, keys: Iterable[str]) -> Iterator[Manifest]:
+    """As ``list_manifests``, those of ``keys``."""
+    for key in keys:
         try:
-            manifest = parse_manifest(objects.get(info.key))
+            manifest = parse_manifest(objects.get(key))
         except (ObjectMissing, ArtifactCorrupt, ArtifactTooNew) as error:
-            log.warning("manifest=%s not listed: %s", info.key, type(error).__name__)
+            log.warning("manifest=%s not listed: %s", key, type(error).__name__)
             continue
-        if manifest.key == info.key:
+        if manifest.key == key:
             yield manifest
 
 

@@ -11,12 +11,12 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
-from schemas.artifacts import Manifest, artifact_id, parse_manifest
+from schemas.artifacts import artifact_id, parse_manifest
 from schemas.base import Frozen
 from schemas.errors import ArtifactCorrupt, ArtifactTooNew
 from storage.artifact_index import ArtifactIndex
 from storage.objects.objects import ObjectMissing, ObjectStore
-from storage.retention.artifact_files import delete_artifact, list_manifests
+from storage.retention.artifact_files import delete_artifact
 
 log = logging.getLogger("retake.retention")
 
@@ -140,16 +140,3 @@ class Retention:
         before = time.time() - self._settings.quarantine_age_s
         old = [i.key for i in self._objects.list("quarantine") if i.modified_at < before]
         self._objects.delete(*old)
-
-
-async def rebuild(objects: ObjectStore, index: ArtifactIndex) -> int:
-    """List every artifact of the object store again, oldest first; how many."""
-
-    def summaries() -> list[Manifest]:
-        # without packs: in the manifest of a large capture they take megabytes
-        return [each.model_copy(update={"packs": ()}) for each in list_manifests(objects)]
-
-    found = sorted(await asyncio.to_thread(summaries), key=lambda each: each.created_at)
-    for manifest in found:
-        await index.add(manifest)
-    return len(found)

@@ -1,5 +1,5 @@
 -- List an artifact, or list it anew: project, id, summary, stored bytes, expires_at ('' never),
--- video ('' none).
+-- video ('' none), 1: not if it was removed just now. Gives 1, or 0 for that.
 --
 --   artifact:<project>:<id>          hash    summary, bytes
 --   artifacts:<project>              zset    ids by sequence, for listing
@@ -9,9 +9,12 @@
 --   artifact_expiring                zset    "<project> <id>" by expiry, s
 --   artifact_pins:<project>:<source> zset    holders by the end of their pin, ms
 --   artifact_leaving:<project>:<source> string  being deleted: no new pins
+--   artifact_removed:<project>:<id>  string  unlisted, its objects are going
 --   capture:<project>:<id>           string  who captures it now
 local project, id, summary, bytes, expires_at, video = arg(1), arg(2), arg(3), arg(4), arg(5), arg(6)
-local record = key('artifact', project, id)
+local record, removed = key('artifact', project, id), key('artifact_removed', project, id)
+if arg(7) == '1' and redis.call('EXISTS', removed) == 1 then return 0 end
+redis.call('DEL', removed)
 
 redis.call('HINCRBY', key('artifact_bytes'), project,
   bytes - (redis.call('HGET', record, 'bytes') or 0))
@@ -24,3 +27,4 @@ if expires_at ~= '' then
   redis.call('ZADD', key('artifact_expiring'), expires_at, project .. ' ' .. id)
 end
 if video ~= '' then redis.call('SADD', key('artifact_videos', project, id), video) end
+return 1

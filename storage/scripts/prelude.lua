@@ -4,7 +4,16 @@
 --
 --   job:<id>                      hash    the record; see records.py
 --   events:<id>                   stream  what happened to it, for SSE
---   queue:<priority>              stream  jobs to run, one consumer group
+--   line:<priority>:<project>:<model>  zset  jobs that no dispatcher has, by place
+--   lines:<priority>:<project>    set     models with a line
+--   rota:<priority>               zset    projects with a line, by the turn in which each was last
+--                                         served
+--   wake                          stream  one entry, written anew when a job joins a line
+--   queue:<priority>              stream  jobs that dispatchers have, one consumer group (and those
+--                                         that an earlier version queued)
+--   delayed                       zset    queued ids that wait out a fault of ours, by its end, ms
+--   start_by                      zset    ids that must have started by then, ms
+--   paused                        set     models of which no job is started
 --   waiting:<priority>            set     queued ids, for counting
 --   open:<project>                set     ids not yet terminal, for limits
 --   running                       zset    ids by lease end, ms
@@ -18,6 +27,8 @@
 --   video_bytes                   hash    bytes of completed videos, by project
 --   analysis_bytes                hash    likewise, of completed analyses
 --   models, model_cards           zset by expiry, ms; hash
+--   generation                    string  the newest of which a worker has offered a model
+--   offered                       string  when a worker last offered a model, ms
 
 local GROUP = 'dispatchers'
 local PRIORITIES = {'high', 'normal', 'low'}
@@ -29,6 +40,11 @@ local function key(...) return table.concat({ARGV[1], ...}, ':') end
 local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Has a later generation of workers taken over?
+local function superseded(generation)
+  return tonumber(generation) < tonumber(redis.call('GET', key('generation')) or 0)
 end
 
 -- The record as a table, nil if there is none.
@@ -50,38 +66,95 @@ local function holds(job, fence)
   return job and job.status == 'in_progress' and job.fence == fence
 end
 
+-- Are the attempts used up, without those that are not held against the job?
+local function spent(job, max_attempts)
+  return job.attempts - (job.forgiven or 0) >= max_attempts
+end
+
 local function append_event(id, kind, data)
   return redis.call('XADD', key('events', id), 'MAXLEN', '~', '10000', '*', 'type', kind, 'data', data)
 end
 
 -- Remove the job's entry from its queue, whoever it was delivered to.
 local function drop_entry(priority, entry)
+  if not entry then return end  -- no dispatcher has the job
   local queue = key('queue', priority)
   redis.pcall('XACK', queue, GROUP, entry)  -- pcall: there may be no group yet
   redis.call('XDEL', queue, entry)
 end
 
--- Put a job into its queue, as new.
-local function enqueue(id, priority, project)
-  local entry = redis.call('XADD', key('queue', priority), '*', 'id', id)
-  redis.call('HSET', key('job', id), 'status', 'queued', 'entry', entry, 'step', '0')
-  redis.call('HDEL', key('job', id), 'worker', 'lease_until', 'claim_id')
-  redis.call('SADD', key('waiting', priority), id)
-  redis.call('SADD', key('open', project), id)
+-- A new last turn of the rota.
+local function next_turn() return redis.call('INCR', key('rota_turn')) end
+
+-- Let a job wait in its project's line, in its old place if it had one.
+local function join_line(id, job)
+  if not job.place then
+    job.model = cjson.decode(job.spec).recipe.generation.model
+    job.place = redis.call('INCR', key('place'))
+    redis.call('HSET', key('job', id), 'model', job.model, 'place', job.place)
+  end
+  local rota = key('rota', job.priority)
+  redis.call('ZADD', key('line', job.priority, job.project, job.model), job.place, id)
+  redis.call('SADD', key('lines', job.priority, job.project), job.model)
+  -- as if just served: who comes and goes gains nothing over who stays
+  if not redis.call('ZSCORE', rota, job.project) then
+    redis.call('ZADD', rota, next_turn(), job.project)
+  end
+  redis.call('XADD', key('wake'), 'MAXLEN', 1, '*', 'id', id)
+end
+
+local function leave_line(id, job)
+  if not job.model then return end  -- an earlier version's
+  local line, lines = key('line', job.priority, job.project, job.model),
+    key('lines', job.priority, job.project)
+  if redis.call('ZREM', line, id) == 0 or redis.call('EXISTS', line) == 1 then return end
+  redis.call('SREM', lines, job.model)
+  if redis.call('EXISTS', lines) == 0 then redis.call('ZREM', key('rota', job.priority), job.project) end
+end
+
+-- Back from a dispatcher to the job's place in line: nobody began it.
+local function put_back(id, job)
+  drop_entry(job.priority, job.entry)
+  redis.call('HDEL', key('job', id), 'entry')
+  join_line(id, job)
+end
+
+-- Put a job into its line, as new; after delay_ms if that is not 0.
+local function enqueue(id, delay_ms)
+  local record = key('job', id)
+  local job = load_job(id)
+  drop_entry(job.priority, job.entry)
+  leave_line(id, job)  -- a worker may have claimed it from there
+  redis.call('HSET', record, 'status', 'queued', 'step', '0')
+  redis.call('HDEL', record, 'worker', 'lease_until', 'claim_id', 'entry')
+  redis.call('SADD', key('waiting', job.priority), id)
+  redis.call('SADD', key('open', job.project), id)
   redis.call('ZREM', key('running'), id)
   append_event(id, 'queued', '{}')
+  if delay_ms > 0 then
+    redis.call('ZADD', key('delayed'), now_ms() + delay_ms, id)
+  else
+    join_line(id, job)
+  end
 end
 
 -- Write a new job's record and queue it. Listing it is the caller's.
 local function create(id, project, spec, priority, retention_s)
   redis.call('HSET', key('job', id), 'spec', spec, 'project', project, 'priority', priority,
     'retention_s', retention_s, 'fence', '0', 'attempts', '0')
-  enqueue(id, priority, project)
+  local start_timeout_s = cjson.decode(spec).start_timeout_s
+  if start_timeout_s then
+    redis.call('ZADD', key('start_by'), now_ms() + 1000 * start_timeout_s, id)
+  end
+  enqueue(id, 0)
 end
 
 -- Out of every queue and counter; the record stays.
 local function withdraw(id, job)
   drop_entry(job.priority, job.entry)
+  leave_line(id, job)
+  redis.call('ZREM', key('delayed'), id)
+  redis.call('ZREM', key('start_by'), id)
   redis.call('SREM', key('waiting', job.priority), id)
   redis.call('SREM', key('open', job.project), id)
   redis.call('ZREM', key('running'), id)
@@ -112,7 +185,8 @@ local function finish(id, job, status, field, value, retention_s, event_ttl_s)
     redis.call('HSET', key('job', id), 'expires_at', expires_at)
     redis.call('ZADD', key('expiring'), expires_at, id)
   end
-  append_event(id, status, field == 'error' and value or '{}')
+  local entry = append_event(id, status, field == 'error' and value or '{}')
+  redis.call('HSET', key('job', id), 'end_event', entry)  -- known longer than the event is kept
   redis.call('XADD', key('finished'), 'MAXLEN', '~', '100000', '*', 'id', id,
     'project', job.project)
   redis.call('EXPIRE', key('events', id), event_ttl_s)
@@ -124,8 +198,9 @@ local function renew_failed(id, job)
   redis.call('ZREM', key('expiring'), id)
   redis.call('HSET', key('job', id), 'attempts', '0')
   redis.call('HDEL', key('job', id), 'error', 'last_error', 'dead_entry', 'cancel_requested',
-    'started_at', 'completed_at', 'expires_at')
-  enqueue(id, job.priority, job.project)
+    'started_at', 'completed_at', 'expires_at', 'end_event', 'faults', 'losses', 'lost_at', 'forgiven',
+    'place')
+  enqueue(id, 0)
   redis.call('PERSIST', key('events', id))
 end
 

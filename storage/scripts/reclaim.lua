@@ -1,9 +1,10 @@
--- Entries whose consumer went silent: consumer, idle ms, least number to stop at.
--- Gives {delivery...}.
+-- Entries whose consumer went silent: consumer, idle ms, least number to stop at, generation.
+-- Gives {delivery...}; none to a generation that another took over from.
 -- Also forgets consumers that have nothing and went unseen ten times as long; one that is alive
 -- after all is known again with its next read.
 local consumer, idle_ms, limit = arg(1), tonumber(arg(2)), tonumber(arg(3))
 local found = {}
+if superseded(arg(4)) then return found end
 for _, priority in ipairs(PRIORITIES) do
   local queue = key('queue', priority)
   make_group(priority)

@@ -1,6 +1,8 @@
 """What fails below the API: a fault shows nothing of itself, a store that is away is waited for."""
 
 import asyncio
+import os
+import signal
 import threading
 from pathlib import Path
 
@@ -56,6 +58,34 @@ def test_a_redis_that_restarts_is_waited_for(tmp_path: Path) -> None:
         worker.release()
         assert api.get(video_id, wait=20)["status"] in ("completed", "in_progress")
     worker.stop()
+    valkey.stop()
+
+
+def test_a_redis_that_hangs_is_a_503_within_the_time_promised(tmp_path: Path) -> None:
+    """Stopped, it accepts connections and never answers. The clients' own time-outs are what fails
+    here; the server's default is 20 s."""
+    valkey = EmbeddedValkey()
+    settings = storage_settings(valkey.start(tmp_path / "valkey"), tmp_path / "objects", "hang")
+    settings = settings.model_copy(update={"redis_timeout_s": 2.0})
+    worker = Worker(settings)
+    worker.start()
+    with running(ServiceSettings(storage=settings, port=0)) as api:
+        video_id = api.finished()["id"]
+        worker.stop()
+        assert valkey.pid is not None
+        os.kill(valkey.pid, signal.SIGSTOP)
+        try:
+            for path, body in ((f"/videos/{video_id}", None), ("/videos", {"prompt": "A car."})):
+                method = "POST" if body else "GET"
+                response = api.http.request(method, path, json=body, timeout=15)
+                assert (response.status_code, response.json()["error"]["code"]) == (
+                    503,
+                    "unavailable",
+                )
+                assert response.headers["retry-after"]
+        finally:
+            os.kill(valkey.pid, signal.SIGCONT)
+        assert api.get(video_id)["status"] == "completed"
     valkey.stop()
 
 

@@ -129,6 +129,8 @@ class Worker:
         self._ready.set()
         running: set[asyncio.Task[None]] = set()
         while not self._stopping.is_set():
+            for card in self.cards:  # as real ones do, again and again
+                await jobs.models.publish(card, ttl_s=3600)
             for delivery in await jobs.queue.read("tests", 8, block_ms=100):
                 claim = await jobs.claims.claim(delivery.video_id, "worker", LEASE_S)
                 if claim is not None:

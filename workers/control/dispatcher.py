@@ -50,7 +50,7 @@ class Dispatching:
         self.consumer = uuid.uuid4().hex
         self._held: dict[str, Delivery] = {}
         self._work: set[asyncio.Task[None]] = set()
-        self._calls: set[asyncio.Future[None]] = set()
+        self._calls: dict[asyncio.Future[None], str] = {}  # to the id of its job
         self._rescued: set[str] = set()
         self._freed = asyncio.Event()
         self._taking = True
@@ -62,21 +62,38 @@ class Dispatching:
             self._loops[once.__name__] = asyncio.create_task(self._loop(once))
 
     async def drain(self, timeout_s: float) -> None:
-        """Take nothing more; wait for the jobs in flight, then have the rest handed back.
+        """Take nothing more and let go of the jobs that no worker has begun; wait for those that
+        run, then have the rest handed back.
 
         Returns when none is in flight, at the latest a minute after ``timeout_s``.
         """
         self._taking = False
-        taking = [self._loops[name] for name in ("_read", "_take_over")]
+        taking = [self._loops[name] for name in ("_read", "_take_over", "_rescue")]
         for loop in taking:
             loop.cancel()
         await asyncio.wait(taking)
+        await asyncio.gather(*map(self._leave, list(self._held.values())))
         if self._work:
             await asyncio.wait(self._work, timeout=timeout_s)
-        for call in self._calls:  # the workers hear of it, and hand back at the next step
+        for call in list(self._calls):  # the workers hear of it, and hand back at the next step
             call.cancel()
         if self._work:
             await asyncio.wait(self._work, timeout=_HAND_BACK_S)
+
+    async def _leave(self, delivery: Delivery) -> None:
+        """Give up a job that waits for a worker: it would keep this process, or be begun by it."""
+        if await self._let_go(delivery):
+            self._held.pop(delivery.entry_id, None)
+            for call, video_id in list(self._calls.items()):
+                if video_id == delivery.video_id:
+                    call.cancel()
+
+    async def _let_go(self, delivery: Delivery) -> bool:
+        try:
+            return await self._queue.let_go(delivery)
+        except RedisError as error:  # then another takes it over when we are gone
+            log.warning("job=%s not let go: %s", delivery.video_id, type(error).__name__)
+            return False
 
     @property
     def healthy(self) -> bool:
@@ -154,6 +171,8 @@ class Dispatching:
                     break
             except RedisError as error:
                 log.warning("job=%s not acknowledged: %s", request.video_id, type(error).__name__)
+            if not self._taking and await self._let_go(delivery):
+                break
             # another worker's lease is alive, or this one died
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, self._lease_s / 3)
@@ -163,7 +182,7 @@ class Dispatching:
 
     async def _call_worker(self, request: RoutingRequest) -> None:
         call = asyncio.ensure_future(self._call(request))
-        self._calls.add(call)
+        self._calls[call] = request.video_id
         try:
             await asyncio.wait([call])
             call.result()
@@ -177,7 +196,7 @@ class Dispatching:
         except (RayError, RayServeException) as error:
             log.warning("job=%s call failed: %s", request.video_id, type(error).__name__)
         finally:
-            self._calls.discard(call)
+            self._calls.pop(call, None)
 
     async def _forfeit(self, video_id: str, worker: str) -> None:
         try:

@@ -2,9 +2,11 @@
 
 fail      it would stop so again: the client is told why
 release   another attempt may succeed: back into the queue, until the attempts are used up
+wait      a store failed: back into the queue after a pause, and no attempt is used up
 drop      the job is another's: write nothing
 """
 
+import sys
 from typing import Literal, NamedTuple
 
 from redis import RedisError
@@ -27,7 +29,7 @@ UNFORESEEN = JobError(code=JobFailed.code, message="the generation stopped on an
 class FailurePolicy(NamedTuple):
     """``error`` None with ``release``: a drain, which does not count as an attempt."""
 
-    action: Literal["fail", "release", "drop"]
+    action: Literal["fail", "release", "wait", "drop"]
     error: JobError | None = None
     unforeseen: bool = False
 
@@ -45,16 +47,16 @@ def failure_policy(error: Exception) -> FailurePolicy:
     if is_out_of_memory(error):
         return FailurePolicy("fail", OUT_OF_MEMORY)
     if isinstance(error, RedisError | ObjectStoreError):
-        return FailurePolicy("release", STORAGE)
+        return FailurePolicy("wait", STORAGE)
     return FailurePolicy("release", UNFORESEEN, unforeseen=True)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Of the GPU (``torch.OutOfMemoryError``) or the host; torch is not imported for it."""
-    if isinstance(error, MemoryError):
+    torch = sys.modules.get("torch")  # it is there where one of its errors is
+    if isinstance(error, MemoryError) or (
+        torch is not None and isinstance(error, torch.OutOfMemoryError)
+    ):
         return True
-    names = {cls.__name__ for cls in type(error).__mro__}
     # torch's CPU allocator raises a plain RuntimeError
-    return "OutOfMemoryError" in names or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-    )
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from redis import RedisError
 
@@ -46,9 +47,15 @@ async def run_job(
 ) -> None:
     """Run a job if it can be claimed; returns when this worker is done with it, however it went.
 
-    ``on_lease`` is told of the lease while there is one, and None after it.
+    ``on_lease`` is told of the lease while there is one, and None after it. While nothing can be
+    stored, nothing is claimed: the video could not be kept.
     """
     settings = context.settings
+    try:
+        await asyncio.to_thread(context.objects.check)
+    except ObjectStoreError as error:
+        log.warning("job=%s not claimed: %s", video_id, error)
+        return
     claim = await context.claims.claim(video_id, context.worker, settings.lease_s)
     if claim is None:
         log.info("job=%s not claimed", video_id)
@@ -204,8 +211,10 @@ async def _conclude(context: JobContext, claim: Claim, error: Exception) -> None
         context.engine.free_memory()
     await _forget_files(context, claim)
     try:
-        if policy.action == "release":
-            await _write(context, claim, lambda: context.claims.release(claim, policy.error))
+        if policy.action in ("release", "wait"):
+            ours = policy.action == "wait"
+            release = partial(context.claims.release, claim, policy.error, our_fault=ours)
+            await _write(context, claim, release)
         elif policy.action == "fail":
             assert policy.error is not None
             failure = policy.error

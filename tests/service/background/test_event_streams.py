@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 
 from retake.client import Client
 from service.settings import ServiceSettings
@@ -51,6 +52,21 @@ def test_a_stream_goes_on_where_it_broke_off(api: Api) -> None:
     assert events_of(api, video_id, events[2]["id"]) == events[3:]
     done = api.http.get(f"/videos/{video_id}/events", headers={"last-event-id": events[-1]["id"]})
     assert (done.status_code, done.content) == (204, b"")
+
+
+def test_an_end_that_nobody_saw_is_told_when_its_events_are_gone(
+    api: Api, storage: StorageSettings
+) -> None:
+    """They go an hour after the end, at once where the server's clock jumps: a client that comes
+    back with the id of a step has not seen the end."""
+    video_id = api.create()["id"]
+    events = events_of(api, video_id)
+    with redis.Redis.from_url(storage.redis_url) as client:
+        client.delete(f"{storage.redis_prefix}:events:{video_id}")
+    (end,) = events_of(api, video_id, events[2]["id"])
+    assert end == events[-1]
+    done = api.http.get(f"/videos/{video_id}/events", headers={"last-event-id": end["id"]})
+    assert done.status_code == 204
 
 
 def test_events_come_as_they_happen(serve: Serve, own_storage: StorageSettings) -> None:

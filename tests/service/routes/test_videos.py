@@ -71,8 +71,25 @@ def test_without_any_worker_ever_the_answer_is_503(serve: Serve) -> None:
     assert api.count() == 0
 
 
-def test_ready_once_a_model_is_published(api: Api) -> None:
-    assert api.http.get(f"{api.url}/readyz").json() == {"status": "ok"}
+def test_a_job_that_nobody_takes_in_time_fails(idle: Api) -> None:
+    video = idle.create(start_timeout_s=1)
+    kept = idle.create(start_timeout_s=3600)
+    video = idle.get(video["id"], wait=20)
+    assert (video["status"], video["error"]["code"]) == ("failed", "start_timeout")
+    assert idle.get(kept["id"])["status"] == "queued"
+    response = idle.http.post("/videos", json={"prompt": "A car.", "start_timeout_s": 0})
+    assert response.json()["error"]["param"] == "start_timeout_s"
+
+
+def test_a_queued_video_says_how_many_are_before_it(idle: Api) -> None:
+    ids = [idle.create()["id"] for _ in range(3)]
+    assert idle.create()["queue_position"] == 4
+    assert [idle.get(video_id)["queue_position"] for video_id in ids] == [1, 2, 3]
+    page = idle.http.get("/videos", params={"order": "asc"}).json()["data"]
+    assert [video["queue_position"] for video in page] == [1, 2, 3, 4]
+    cancelled = idle.http.post(f"/videos/{ids[0]}/cancel").json()
+    assert cancelled["queue_position"] is None
+    assert idle.get(ids[2])["queue_position"] == 2
 
 
 def test_expiry_is_the_servers_retention(api: Api) -> None:

@@ -215,36 +215,6 @@ async def test_failed_attempts_are_capped(jobs: Jobs) -> None:
     assert await jobs.queue.read("c", 10) == []
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["dispatcher saw it", "nobody saw it"])
-async def test_workers_that_vanish_are_capped(
-    jobs: Jobs, redis: Redis, prefix: str, told: bool
-) -> None:
-    for _ in range(3):
-        claim = await claimed(jobs)
-        if told:
-            assert await jobs.queue.forfeit("a", "w", CRASH) is True
-        else:
-            await expire(jobs, claim, redis, prefix)
-    assert await jobs.claims.claim("a", "w", 60) is None
-    state = (await jobs.store.get("p", "a")).state
-    assert state.status == "failed"
-    assert state.error is not None
-    assert state.error.code == ("worker_lost" if told else "generation_failed")
-    assert [letter.video_id for letter in await jobs.maintenance.list_dead()] == ["a"]
-    assert (await jobs.maintenance.count_running(), await jobs.maintenance.count_open("p")) == (
-        0,
-        0,
-    )
-
-
-async def test_the_last_known_error_is_the_one_shown(jobs: Jobs, redis: Redis, prefix: str) -> None:
-    await jobs.claims.release(await claimed(jobs), OOM)
-    for _ in range(2):  # then workers vanish without a word
-        await expire(jobs, await claimed(jobs), redis, prefix)
-    assert await jobs.claims.claim("a", "w", 60) is None
-    assert (await jobs.store.get("p", "a")).state.error == OOM
-
-
 async def test_only_the_holders_lease_is_forfeit(jobs: Jobs) -> None:
     assert await jobs.queue.forfeit("a", "w", CRASH) is False
     claim = await claimed(jobs)

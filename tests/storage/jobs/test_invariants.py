@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from schemas.errors import InvalidRequest, NotFound
-from schemas.jobs import PRIORITIES, JobError
+from schemas.jobs import PRIORITIES, JobError, Priority
 from storage.jobs.jobs import Jobs
 from storage.jobs.records import Claim, Delivery, LeaseLost
 from tests.storage.specs import RESULT, make_spec
@@ -32,13 +32,18 @@ class Chaos:
         acts: list[Callable[[], Awaitable[object]]] = [
             *[self.submit, self.read, self.claim, self.claim, self.write, self.write],
             *[self.expire, self.cancel, self.delete, self.retry, self.reclaim, self.ack],
+            *[self.let_go, self.pause],
         ]
         with contextlib.suppress(NotFound, InvalidRequest, LeaseLost):  # what a caller may meet
             await self.random.choice(acts)()
 
     async def submit(self) -> None:
         new = [
-            make_spec(f"v{len(self.ids) + i}", priority=self.random.choice(PRIORITIES))
+            make_spec(
+                f"v{len(self.ids) + i}",
+                priority=self.random.choice(PRIORITIES),
+                start_timeout_s=self.random.choice((None, 3600)),
+            )
             for i in range(self.random.randint(1, 3))
         ]
         self.ids += [spec.id for spec in new]
@@ -57,6 +62,14 @@ class Chaos:
         if self.deliveries:
             await self.jobs.queue.ack(self.random.choice(self.deliveries))
 
+    async def let_go(self) -> None:
+        if self.deliveries:
+            await self.jobs.queue.let_go(self.random.choice(self.deliveries))
+
+    async def pause(self) -> None:
+        change = self.random.choice((self.jobs.maintenance.pause, self.jobs.maintenance.resume))
+        await change("tiny")
+
     async def claim(self) -> None:
         claim = await self.jobs.claims.claim(self.any_id(), "w", 60)
         self.claims += [claim] if claim else []
@@ -72,6 +85,7 @@ class Chaos:
             lambda: self.jobs.claims.fail(claim, CRASH),
             lambda: self.jobs.claims.release(claim),
             lambda: self.jobs.claims.release(claim, CRASH),
+            lambda: self.jobs.claims.release(claim, CRASH, our_fault=True),
         ]
         await self.random.choice(writes)()
 
@@ -101,12 +115,20 @@ class Chaos:
             waiting = {job.spec.id for job in mine} - running
             assert await self.members(f"waiting:{priority}") == waiting
             entries: Any = await self.redis.xrange(f"{self.prefix}:queue:{priority}")
-            assert sorted(fields[b"id"].decode() for _, fields in entries) == sorted(
-                job.spec.id for job in mine
-            )
+            line = f"{self.prefix}:line:{priority}:p:tiny"
+            in_line: Any = await self.redis.zrange(line, 0, -1)
+            delayed: Any = await self.redis.zrange(f"{self.prefix}:delayed", 0, -1)
+            places = [*(fields[b"id"] for _, fields in entries), *in_line, *delayed]
+            ids = {job.spec.id for job in mine}
+            assert sorted(ids & {place.decode() for place in places}) == sorted(ids)
+            assert len(entries) + len(in_line) <= len(mine), "a job is in two places"
+            assert bool(in_line) == await self.is_in_rota(priority)
         for job in found:
             ended = job.state.result is not None or job.state.error is not None
             assert ended == (job.state.status in ("completed", "failed"))
+
+    async def is_in_rota(self, priority: Priority) -> bool:
+        return await self.redis.zscore(f"{self.prefix}:rota:{priority}", "p") is not None
 
     async def members(self, key: str) -> set[str]:
         found: Any = await self.redis.smembers(f"{self.prefix}:{key}")
@@ -122,6 +144,8 @@ async def test_no_job_is_lost(jobs: Jobs, redis: Redis, prefix: str, seed: int) 
             await chaos.check()
 
     # then all processes die but one of each kind, which must see every job to its end
+    await jobs.maintenance.resume("tiny")
+    await redis.zunionstore(f"{prefix}:delayed", {f"{prefix}:delayed": 0})  # their time is over
     for video_id in chaos.ids:
         await jobs.queue.forfeit(video_id, "w", CRASH)
     while held := [*await jobs.queue.reclaim("last", 0), *await jobs.queue.read("last", 50)]:

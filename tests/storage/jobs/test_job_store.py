@@ -253,5 +253,5 @@ async def test_a_deleted_job_leaves_nothing(
     left = {key.split(":", 1)[1] for key in await keys(redis, prefix)}
     queues = {f"queue:{priority}" for priority in ("high", "normal", "low")}
     assert await redis.hget(f"{prefix}:video_bytes", "p") in (None, b"0")
-    counters = {"sequence", "turn", "finished", "dead", "video_bytes"}
+    counters = {"sequence", "turn", "finished", "dead", "video_bytes", "place", "rota_turn", "wake"}
     assert left - queues - counters <= {"cursor:p:a"}

@@ -100,7 +100,8 @@ async def test_entries_of_ended_and_deleted_jobs_are_dropped(
     await jobs.store.request_cancel("p", "cancelled")
     await jobs.store.delete("p", "deleted")
     await finish(jobs, "done")
-    assert await redis.xlen(f"{prefix}:queue:normal") == 1  # they went with their jobs
+    line = await redis.zrange(f"{prefix}:line:normal:p:tiny", 0, -1)
+    assert line == [b"wanted"]  # the others went with their jobs
     # and, as no script leaves them, one whose record is lost and one of a job queued anew
     await redis.xadd(f"{prefix}:queue:normal", {"id": "ghost"})
     await redis.xadd(f"{prefix}:queue:normal", {"id": "wanted"})
@@ -184,10 +185,11 @@ async def test_a_handed_back_job_is_delivered_again(jobs: Jobs, redis: Redis, pr
     claim = await jobs.claims.claim("a", "w", 60)
     assert claim is not None
     await jobs.claims.release(claim)
-    assert await redis.xlen(f"{prefix}:queue:normal") == 1
+    assert await redis.xlen(f"{prefix}:queue:normal") == 0
     (again,) = await jobs.queue.read("c2", 10)
     assert (again.video_id, again.entry_id == held.entry_id) == ("a", False)
     assert await jobs.queue.ack(held) is True  # the old entry; the new one stays
+    assert await jobs.queue.let_go(held) is False
     assert await jobs.queue.keep_alive("c2", [again]) == []
     assert await jobs.maintenance.queue_depths() == {"high": 0, "normal": 1, "low": 0}
 

@@ -12,7 +12,8 @@ from storage.artifact_index import ArtifactIndex
 from storage.connect import open_objects
 from storage.objects.objects import ObjectStore
 from storage.retention.artifact_files import delete_artifact, list_manifests, read_manifest
-from storage.retention.retention import Retention, RetentionSettings, Swept, rebuild
+from storage.retention.index_repair import repair
+from storage.retention.retention import Retention, RetentionSettings, Swept
 from storage.settings import StorageSettings
 from tests.storage.manifests import artifact, id_of, write
 
@@ -135,10 +136,38 @@ async def test_the_index_can_be_made_again(folder: ObjectStore, index: ArtifactI
         write(folder, manifest)
     folder.put("manifests/alpha/broken.json", b"{")
     assert len(list(list_manifests(folder))) == 4
-    assert await rebuild(folder, index) == 4
+    assert await repair(folder, index) == 4
     page, _ = await index.list("alpha", order="asc")
     assert [each.recipe.generation.seed for each in page] == [1, 2, 3]
     assert await index.usage() == {"alpha": 48, "beta": 16}
+
+
+async def test_what_redis_did_not_list_is_listed_and_expires(
+    folder: ObjectStore, index: ArtifactIndex
+) -> None:
+    """As where it was out of memory when the artifact was published."""
+    lost, listed = artifact(seed=1, expires_at=1), artifact(seed=2)
+    write(folder, lost)
+    await keep(folder, index, listed)
+    retention = Retention(folder, index, RetentionSettings())
+    assert await retention.expire() == (0, 0)
+    assert await repair(folder, index) == 1
+    assert await repair(folder, index) == 0
+    assert await retention.expire() == (1, 0)
+    assert keys(folder) == all_of(listed)
+
+
+@pytest.mark.parametrize("even_pinned", [False, True])
+async def test_what_is_being_deleted_is_not_listed_again(
+    folder: ObjectStore, index: ArtifactIndex, even_pinned: bool
+) -> None:
+    """It is unlisted first; until its objects are gone it looks like one that was lost."""
+    leaving = artifact()
+    await keep(folder, index, leaving)
+    await index.remove("alpha", id_of(leaving), even_pinned=even_pinned)
+    assert await repair(folder, index) == 0
+    await index.add(leaving)  # made again meanwhile
+    assert (await index.get("alpha", id_of(leaving))).id == id_of(leaving)
 
 
 def test_deleting_what_is_none(folder: ObjectStore) -> None:

@@ -23,6 +23,7 @@ class Worker:
 
     def __init__(self, context: JobContext) -> None:
         self.context = context
+        self.free = asyncio.Semaphore(100)  # of its replicas, as Serve's router waits for one
         self.called: list[str] = []
         self.running = self.most = 0
         self.failing = 0  # so many calls end before they reach a worker
@@ -32,6 +33,10 @@ class Worker:
         if self.failing:
             self.failing -= 1
             raise RayError
+        async with self.free:
+            await self.run(request)
+
+    async def run(self, request: RoutingRequest) -> None:
         leases: list[Lease | None] = []
         self.running += 1
         self.most = max(self.most, self.running)
@@ -118,6 +123,49 @@ async def test_a_drained_one_waits_for_what_ends_in_time(
     release(objects, "video_00000001")
     await draining
     assert (await jobs.store.get("tests", "video_00000001")).state.status == "completed"
+
+
+async def test_a_drain_with_a_backlog_begins_nothing_and_does_not_wait_for_it(
+    jobs: Jobs, worker: Worker, objects: ObjectStore, open_dispatcher: Open
+) -> None:
+    """One runs, one waits for the worker, more wait in line."""
+    worker.free = asyncio.Semaphore(1)
+    await jobs.store.submit([spec_of(number, "hold") for number in range(21)])
+    dispatching = open_dispatcher(2)
+    await stepped(jobs, "video_00000000")
+
+    async def waits() -> bool:
+        return len(worker.called) == 2
+
+    await until(waits, "a second job waits for the worker")
+    draining = asyncio.create_task(dispatching.drain(3600))
+
+    async def let_go() -> bool:
+        places = await jobs.store.queue_positions([f"video_{n:08d}" for n in range(1, 21)])
+        return places == list(range(1, 21))
+
+    await until(let_go, "the waiting job is in line again, the first of all")
+    release(objects, "video_00000000")
+    async with asyncio.timeout(30):
+        await draining
+    assert (await jobs.store.get("tests", "video_00000000")).state.status == "completed"
+    assert worker.most == 1
+    taken = await jobs.queue.read("another", 100)  # at once: nobody's silence is waited for
+    assert [held.video_id for held in taken] == [f"video_{n:08d}" for n in range(1, 21)]
+
+
+async def test_a_drain_whose_time_is_up_leaves_a_backlog_at_once(
+    jobs: Jobs, worker: Worker, open_dispatcher: Open
+) -> None:
+    worker.free = asyncio.Semaphore(1)
+    await jobs.store.submit([spec_of(number, "hold") for number in range(21)])
+    dispatching = open_dispatcher(2)
+    await stepped(jobs, "video_00000000")
+    async with asyncio.timeout(30):
+        await dispatching.drain(0.1)
+    assert len(await jobs.queue.read("another", 100)) == 21
+    states = [(await jobs.store.get("tests", f"video_{n:08d}")).state for n in range(21)]
+    assert {(state.status, state.attempts) for state in states} == {("queued", 0)}
 
 
 async def test_entries_of_one_that_went_silent_are_taken_over(

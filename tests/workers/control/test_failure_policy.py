@@ -1,6 +1,7 @@
 import pytest
 import torch
 from redis import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError as RedisOutOfMemoryError
 
 from schemas.errors import ArtifactCorrupt, InvalidRequest, JobCancelled, JobFailed
 from storage.jobs.records import LeaseLost
@@ -38,9 +39,16 @@ def test_retryable_ones_go_back_with_it() -> None:
     assert verdict.error.code == "artifact_corrupt"
 
 
-@pytest.mark.parametrize("error", [ObjectStoreError("http://host"), RedisConnectionError("host")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ObjectStoreError("http://host"),
+        RedisConnectionError("host"),
+        RedisOutOfMemoryError("OOM command not allowed"),
+    ],
+)
 def test_storage_trouble_goes_back_and_names_no_host(error: Exception) -> None:
-    assert failure_policy(error) == ("release", STORAGE, False)
+    assert failure_policy(error) == ("wait", STORAGE, False)
 
 
 def test_what_nobody_foresaw_goes_back_without_its_text() -> None:

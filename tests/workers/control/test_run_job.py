@@ -2,14 +2,18 @@
 
 import asyncio
 import io
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from schemas.jobs import Job, JobError
+from storage.jobs.claims import Claims
 from storage.jobs.jobs import Jobs
+from storage.jobs.records import Claim
 from storage.objects.folder import FolderStore
 from storage.objects.objects import Data, ObjectMissing, ObjectStore, ObjectStoreError
 from tests.workers.scripted import ScriptedEngine, spec_of
@@ -123,25 +127,64 @@ async def test_a_job_that_is_handed_back_keeps_its_attempts(
     assert leases[-1] is None
 
 
+class Unheard:
+    """A worker's claims, whose renewals no longer arrive after ``stop``: the lease sees a stopped
+    process, and the job one whose Redis is away."""
+
+    def __init__(self, claims: Claims) -> None:
+        self.complete, self.fail, self.release = claims.complete, claims.fail, claims.release
+        self.claim = claims.claim
+        self._claims, self._stopped, self._sending = claims, False, asyncio.Lock()
+
+    async def stop(self) -> None:
+        """Returns when none is on its way."""
+        async with self._sending:
+            self._stopped = True
+
+    async def heartbeat(self, claim: Claim, lease_s: float) -> bool:
+        async with self._sending:
+            if self._stopped:
+                raise RedisConnectionError
+            return await self._claims.heartbeat(claim, lease_s)
+
+    async def progress(self, claim: Claim, **step: Any) -> bool:
+        async with self._sending:
+            if self._stopped:
+                raise RedisConnectionError
+            return await self._claims.progress(claim, **step)
+
+
 async def test_a_zombie_changes_nothing(
     context: JobContext, jobs: Jobs, objects: ObjectStore, settings: WorkerSettings
 ) -> None:
     """Its lease is ended under it, another worker finishes, then it goes on to its own commit."""
     await jobs.store.submit([spec_of(1, "late")])
-    zombie = asyncio.create_task(run_job(context, "video_00000001", unheard))
+    claims = Unheard(jobs.claims)
+    stopping = replace(context, claims=cast(Claims, claims))
+    zombie = asyncio.create_task(run_job(stopping, "video_00000001", unheard))
     await stepped(jobs, "video_00000001")
-    # no progress is heard any more: as if the process was stopped
+    await claims.stop()  # else it may renew its lease between forfeit and claim
     assert await jobs.queue.forfeit("video_00000001", "worker-a", _error())
     other = JobContext(
         "worker-b", jobs.claims, objects, ScriptedEngine(settings, objects), settings
     )
+    heir = asyncio.create_task(run_job(other, "video_00000001", unheard))
+
+    async def taken() -> bool:
+        return (await jobs.store.get("tests", "video_00000001")).state.worker == "worker-b"
+
+    await until(taken, "the other worker has the job")
     release(objects, "video_00000001")
-    await run_job(other, "video_00000001", unheard)
+    await heir
     done = await jobs.store.get("tests", "video_00000001")
-    before = {key: objects.get(key) for key in files(objects, "video_00000001")}
+    assert done.state.result is not None
+    video = objects.get(done.state.result.video_key)
     await zombie
     assert await jobs.store.get("tests", "video_00000001") == done
-    assert {key: objects.get(key) for key in files(objects, "video_00000001")} == before
+    assert objects.get(done.state.result.video_key) == video
+    kept = files(objects, "video_00000001")
+    assert len(kept) == 3
+    assert all(f"/{done.state.fence}/" in key for key in kept)
     assert [event.type for event in await events_of(jobs, "video_00000001")].count("completed") == 1
 
 
@@ -198,8 +241,20 @@ async def test_a_store_that_stays_away_gives_the_job_back(
     store = Failing(tmp_path / "objects", failures=10**6, first=2)
     tired = JobContext("worker-a", jobs.claims, store, context.engine, context.settings)
     job = await run(tired, jobs, 1)
-    assert (job.state.status, job.state.attempts) == ("queued", 1)
+    assert (job.state.status, job.state.attempts) == ("queued", 0)
+    assert await jobs.queue.read("c", 10) == [], "it waits before it is tried again"
     assert files(store, job.spec.id) == [], "what was written before is deleted"
+
+
+async def test_nothing_is_claimed_while_nothing_can_be_stored(
+    context: JobContext, jobs: Jobs, tmp_path: Path
+) -> None:
+    """A disk with too little room; a run would cost its GPU time and be lost."""
+    full = replace(context, objects=FolderStore(tmp_path / "objects", min_free_bytes=1 << 60))
+    job = await run(full, jobs, 1)
+    assert (job.state.status, job.state.attempts, job.state.started_at) == ("queued", 0, None)
+    await run_job(context, job.spec.id, unheard)
+    assert (await jobs.store.get("tests", job.spec.id)).state.status == "completed"
 
 
 async def test_a_job_lost_while_its_files_are_written_leaves_none(
