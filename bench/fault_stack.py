@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import boto3
 import httpx
 
 from bench.processes import CONTROLLER, DISPATCHER, WORKER, processes
+from storage.connect import open_redis
 from storage.embedded.valkey import EmbeddedValkey
 from storage.settings import StorageSettings
 from tests import tiny
@@ -31,6 +33,8 @@ from workers.settings import WorkerSettings
 
 BUCKET = "retake-faults"
 LEASE_S = 3.0
+PATIENCE_S = 4.0  # instead of 15 minutes: what outlasts it must be seen through all the same
+WORKERS = 2
 
 
 @dataclass
@@ -95,6 +99,43 @@ class FaultStack:
     async def store_flips(self, chance: random.Random) -> None:
         self.proxy.add(Fault("GET", flip_at=chance.randrange(64)), times=1)
 
+    async def stop_valkey(self, chance: random.Random) -> None:
+        """Stopped and awake again: it accepts connections meanwhile, and answers none."""
+        assert self.valkey.pid is not None
+        os.kill(self.valkey.pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(LEASE_S * chance.uniform(0.5, 2.5))
+        finally:
+            os.kill(self.valkey.pid, signal.SIGCONT)
+
+    async def fill_valkey(self, chance: random.Random) -> None:
+        """Out of memory: it answers reads and refuses writes."""
+        redis = open_redis(self.settings.storage)
+        async with aclosing(redis):
+            await redis.config_set("maxmemory", "1")
+            await asyncio.sleep(LEASE_S * chance.uniform(0.5, 2))
+            await redis.config_set("maxmemory", "0")
+
+    async def store_is_full(self, chance: random.Random) -> None:
+        """Reads are answered, writes are not taken."""
+        self.proxy.away = frozenset({"PUT", "POST"})
+        await asyncio.sleep(PATIENCE_S * chance.uniform(0.5, 2))
+        self.proxy.away = frozenset()
+
+    async def store_is_away(self, chance: random.Random) -> None:
+        """For three times as long as a finished video waits, as six minutes are of two."""
+        self.proxy.away = frozenset({"PUT", "POST", "GET", "HEAD", "DELETE"})
+        await asyncio.sleep(3 * PATIENCE_S)
+        self.proxy.away = frozenset()
+
+    async def kill_workers_again_and_again(self, chance: random.Random) -> None:
+        """Every worker, three times: no job is to blame."""
+        for _ in range(3):
+            for pid in processes(WORKER):
+                _kill(pid)
+            await asyncio.to_thread(wait_for_workers)
+            await asyncio.sleep(chance.uniform(0.5, 2))
+
     async def store_hangs(self, chance: random.Random) -> None:
         self.proxy.add(Fault("PUT", hang=True))
         self.proxy.add(Fault("GET", hang=True))
@@ -112,12 +153,23 @@ FAULTS: dict[str, Callable[[FaultStack, random.Random], Awaitable[None]]] = {
     "store cuts answers": FaultStack.store_cuts,
     "store flips bits": FaultStack.store_flips,
     "store hangs": FaultStack.store_hangs,
+    "Valkey stopped": FaultStack.stop_valkey,
+    "Valkey out of memory": FaultStack.fill_valkey,
+    "store full": FaultStack.store_is_full,
+    "store away": FaultStack.store_is_away,
+    "workers killed thrice": FaultStack.kill_workers_again_and_again,
 }
 
 
 def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+
+
+def wait_for_workers() -> None:
+    """Until Serve has replaced those that were killed."""
+    while len(processes(WORKER)) < WORKERS:
+        time.sleep(0.1)
 
 
 def start_api(env: dict[str, str], base_url: str) -> "subprocess.Popen[bytes]":
@@ -154,7 +206,8 @@ def open_stack(folder: Path) -> Iterator[FaultStack]:
             models=(
                 ModelSettings(id="tiny", path=str(model), dtype="float32", defaults=tiny.DEFAULTS),
             ),
-            replicas=2,
+            replicas=WORKERS,
+            storage_patience_s=PATIENCE_S,
             threads=1,
             lease_s=LEASE_S,
             log_level="warning",

@@ -19,10 +19,14 @@ from typing import Self
 
 import httpx
 
+from retake.session import kill_session
 from storage.embedded import watchdog
 from storage.embedded.valkey import EmbeddedValkey
 
 log = logging.getLogger("retake.stack")
+_DRAIN_S = 30.0  # the workers' own default
+_BEYOND_DRAIN_S = 90.0  # a job's last step, and Ray's own end
+_API_STOP_S = 60.0
 
 
 class StackError(Exception):
@@ -45,6 +49,12 @@ class Stack:
         self._extra_env = dict(env)
         self._valkey = EmbeddedValkey()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self.killed = False  # a process had to be, rather than stop by itself
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes' ids while they run, by their names."""
+        return {name: child.pid for name, child in self._children.items()}
 
     @property
     def base_url(self) -> str:
@@ -122,20 +132,29 @@ class Stack:
                     f"see {self.data / 'logs' / name}.log"
                 )
 
-    def stop(self, timeout_s: float = 60.0) -> None:
-        """Stop the workers, which drain, then the API, then Valkey."""
-        for name in ("workers", "service"):
+    def stop(self, timeout_s: float | None = None) -> None:
+        """Stop the workers, which drain, then the API, then Valkey.
+
+        ``timeout_s``: of each; None: what a drain may take by the settings. What has not stopped by
+        then is killed, with all that it started.
+        """
+        limits_s = {"workers": self._drain_s() + _BEYOND_DRAIN_S, "service": _API_STOP_S}
+        for name, limit_s in limits_s.items():
             child = self._children.pop(name, None)
             if child is None:
                 continue
             child.send_signal(signal.SIGTERM)
             try:
-                child.wait(timeout_s)
+                child.wait(timeout_s if timeout_s is not None else limit_s)
             except subprocess.TimeoutExpired:
-                log.warning("%s did not stop in %g s: killed", name, timeout_s)
-                child.kill()
-                child.wait()
+                log.warning("%s did not stop in time: killed", name)
+                self.killed = True
+                kill_session(child)
         self._valkey.stop()
+
+    def _drain_s(self) -> float:
+        name = "RETAKE_DRAIN_TIMEOUT_S"
+        return float(self._extra_env.get(name) or os.environ.get(name) or _DRAIN_S)
 
 
 def free_port() -> int:

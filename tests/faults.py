@@ -33,6 +33,7 @@ class FaultyProxy:
     def __init__(self, endpoint_url: str) -> None:
         upstream = urlsplit(endpoint_url).netloc
         self.faults: deque[Fault] = deque()
+        self.away: frozenset[str] = frozenset()  # methods that are answered with 503
         self.seen: list[str] = []  # the methods of all requests, in order
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -58,6 +59,8 @@ class FaultyProxy:
     def _take(self, method: str) -> Fault:
         with self._lock:
             self.seen.append(method)
+            if method in self.away:
+                return Fault(method, status=503)
             for fault in self.faults:
                 if fault.method == method:
                     self.faults.remove(fault)

@@ -79,6 +79,7 @@ ROOMS = {
     """,
     "retake": """
         client videos                           the HTTP client; mp4 files decoded
+        session                                 a child process and all that it started
         stack admin                             the embedded stack; commands on Redis itself
         demo
         cli

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("retake.local")
 
+FOLDER_PREFIX = "rt-"  # then this process's id: who finds such a folder knows whether it is in use
 _OBJECT_STORE_BYTES = 80 << 20  # Ray's least; job calls carry ids only
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -61,8 +62,9 @@ class LocalWorkers:
 
         from workers.deployment import APP, build, open_pipelines
 
+        _remove_left_behind()
         # short: sockets below it have long names
-        self.folder = Path(tempfile.mkdtemp(prefix="rt-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
         settings = self._settings
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         try:
@@ -123,6 +125,14 @@ class LocalWorkers:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def _remove_left_behind() -> None:
+    """Remove the folders of processes that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*-*"):
+        pid = folder.name.split("-")[1]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def prepare_environment() -> None:
