@@ -13,13 +13,14 @@ from pydantic import Field, model_validator
 from schemas.attention import (
     Anchor,
     Branch,
+    Branches,
     Index,
     Indices,
     Steps,
     resolve_indices,
     resolve_steps,
 )
-from schemas.base import Frozen
+from schemas.base import Frozen, OneError
 from schemas.errors import InvalidRequest, Unsupported
 from schemas.models import ModelCard
 from schemas.recipes import Recipe
@@ -31,7 +32,7 @@ MAX_MAPS = 20_000  # measured in one analysis, over all its sources
 DEFAULT_STEPS = 5
 
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-Shares = Annotated[tuple[Share, ...], Field(min_length=1, max_length=16)]
+Shares = Annotated[tuple[Share, ...], Field(min_length=1, max_length=16), OneError()]
 
 
 class Sampling(Frozen):
@@ -52,13 +53,18 @@ class CausalTest(Frozen):
     others' in the first.
     """
 
-    densities: Annotated[tuple[Share, ...], Field(min_length=1, max_length=8)] = (0.5, 0.2, 0.1)
+    densities: Annotated[tuple[Share, ...], Field(min_length=1, max_length=8), OneError()] = (
+        0.5,
+        0.2,
+        0.1,
+    )
     temperatures: Annotated[
         tuple[Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)], ...],
         Field(min_length=1, max_length=4),
+        OneError(),
     ] = (1.0,)
     control: bool = False
-    dense_layers: Annotated[tuple[Index, ...], Field(max_length=4096)] | None = None
+    dense_layers: Annotated[tuple[Index, ...], Field(max_length=4096), OneError()] | None = None
 
 
 class Ablations(Frozen):
@@ -79,7 +85,7 @@ class AnalysisChoices(Frozen):
     layers: Indices | None = None
     heads: Indices | None = None
     steps: Steps | None = None
-    branches: Annotated[tuple[Branch, ...], Field(min_length=1, max_length=2)] | None = None
+    branches: Branches | None = None
     sampling: Sampling = Sampling()
     densities: Shares = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
     masses: Shares = (0.5, 0.8, 0.9, 0.95, 0.99)

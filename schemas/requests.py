@@ -157,7 +157,9 @@ class AnalysedSource(Settings):
 class CreateAnalysis(AnalysisChoices):
     """``POST /v1/attention/analyses``, and ``/estimate`` below it."""
 
-    sources: Annotated[tuple[AnalysedSource, ...], Field(min_length=1, max_length=MAX_SOURCES)]
+    sources: Annotated[
+        tuple[AnalysedSource, ...], Field(min_length=1, max_length=MAX_SOURCES), OneError()
+    ]
     priority: Priority = "normal"
     webhook_url: Annotated[str, Field(max_length=2048)] | None = None
 
