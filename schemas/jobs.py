@@ -82,6 +82,7 @@ class JobResult(Frozen):
     """What a completed job left. Keys are object-store keys that contain the fence.
 
     ``cost``: passes of the transformer over those of a plain generation; None: not counted.
+    ``not_kept``: why there is no ``artifact_key``, though the job was to keep its attention.
     """
 
     video_key: str
@@ -89,6 +90,7 @@ class JobResult(Frozen):
     spritesheet_key: str
     size_bytes: int
     artifact_key: str | None = None
+    not_kept: str | None = None
     attention: AttentionOrigin = "none"
     cost: float | None = None
     seconds: float = 0.0

@@ -7,14 +7,20 @@ from schemas.base import Frozen
 from schemas.jobs import AttentionOrigin, Job, JobError, Status
 from schemas.recipes import StepCache
 
+NOTHING_TO_KEEP = (
+    "capture was false, or was left to the server, which keeps none or has no form within its limit"
+)
+
 
 class Video(Frozen):
     """``object: "video"``. Times are Unix seconds; ``seconds`` is a string in this dialect.
 
     Fields from ``seed`` on are ours; the SDK keeps them as extras (``video.seed``).
-    ``attention``: how an edit got its source's maps; ``source_key``: the artifact's name. ``cost``:
-    passes of the transformer that it took, over those of a plain generation. ``queue_position``: of
-    a queued one, 1 for the next of its priority.
+    ``attention``: how an edit got its source's maps; ``source_key``: the artifact's name.
+    ``attention_kept``: whether the video's own attention is stored for edits of it, None until it
+    is completed; where it is not, ``attention_not_kept`` says why. ``cost``: passes of the
+    transformer that it took, over those of a plain generation. ``queue_position``: of a queued one,
+    1 for the next of its priority.
     """
 
     id: str
@@ -41,6 +47,8 @@ class Video(Frozen):
     transfer: TransferSpec | None
     source_key: str
     attention: AttentionOrigin | None
+    attention_kept: bool | None
+    attention_not_kept: str | None
     cost: float | None
     queue_position: int | None
 
@@ -86,6 +94,8 @@ def video_of(job: Job, queue_position: int | None = None) -> Video:
         transfer=job.spec.recipe.transfer,
         source_key=job.spec.source_key,
         attention=state.result.attention if state.result else None,
+        attention_kept=state.result.artifact_key is not None if state.result else None,
+        attention_not_kept=_not_kept(job),
         cost=state.result.cost if state.result else None,
         queue_position=queue_position,
     )
@@ -96,3 +106,11 @@ def progress_of(job: Job) -> int:
     if job.state.status == "completed":
         return 100
     return min(99, 100 * job.state.step // max(1, job.state.total_steps))
+
+
+def _not_kept(job: Job) -> str | None:
+    """Why a completed video's attention is not stored."""
+    result = job.state.result
+    if result is None or result.artifact_key is not None:
+        return None
+    return NOTHING_TO_KEEP if job.spec.capture is None else result.not_kept

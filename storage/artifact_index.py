@@ -108,14 +108,25 @@ class ArtifactIndex:
         await self._call("ZREM", self._key("artifact_pins", project, source_key), holder)
 
     async def begin_capture(
-        self, project: str, source_key: str, capture_key: str, holder: str, ttl_s: float
+        self,
+        project: str,
+        source_key: str,
+        capture_key: str,
+        holder: str,
+        ttl_s: float,
+        *,
+        successor_of: str = "",
     ) -> bool:
         """Reserve a capture for ``ttl_s`` seconds. False: another worker is making it.
 
-        This only saves work; the object store decides who publishes first.
+        ``successor_of``: a video whose attempts before this one are dead: what one of them, a
+        holder ``<video>/…``, had reserved is taken over. This only saves work; the object store
+        decides who publishes first.
         """
         id, ttl_ms = artifact_id(source_key, capture_key), round(1000 * ttl_s)
-        return bool(await self._scripts.run("capture_begin", project, id, holder, ttl_ms))
+        return bool(
+            await self._scripts.run("capture_begin", project, id, holder, ttl_ms, successor_of)
+        )
 
     async def end_capture(
         self, project: str, source_key: str, capture_key: str, holder: str

@@ -36,6 +36,8 @@ VIDEO: dict[str, Any] = {
     "transfer": None,
     "source_key": SOURCE_KEY,
     "attention": None,
+    "attention_kept": None,
+    "attention_not_kept": None,
     "cost": None,
     "queue_position": None,
 }

@@ -2,8 +2,9 @@
 
 import pytest
 
+from schemas.attention import CaptureSpec
 from schemas.jobs import JobError, JobResult, JobState
-from schemas.videos import video_of
+from schemas.videos import NOTHING_TO_KEEP, video_of
 from tests.schemas.records import EDIT, EDIT_KEY, job
 
 RESULT = JobResult(
@@ -36,3 +37,24 @@ def test_a_failed_video_says_why() -> None:
     error = JobError(code="out_of_memory", message="the worker ran out of memory")
     video = video_of(job(state=JobState(status="failed", step=4, total_steps=4, error=error)))
     assert (video.status, video.error, video.progress) == ("failed", error, 99)
+
+
+KEEP = CaptureSpec(form="hidden")
+
+
+@pytest.mark.parametrize(
+    ("capture", "change", "kept", "why"),
+    [
+        (KEEP, {"artifact_key": "manifests/p/s/c.json"}, True, None),
+        (KEEP, {"not_kept": "the disk was full"}, False, "the disk was full"),
+        (KEEP, {}, False, None),  # from before reasons were kept
+        (None, {}, False, NOTHING_TO_KEEP),
+    ],
+)
+def test_a_completed_video_says_whether_its_attention_is_kept(
+    capture: CaptureSpec | None, change: dict[str, str], kept: bool, why: str | None
+) -> None:
+    state = JobState(status="completed", result=RESULT.model_copy(update=change))
+    video = video_of(job(state=state, capture=capture))
+    assert (video.attention_kept, video.attention_not_kept) == (kept, why)
+    assert video_of(job(capture=capture)).attention_kept is None, "not yet known"

@@ -114,3 +114,14 @@ async def test_one_captures_at_a_time(index: ArtifactIndex) -> None:
     assert await index.is_being_captured("alpha", id_of(manifest)), "another's is left alone"
     await index.end_capture(*keys, "worker_1")
     assert await index.begin_capture(*keys, "worker_2", 60)
+
+
+async def test_a_dead_attempts_capture_is_taken_over_by_its_successor(index: ArtifactIndex) -> None:
+    manifest = artifact()
+    keys = ("alpha", manifest.source_key, manifest.capture_key)
+    assert await index.begin_capture(*keys, "video_1/a", 60, successor_of="video_1")
+    assert not await index.begin_capture(*keys, "video_10/b", 60, successor_of="video_10")
+    assert await index.begin_capture(*keys, "video_1/c", 60, successor_of="video_1")
+    assert not await index.begin_capture(*keys, "video_1/a", 60), "it renews nothing of another's"
+    await index.end_capture(*keys, "video_1/a")
+    assert await index.is_being_captured("alpha", id_of(manifest))

@@ -62,9 +62,11 @@ class IndexClient:
         self._pins.discard(pin)
         self._ask(lambda index: index.unpin(*pin), None)
 
-    def begin_capture(self, lease: CaptureLease) -> bool:
-        """False: another worker is capturing the same."""
-        held = self._ask(lambda index: index.begin_capture(*lease, TTL_S), True)
+    def begin_capture(self, lease: CaptureLease, video_id: str = "") -> bool:
+        """False: the same is being captured for another video than ``video_id``."""
+        held = self._ask(
+            lambda index: index.begin_capture(*lease, TTL_S, successor_of=video_id), True
+        )
         if held:
             self._leases.add(lease)
         return held

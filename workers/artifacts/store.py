@@ -72,13 +72,14 @@ class ArtifactStore:
         if expires_at is None and ttl_s is not None:
             expires_at = int(time.time()) + ttl_s
         target = Target(project, recipe, plan, grid, expires_at)
-        lease = CaptureLease(project, target.source_key, plan.key(), secrets.token_hex(8))
+        attempt = f"{video_id}/{secrets.token_hex(8)}"
+        lease = CaptureLease(project, target.source_key, plan.key(), attempt)
         try:
             elsewhere = find_published(self._objects, target.key) is not None
         except ObjectStoreError:
             elsewhere = False  # the capture will find out, and is not worth the video
         if not elsewhere and self._index:
-            elsewhere = not self._index.begin_capture(lease)
+            elsewhere = not self._index.begin_capture(lease, video_id)
 
         def on_end(visible: Manifest | None) -> None:
             if self._index and visible is not None:

@@ -15,7 +15,12 @@ OnPreview = Callable[[int, int, bytes], None]
 
 
 class CapturedAttention(Protocol):
-    """Attention that was captured and is not yet visible to anyone."""
+    """Attention that was captured and is not yet visible to anyone.
+
+    ``failure``: why it cannot be kept, in words for the client; None: so far it can.
+    """
+
+    failure: str | None
 
     def publish(self) -> str | None:
         """Write the manifest; its key. None: it could not be kept, and the video goes without."""
@@ -25,13 +30,16 @@ class CapturedAttention(Protocol):
 
 class RenderedVideo(NamedTuple):
     """What a job's denoising gave. ``frames``: (F, H, W, 3) uint8 RGB. ``cost``: passes of the
-    transformer over those of a plain generation. ``seconds``: of its phases, as far as known."""
+    transformer over those of a plain generation. ``not_captured``: why there is nothing
+    ``captured`` of a job that was to keep its attention. ``seconds``: of its phases, as far as
+    known."""
 
     frames: NDArray[np.uint8]
     attention: AttentionOrigin = "none"
     captured: CapturedAttention | None = None
     cost: float | None = None
     seconds: Mapping[str, float] = MappingProxyType({})
+    not_captured: str | None = None
 
 
 class AnalysedAttention(NamedTuple):

@@ -111,6 +111,7 @@ def _make_video(context: JobContext, lease: Lease, began: float) -> JobResult:
         spritesheet_key=keys[2],
         size_bytes=len(media.video),
         artifact_key=artifact_key,
+        not_kept=video.captured.failure if video.captured else video.not_captured,
         attention=video.attention,
         cost=video.cost,
         seconds=round(time.monotonic() - began, 3),

@@ -23,17 +23,17 @@ class BestEffortCapture:
     def __init__(self, plan: CapturePlan, writer: ArtifactWriter, video_id: str) -> None:
         self.plan = plan
         self._writer, self._video_id = writer, video_id
-        self._failed = False
+        self.failure: str | None = None
 
     def put(self, address: Address, name: str, tensor: Tensor) -> None:
-        if not self._failed:
+        if self.failure is None:
             try:
                 self._writer.put(address, name, tensor)
             except ArtifactWriteFailed as error:
                 self._give_up(error)
 
     def publish(self) -> str | None:
-        if not self._failed:
+        if self.failure is None:
             try:
                 return self._writer.commit().key
             except ArtifactWriteFailed as error:
@@ -45,7 +45,7 @@ class BestEffortCapture:
 
     def _give_up(self, error: ArtifactWriteFailed) -> None:
         log.error("job=%s attention not kept: %s", self._video_id, error.message)
-        self._failed = True
+        self.failure = error.message
         self._writer.abort()
 
 

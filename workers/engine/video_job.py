@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("retake.worker")
 
+RESUMED = "the job went on from an earlier attempt, whose steps were not run again"
+
 
 class Stores(NamedTuple):
     """Where a job reads and writes. ``journal_after_s``: see ``Journal``."""
@@ -68,9 +70,10 @@ class VideoJob:
 
     def _make(self, reader: ArtifactReader | None) -> RenderedVideo:
         journal = self._journal(reader)
-        capture = None
+        capture, not_captured = None, None
         if journal is not None and journal.resumes:  # what is not computed cannot be captured
             log.info("job=%s resumed from its journal", self._spec.id)
+            not_captured = RESUMED if self._spec.capture else None
         else:
             capture = open_capture(self._stores.artifacts, self._model, self._spec)
         try:
@@ -84,7 +87,7 @@ class VideoJob:
         if self._resolved.transfer is not None:
             attention = "replayed" if reader is None else "stored"
         cost = self._cost(made.passes)
-        return RenderedVideo(made.frames, attention, capture, cost, made.seconds)
+        return RenderedVideo(made.frames, attention, capture, cost, made.seconds, not_captured)
 
     def _cost(self, passes: float) -> float:
         """``passes`` over those of a plain generation of the same settings."""

@@ -38,6 +38,7 @@ export function tookFacts(video, live) {
   }
   if (typeof video.cost === "number") facts.push(["Price", priceText(video.cost)]);
   if (ORIGINS[video.attention]) facts.push(["Attention", ORIGINS[video.attention]]);
+  if (video.attention_not_kept) facts.push(["Not kept for edits", video.attention_not_kept]);
   return [...facts, ...metricFacts(video.metrics)];
 }
 

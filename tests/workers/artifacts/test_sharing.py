@@ -119,12 +119,22 @@ def test_the_same_capture_runs_once(
 def test_a_capture_that_was_given_up_may_be_begun_again(
     worker: ArtifactStore, another: ArtifactStore
 ) -> None:
-    with begin(worker) as first, begin(another) as second:
+    with begin(worker) as first, begin(another, "video_2") as second:
         first.abort()
-        with pytest.raises(ArtifactWriteFailed):
+        with pytest.raises(ArtifactWriteFailed, match="another video"):
             second.commit()
     with begin(another) as third:
         assert not third.elsewhere
+
+
+def test_the_next_attempt_captures_what_a_dead_one_had_begun(
+    worker: ArtifactStore, another: ArtifactStore
+) -> None:
+    with begin(worker) as dead, begin(another) as successor:
+        fill(successor, PLAN)
+        kept = successor.commit()
+        assert not dead.elsewhere
+    assert another.find(PROJECT, recipe().key(PROJECT), NEEDED) == kept
 
 
 def test_what_is_kept_is_not_captured_again(worker: ArtifactStore) -> None:

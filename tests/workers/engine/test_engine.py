@@ -18,6 +18,7 @@ from tests import tiny
 from workers.artifacts.settings import ArtifactSettings
 from workers.control.engine_protocol import RenderedVideo
 from workers.engine.engine import PipelineEngine
+from workers.engine.video_job import RESUMED
 from workers.model_settings import ModelSettings
 from workers.models.model_cache import stored_bytes
 from workers.settings import WorkerSettings
@@ -195,6 +196,7 @@ def test_a_video_is_made_though_its_attention_cannot_be_kept(
     assert (film.frames == plain.frames).all()
     assert film.captured is not None
     assert film.captured.publish() is None
+    assert film.captured.failure
 
 
 class Stopped(threading.Event):
@@ -235,8 +237,18 @@ def test_a_stopped_job_goes_on_where_it_was(journaling: PipelineEngine, edited: 
     resumed, later_calls = computed(journaling, job)
     assert (resumed.frames == whole.frames).all()
     assert later_calls == calls * 2 // STEPS
+    assert resumed.not_captured is None, "nothing was to be kept"
     journaling.forget(job.spec)
     assert computed(journaling, job)[1] == calls, "nothing is left of it"
+
+
+def test_a_resumed_job_says_that_its_attention_is_not_kept(journaling: PipelineEngine) -> None:
+    job = job_of(journaling, "a car", capture=CaptureSpec(scope="everything"))
+    with pytest.raises(JobCancelled):
+        journaling.render(job, Stopped(after=4))
+    resumed = journaling.render(job, unheard_step)
+    assert resumed.captured is None
+    assert resumed.not_captured == RESUMED
 
 
 def test_a_damaged_journal_is_computed_from_there(

@@ -214,7 +214,9 @@ class ArtifactWriter:
             visible = None
         if visible is None:
             self.abort()
-            raise ArtifactWriteFailed("another video's capture of the same attention is not done")
+            raise ArtifactWriteFailed(
+                "another video with the same settings was capturing it, and was not done yet"
+            )
         self._done = True
         self._on_end(visible)
         return visible
