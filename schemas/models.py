@@ -40,20 +40,32 @@ class IntRange(Frozen):
 
     def check(self, value: int, param: str) -> int:
         """``value`` if allowed; raises InvalidRequest naming the nearest that is."""
+        nearest = self.nearest(value)
+        if nearest == value:
+            return value
+        raise InvalidRequest(
+            f"{param}: {value} is not allowed; allowed is {self.describe()}; nearest is {nearest}",
+            param=param,
+        )
+
+    def nearest(self, value: int) -> int:
+        """The allowed value that is nearest to ``value``: itself, if it is allowed."""
         nearest = min(max(value, self.minimum), self.maximum)
         nearest = round((nearest - self.offset) / self.step) * self.step + self.offset
         while nearest > self.maximum:
             nearest -= self.step
         while nearest < self.minimum:
             nearest += self.step
-        if nearest == value:
-            return value
+        return nearest
+
+    def describe(self) -> str:
+        """What is allowed, in words."""
+        if self.minimum == self.maximum:
+            return f"{self.minimum} alone"
         shape = f", of the form {self.step}k+{self.offset}" if self.step > 1 else ""
-        allowed = f"{self.minimum} to {self.maximum}{shape}"
-        raise InvalidRequest(
-            f"{param}: {value} is not allowed; allowed is {allowed}; nearest is {nearest}",
-            param=param,
-        )
+        if self.step > 1 and not self.offset:
+            shape = f" in multiples of {self.step}"
+        return f"{self.minimum} to {self.maximum}{shape}"
 
 
 class ModelCard(Frozen):

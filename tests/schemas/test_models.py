@@ -30,6 +30,13 @@ def test_a_value_out_of_the_range_names_the_nearest(value: int, nearest: int) ->
     assert FRAMES.check(nearest, "num_frames") == nearest
 
 
+def test_a_range_in_words() -> None:
+    assert IntRange(minimum=16, maximum=96, default=32, step=16).describe() == (
+        "16 to 96 in multiples of 16"
+    )
+    assert IntRange(minimum=8, maximum=8, default=8).describe() == "8 alone"
+
+
 def test_a_range_of_every_number_says_no_form() -> None:
     with pytest.raises(InvalidRequest, match="allowed is 1 to 9; nearest is 9"):
         IntRange(minimum=1, maximum=9, default=5).check(10, "fps")

@@ -5,9 +5,10 @@ docs/adding-a-family.md says how to write one.
 """
 
 import inspect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Defaults:
-    """The authors' settings. ``multiple``: of width and height, in pixels; 0: the grid's own."""
+    """The authors' settings."""
 
     width: int
     height: int
@@ -64,7 +65,16 @@ class Defaults:
     negative_prompt: str = ""
     licence: str = "unknown"
     max_frames: int = 0
-    multiple: int = 0
+
+
+class Axis(NamedTuple):
+    """The lengths that a pipeline takes along one axis, frames or pixels: ``step``·k + ``offset``,
+    from ``minimum`` up to ``maximum`` (None: any)."""
+
+    step: int
+    offset: int
+    minimum: int
+    maximum: int | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,8 @@ class Family:
     ``own_inputs``: those that are the same for every prompt: times, sizes.
     ``latent_layout``: how the latents lie behind a step; None: not known, and no previews are made.
     ``causal``: the VAE codes the first frame alone (4k+1 frames), not frames in equal groups.
+    ``pixel_multiple``: what the pipeline's own check divides width and height by.
+    ``min_steps``: the fewest steps that its scheduler can do.
     ``supports_fused_qkv``: whether its attention computes with fused projections once they are
     fused; diffusers fuses the weights of others without using them.
     ``supports_context_parallel``: whether its tokens can be shared among ranks: diffusers has a
@@ -112,6 +124,8 @@ class Family:
     max_batch: int = 8
     drops_rows: bool = True
     causal: bool = True
+    pixel_multiple: int = 16
+    min_steps: int = 1
     frames_argument: str = "num_frames"
     arguments: dict[str, Any] = field(default_factory=dict)
 
@@ -143,6 +157,17 @@ class Family:
     def fixed_num_frames(self, pipeline: Pipeline) -> int | None:
         """The one length that the model can do, or None where it can do many."""
         return None
+
+    def axes(self, pipeline: Pipeline) -> tuple[Axis, Axis, Axis]:
+        """What lengths the pipeline takes: frames, height, width."""
+        grid = self.grid(pipeline)
+        step, offset = grid.vae_stride[0], grid.frames_offset % grid.vae_stride[0]
+        pixels = [
+            math.lcm(self.pixel_multiple, grid.vae_stride[axis] * grid.patch[axis])
+            for axis in (1, 2)
+        ]
+        height, width = (Axis(step=each, offset=0, minimum=2 * each) for each in pixels)
+        return Axis(step, offset, step + offset), height, width
 
     def branches(self, guidance_scale: float) -> tuple[Branch, ...]:
         """The branches of a run, in their order within a step."""

@@ -3,9 +3,29 @@
 Joint attention over [text, video].
 """
 
-from workers.families.base import Defaults, Family, Pattern
+from workers.families.base import Axis, Defaults, Family, Pattern, Pipeline
 
-COGVIDEOX = Family(
+
+class CogVideoXFamily(Family):
+    """Its VAE decodes two latent frames at a time, and of an even number gives more frames than
+    were asked for. 1.5 has no positions beyond the size that its transformer was made for."""
+
+    def axes(self, pipeline: Pipeline) -> tuple[Axis, Axis, Axis]:
+        frames, height, width = super().axes(pipeline)
+        step = 2 * frames.step
+        frames = frames._replace(step=step, minimum=step + frames.offset)
+        config = self.config(pipeline)
+        if config.patch_size_t is None:
+            return frames, height, width
+        stride = int(pipeline.vae_scale_factor_spatial)
+        return (
+            frames,
+            height._replace(maximum=config.sample_height * stride),
+            width._replace(maximum=config.sample_width * stride),
+        )
+
+
+COGVIDEOX = CogVideoXFamily(
     pipeline="CogVideoXPipeline",
     name="cogvideox",
     attention=(Pattern(r"transformer_blocks\.\d+\.attn1", layout="text_video"),),
@@ -14,6 +34,7 @@ COGVIDEOX = Family(
     supports_fused_qkv=True,
     supports_step_cache=True,
     latent_layout="BFCHW",
+    pixel_multiple=8,
     defaults=Defaults(
         width=720,
         height=480,

@@ -23,6 +23,7 @@ LATTE = LatteFamily(
     max_batch=1,  # it cuts a lone prompt to its length, but pads several
     frames_argument="video_length",
     arguments={"clean_caption": False},  # it would need another package, and change the prompt
+    pixel_multiple=8,
     defaults=Defaults(
         width=512,
         height=512,

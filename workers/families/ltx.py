@@ -10,6 +10,7 @@ LTX = Family(
     batched=True,
     branch_order=("uncond", "cond"),
     latent_layout="packed",
+    pixel_multiple=32,
     defaults=Defaults(
         width=704,
         height=512,

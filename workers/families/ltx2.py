@@ -15,6 +15,7 @@ LTX2 = Family(
     step_inputs=("hidden_states", "audio_hidden_states"),
     own_inputs=("timestep", "sigma", "video_coords", "audio_coords"),
     latent_layout="packed",
+    pixel_multiple=32,
     defaults=Defaults(
         width=768,
         height=512,

@@ -10,6 +10,7 @@ SANA_VIDEO = Family(
     branch_order=("uncond", "cond"),
     frames_argument="frames",
     arguments={"use_resolution_binning": False, "complex_human_instruction": None},
+    pixel_multiple=32,
     defaults=Defaults(
         width=832,
         height=480,

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from schemas.base import canonical_hash
-from schemas.models import IntRange, LatentGrid, ModelCard
+from schemas.models import IntRange, ModelCard
 from workers.attention.attention_hooks import AttentionHooks
-from workers.families.base import Family, Pipeline
+from workers.families.base import Axis, Family, Pipeline
 from workers.model_settings import CardDefaults, ModelSettings
 
 CHUNK_BYTES = 8 << 20
@@ -33,7 +33,7 @@ def describe(
         value = getattr(said, name)
         return getattr(base, name) if value is None else value
 
-    grid = family.grid(pipeline)
+    grid, axes = family.grid(pipeline), family.axes(pipeline)
     width, height, frames = default("width"), default("height"), default("num_frames")
     max_width = said.max_width or max(width, height) * 2
     max_height = said.max_height or max(width, height) * 2
@@ -46,17 +46,17 @@ def describe(
         dtype=settings.dtype,
         licence=default("licence"),
         default_size=f"{width}x{height}",
-        width_range=_pixels(grid, 2, base.multiple, width, max_width),
-        height_range=_pixels(grid, 1, base.multiple, height, max_height),
+        width_range=_range("width", axes[2], width, max_width),
+        height_range=_range("height", axes[1], height, max_height),
         max_pixels=max(width * height * 2, max_width * max_height // 2),
         num_frames=_frames(
-            grid,
+            axes[0],
             frames,
             said.max_frames or base.max_frames or frames * 2,
             family.fixed_num_frames(pipeline),
         ),
         num_inference_steps=IntRange(
-            minimum=1,
+            minimum=family.min_steps,
             maximum=said.max_inference_steps or 200,
             default=default("num_inference_steps"),
         ),
@@ -82,24 +82,27 @@ def describe(
     )
 
 
-def _pixels(grid: LatentGrid, axis: int, multiple: int, default: int, maximum: int) -> IntRange:
-    step = multiple or grid.vae_stride[axis] * grid.patch[axis]
-    top = maximum // step * step
-    return IntRange(
-        minimum=min(step * 2, default), maximum=max(top, default), default=default, step=step
-    )
-
-
-def _frames(grid: LatentGrid, default: int, maximum: int, only: int | None) -> IntRange:
+def _frames(axis: Axis, default: int, maximum: int, only: int | None) -> IntRange:
     if only is not None:
         return IntRange(minimum=only, maximum=only, default=only)
-    step, offset = grid.vae_stride[0], grid.frames_offset % grid.vae_stride[0]
+    return _range("num_frames", axis, default, maximum)
+
+
+def _range(name: str, axis: Axis, default: int, maximum: int) -> IntRange:
+    """A range whose ends can be asked for themselves; raises ValueError if the default cannot."""
+    most = min(maximum, axis.maximum or maximum)
+    possible = default >= 1 and (default - axis.offset) % axis.step == 0
+    if not possible or default > (axis.maximum or default):
+        raise ValueError(
+            f"default {name} {default} is not possible for this model: allowed are numbers of the "
+            f"form {axis.step}k+{axis.offset}" + (f" up to {most}" if axis.maximum else "")
+        )
     return IntRange(
-        minimum=min(step + offset, default),
-        maximum=maximum,
+        minimum=min(axis.minimum, default),
+        maximum=max((most - axis.offset) // axis.step * axis.step + axis.offset, default),
         default=default,
-        step=step,
-        offset=offset,
+        step=axis.step,
+        offset=axis.offset,
     )
 
 

@@ -95,7 +95,7 @@ CASES = (
     Case("ltx-2", builders_cross.ltx2, frames=3, without=LTX2),
     Case("skyreels-v2", builders_wan.skyreels_v2),
     Case("kandinsky-5", builders_cross.kandinsky5),
-    Case("allegro", builders_cross.allegro, frames=8),
+    Case("allegro", builders_cross.allegro, frames=24, size=128),  # a tile
     Case("latte", builders_cross.latte, frames=4, size=8),
     Case("cosmos", builders_cross.cosmos),
     Case("easyanimate", builders_joint.easyanimate, joint=True),
