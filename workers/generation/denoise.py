@@ -166,6 +166,7 @@ def _run(model: LoadedModel, chain: list[Recipe], run: Run, on_step: OnStep | No
     try:
         with (
             cached_blocks(model, generation) as before_step,
+            model.prompts.used_by(model.pipeline, generation.loras),
             anchored_calls(model.hooks, run),
             every_step(model, after_step) as callback,
         ):

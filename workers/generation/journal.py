@@ -41,12 +41,12 @@ class Journal:
     def __init__(
         self, objects: ObjectStore, model: LoadedModel, folder: str, way: str, after_s: float
     ) -> None:
-        device = str(model.pipeline._execution_device)
-        name = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+        device = model.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
         made_by = [model.card.fingerprint, name, torch.__version__, way]
         self._folder = f"{folder}/{canonical_hash(made_by)[:16]}"
         self._objects, self._model, self._after_s = objects, model, after_s
-        self._device = torch.device(device)
+        self._device = device
         self._known = self._count()
         self._calls = 0
         self._unwritten: list[Outputs] = []

@@ -6,7 +6,7 @@ Weights are read from safetensors only, and no code is ever taken from a model's
 import json
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from workers.families.base import Family, Pipeline
 from workers.families.registry import FAMILIES
 from workers.model_settings import CardDefaults, ModelSettings
 from workers.models.model_card import describe
+from workers.models.prompt_cache import PromptCache
 from workers.models.quantization import cast_layerwise, quantization_arguments
 from workers.models.rank_group import RankGroup
 
@@ -42,6 +43,12 @@ class LoadedModel:
     hooks: AttentionHooks
     settings: ModelSettings
     group: RankGroup | None = None
+    prompts: PromptCache = field(default_factory=PromptCache)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its arithmetic is done; diffusers finds it out by a walk over all modules."""
+        return torch.device(_device(self.settings))
 
 
 def load_model(settings: ModelSettings, group: RankGroup | None = None) -> LoadedModel:
