@@ -43,8 +43,9 @@ class Party:
 @contextmanager
 def party(folder: str, size: int = 2, timeout_s: float = 30.0, **settings: Any) -> Iterator[Party]:
     """Started, with the model loaded on each; ended, whatever they do."""
-    context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["tests.workers.generation.parts"])  # torch is imported once
+    # not a fork of a process that has torch: its CUDA build refuses CUDA in one, even to say that
+    # there is none
+    context = mp.get_context("spawn")
     ends = [context.Pipe() for _ in range(size)]
     told = Party([end[0] for end in ends])
     port = None
