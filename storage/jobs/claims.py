@@ -78,10 +78,11 @@ class Claims:
     ) -> None:
         """End the job with ``result``, kept for ``retention_s`` (None: as submitted).
 
-        Raises LeaseLost; the objects just written are then orphans that nobody reads.
+        Raises LeaseLost, also where the job was cancelled meanwhile, which it then ends as; the
+        objects just written are then orphans that nobody reads.
         """
         fields = {JobResult: "result", MapResult: "map", AnalysisFiles: "analysis"}
-        value = result.model_dump_json()
+        value = _json_of(result)
         await self._finish(claim, "completed", fields[type(result)], value, retention_s)
 
     async def fail(self, claim: Claim, error: JobError) -> None:
@@ -133,6 +134,7 @@ class Claims:
             value,
             "" if retention_s is None else retention_s,
             EVENT_TTL_S,
+            CANCELLED.model_dump_json(),
         )
         if not done:
             raise _lease_lost(claim)
@@ -144,3 +146,8 @@ def _ms(seconds: float) -> int:
 
 def _lease_lost(claim: Claim) -> LeaseLost:
     return LeaseLost(f"claim {claim.fence} of {claim.worker} lost {claim.job.spec.id}")
+
+
+def _json_of(result: JobResult | MapResult | AnalysisFiles) -> str:
+    """Without what has its default: an API of the version before reads it during a rollout."""
+    return result.model_dump_json(exclude_defaults=True)

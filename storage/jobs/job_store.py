@@ -10,7 +10,7 @@ from typing import Any, Literal
 from redis.asyncio import Redis
 
 from schemas.errors import IdempotencyMismatch, InvalidRequest, NotFound, RateLimited
-from schemas.jobs import Job, JobKind, JobSpec
+from schemas.jobs import Job, JobKind, JobSpec, Status
 from storage.jobs.records import (
     CANCELLED,
     EVENT_TTL_S,
@@ -23,6 +23,7 @@ from storage.jobs.records import (
 from storage.lua import Scripts
 
 LIST_MAX = 1000
+_PASSED_OVER_MAX = 1000  # jobs that one call of a filtered list looks at
 DAY_S = 86_400
 _IDEMPOTENCY_TTL_S = DAY_S  # as long as the usual client may retry
 _CURSOR_TTL_S = DAY_S  # how long a deleted id still works as ``after``
@@ -154,21 +155,37 @@ class JobStore:
         limit: int,
         order: Literal["asc", "desc"],
         kind: JobKind = "video",
+        status: Status | None = None,
+        model: str | None = None,
     ) -> tuple[Sequence[Job], bool]:
         """A page of a project's videos, or analyses, in the order they were accepted, and whether
         more follow.
 
         ``after``: the last id of the page before; it may have been deleted since. Raises
         NotFound for an id that was never the project's. Costs the same however many jobs there are.
+        ``status``, ``model``: only those; then it costs as much as the jobs that it passes over,
+        which Redis looks at in several short calls.
         """
         if not 1 <= limit <= LIST_MAX:
             raise InvalidRequest(
                 f"limit: {limit} is not allowed; allowed is 1 to {LIST_MAX}", param="limit"
             )
-        page = await self._scripts.run("list", project, after or "", limit, order, listed_in(kind))
-        if not page:
+        if after is not None and after.startswith("#"):  # the script's own mark
             raise NotFound(f"after: no {kind} {after!r}", param="after")
-        return [job_of(record) for record in page[1:]], bool(page[0])
+        filtered = status is not None or model is not None
+        count = limit + filtered  # whether a further one fits is only known by finding it
+        jobs: list[Job] = []
+        start, more = after or "", True
+        while more and len(jobs) < count:
+            page = await self._scripts.run(
+                "list", project, start, count - len(jobs), order, listed_in(kind),
+                status or "", model or "", _PASSED_OVER_MAX,
+            )  # fmt: skip
+            if not page:
+                raise NotFound(f"after: no {kind} {after!r}", param="after")
+            more, start = bool(page[0]), page[1].decode()
+            jobs += [job_of(record) for record in page[2:]]
+        return jobs[:limit], len(jobs) > limit if filtered else more
 
 
 def listed_in(kind: JobKind) -> str:

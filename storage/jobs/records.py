@@ -1,6 +1,7 @@
 """The values that callers of the job store hold, and how they are read from Redis' replies."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from schemas.base import Frozen
@@ -26,6 +27,7 @@ START_TIMEOUT = JobError(
     code="start_timeout", message="no worker took the job up within its start_timeout_s"
 )
 
+_SPECS_KEPT = 512  # parsed; a few kB each
 EVENT_TTL_S = 3600  # how long the events of an ended job can be read
 
 # The fields of a state that are kept as JSON; the others are plain text
@@ -98,9 +100,13 @@ def job_from(record: Mapping[bytes, bytes]) -> Job:
     for name, model in _JSON.items():
         if value := record.get(name.encode()):
             values[name] = model.model_validate_json(value)
-    return Job(
-        spec=JobSpec.model_validate_json(record[b"spec"]), state=JobState.model_validate(values)
-    )
+    return Job(spec=_spec_of(record[b"spec"]), state=JobState.model_validate(values))
+
+
+@lru_cache(maxsize=_SPECS_KEPT)
+def _spec_of(text: bytes) -> JobSpec:
+    """A spec never changes, and a job that is polled is read again and again."""
+    return JobSpec.model_validate_json(text)
 
 
 def delivery_of(reply: Sequence[bytes]) -> Delivery:

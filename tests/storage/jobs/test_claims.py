@@ -45,6 +45,20 @@ WRITES: dict[str, Callable[[Jobs, Claim], Awaitable[object]]] = {
 }
 
 
+async def test_a_cancel_during_the_last_step_is_kept(jobs: Jobs) -> None:
+    claim = await claimed(jobs)
+    accepted = await jobs.store.request_cancel("p", "a")
+    assert accepted.state.status == "in_progress"
+    for _ in range(2):  # the second: an answer was lost
+        with pytest.raises(LeaseLost):
+            await jobs.claims.complete(claim, RESULT)
+    state = (await jobs.store.get("p", "a")).state
+    assert (state.status, state.result) == ("failed", None)
+    assert state.error is not None
+    assert state.error.code == "cancelled"
+    assert [event.type for event in await jobs.events.read("a")][-1] == "failed"
+
+
 async def test_a_claim_is_a_job_in_progress(jobs: Jobs) -> None:
     claim = await claimed(jobs)
     state = claim.job.state

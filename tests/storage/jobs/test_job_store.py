@@ -144,6 +144,38 @@ async def test_a_page_that_ends_the_list_says_so(jobs: Jobs) -> None:
             await jobs.store.list("p", after=None, limit=limit, order="asc")
 
 
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_a_list_of_one_status(
+    jobs: Jobs, order: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.jobs.job_store._PASSED_OVER_MAX", 3)  # of ten: several calls
+    await jobs.store.submit([make_spec(f"v{number}") for number in range(10)])
+    for number in (2, 7, 8):
+        await jobs.store.request_cancel("p", f"v{number}")
+    failed = ["v2", "v7", "v8"] if order == "asc" else ["v8", "v7", "v2"]
+
+    async def page(after: str | None, limit: int) -> tuple[list[str], bool]:
+        found, more = await jobs.store.list(
+            "p", after=after, limit=limit, order=order, status="failed"
+        )
+        return [job.spec.id for job in found], more
+
+    assert await page(None, 2) == (failed[:2], True)
+    assert await page(failed[1], 2) == (failed[2:], False)
+    assert await page(None, 3) == (failed, False), "no further one fits"
+    assert (await jobs.store.list("p", after=None, limit=9, order=order, status="completed")) == (
+        [], False,
+    )  # fmt: skip
+
+
+async def test_a_list_of_one_model(jobs: Jobs) -> None:
+    await jobs.store.submit([make_spec("a"), make_spec("b")])
+    model = make_spec("a").recipe.generation.model
+    for wanted, found in ((model, ["a", "b"]), ("other", [])):
+        page, _ = await jobs.store.list("p", after=None, limit=9, order="asc", model=wanted)
+        assert [job.spec.id for job in page] == found
+
+
 async def commands(redis: Redis) -> dict[str, int]:
     stats = await redis.info("commandstats")
     return {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
