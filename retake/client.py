@@ -23,14 +23,34 @@ class ApiError(Exception):
         self.status = status
 
 
+def address_of(url: str) -> str:
+    """The ``/v1`` address of the server that ``url`` names, with or without scheme and ``/v1``."""
+    address = url.strip().rstrip("/")
+    if "://" not in address:
+        host = address.rpartition("@")[2].partition("/")[0].partition(":")[0]
+        local = host in ("localhost", "127.0.0.1", "[") or host.startswith("127.")
+        address = f"{'http' if local else 'https'}://{address}"
+    return address if address.endswith("/v1") else f"{address}/v1"
+
+
 class Client:
-    """For one server. ``base_url`` ends in ``/v1``; ``api_key`` may be None on loopback."""
+    """For one server. ``base_url``: as ``address_of`` takes it; ``api_key`` may be None on
+    loopback."""
 
     def __init__(self, base_url: str, api_key: str | None = None, timeout_s: float = 30.0) -> None:
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.Client(
-            base_url=base_url, headers=headers, timeout=timeout_s, follow_redirects=True
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=address_of(base_url),
+                headers=headers,
+                timeout=timeout_s,
+                follow_redirects=True,
+            )
+        except (httpx.InvalidURL, UnicodeEncodeError):
+            raise ApiError(
+                f"{base_url!r} is no server's address, or the key is none; give a URL as in "
+                "http://127.0.0.1:8000"
+            ) from None
 
     def __enter__(self) -> Self:
         return self
@@ -47,7 +67,7 @@ class Client:
         """Send a request; raises ApiError with the server's own message for an error status."""
         try:
             response = self._http.request(method, path, **kwargs)
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.InvalidURL) as error:
             raise ApiError(
                 f"no answer from {self._http.base_url}: is `retake serve` up?"
             ) from error
@@ -116,7 +136,10 @@ class Client:
 
 
 def _json(response: httpx.Response) -> Json:
-    body: Json = response.json()
+    try:
+        body: Json = response.json()
+    except ValueError:
+        raise ApiError(f"{response.url} answers, but it is no Retake server") from None
     return body
 
 

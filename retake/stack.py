@@ -5,6 +5,7 @@ a folder instead of S3, a local Ray. They share only Redis and the object store;
 them, watches them, and stops them in an order that loses nothing.
 """
 
+import importlib.util
 import logging
 import os
 import signal
@@ -12,44 +13,65 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import httpx
 
+from retake.part_logs import PartLog
 from retake.session import kill_session
 from storage.embedded import watchdog
 from storage.embedded.valkey import EmbeddedValkey
 
 log = logging.getLogger("retake.stack")
+PARTS = ("service", "workers")
+STACK_LOCK = "stack.lock"
+REDIS_URL = "redis.url"  # of the embedded Valkey, for commands beside the stack
+WORKERS_NEED = ("torch", "ray", "diffusers")
+LEFTOVERS_S = 120.0  # a killed stack's workers drain, and wait for a Redis that is gone
 _DRAIN_S = 30.0  # the workers' own default
 _BEYOND_DRAIN_S = 90.0  # a job's last step, and Ray's own end
 _API_STOP_S = 60.0
 
 
 class StackError(Exception):
-    """A process did not start or ended by itself; the message names it and its log."""
+    """A process did not start or ended by itself; the message names it, its log and the cause."""
 
 
 class Stack:
     """Valkey, API and workers on this machine, with all state under ``data``.
 
-    ``env`` adds RETAKE_* settings for the processes. Use as a context manager: leaving it drains
+    ``redis_url``, ``object_url``: stores of one's own, instead of those under ``data``. ``env``
+    adds RETAKE_* settings for the processes. ``before_api`` is called with the Redis' URL once
+    that is up, ``say`` with what a person should know. Use as a context manager: leaving it drains
     the workers (a running job is finished or handed back), then stops the API, then Valkey.
     """
 
     def __init__(
-        self, data: Path, *, host: str = "127.0.0.1", port: int = 0, env: Mapping[str, str] = {}
+        self,
+        data: Path,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        env: Mapping[str, str] = {},
+        redis_url: str | None = None,
+        object_url: str | None = None,
+        before_api: Callable[[str], None] = lambda redis_url: None,
+        say: Callable[[str], None] = log.info,
     ) -> None:
         self.data = data.resolve()
         self.host = host
         self.port = port or free_port()
         self._extra_env = dict(env)
+        self._redis_url, self._object_url = redis_url, object_url
+        self._before_api, self._say = before_api, say
         self._valkey = EmbeddedValkey()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self.killed = False  # a process had to be, rather than stop by itself
+        self._logs = {name: PartLog(self.data / "logs" / f"{name}.log") for name in PARTS}
+        self._lock: int | None = None
 
     @property
     def pids(self) -> dict[str, int]:
@@ -58,13 +80,17 @@ class Stack:
 
     @property
     def base_url(self) -> str:
-        return f"http://{self.host}:{self.port}/v1"
+        return f"{self._address}/v1"
 
     @property
     def studio_url(self) -> str:
-        """Where a browser on this machine finds Studio, whatever address is listened on."""
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
-        return f"http://{host}:{self.port}/studio"
+        return f"{self._address}/studio"
+
+    @property
+    def _address(self) -> str:
+        """Where this machine finds the API, whatever address is listened on."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -79,28 +105,77 @@ class Stack:
         self.stop()
 
     def start(self) -> None:
-        """Start every process; returns before they are ready, see ``wait_ready``."""
+        """Start every process; returns before they are ready, see ``wait_ready``. StackError:
+        another stack runs on ``data``, or something else listens on the port."""
         (self.data / "objects").mkdir(parents=True, exist_ok=True)
         (self.data / "logs").mkdir(exist_ok=True)
-        env = {
+        _check_installed()
+        self._lock = watchdog.hold(self.data / STACK_LOCK)
+        if self._lock is None:
+            raise StackError(f"another stack runs on {self.data}: `retake drain` stops it")
+        try:
+            self._wait_for_leftovers()
+            self._check_port()
+            redis_url = self._redis_url or self._start_valkey()
+            self._before_api(redis_url)
+            env = self._environment(redis_url)
+            for name in PARTS:
+                self._children[name] = self._spawn(name, env)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start_valkey(self) -> str:
+        try:
+            url = self._valkey.start(self.data / "valkey")
+        except RuntimeError as error:
+            raise StackError(f"Valkey does not start on {self.data}: {error}") from error
+        (self.data / REDIS_URL).write_text(url)
+        return url
+
+    def _environment(self, redis_url: str) -> dict[str, str]:
+        return {
             **os.environ,
-            "RETAKE_OBJECT_URL": (self.data / "objects").as_uri(),
-            "RETAKE_REDIS_URL": self._valkey.start(self.data / "valkey"),
+            "RETAKE_OBJECT_URL": self._object_url or (self.data / "objects").as_uri(),
+            "RETAKE_REDIS_URL": redis_url,
             "RETAKE_HOST": self.host,
             "RETAKE_PORT": str(self.port),
             **self._extra_env,
         }
-        try:
-            for name in ("service", "workers"):
-                self._children[name] = self._spawn(name, env)
-        except OSError:
-            self.stop()
-            raise
+
+    def _wait_for_leftovers(self) -> None:
+        """Wait for what a stack that was killed left behind: its parts end by themselves."""
+        locks = [*(self.data / f"{name}.lock" for name in PARTS), self.data / "valkey/valkey.lock"]
+        held = [lock for lock in locks if watchdog.is_held(lock)]
+        if held:
+            self._say("The parts of the stack before are still ending; waiting for them")
+        deadline = time.monotonic() + LEFTOVERS_S
+        while held := [lock for lock in held if watchdog.is_held(lock)]:
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"{held[0].stem} of another stack still runs on {self.data} after "
+                    f"{LEFTOVERS_S:g} s: end that process first"
+                )
+            time.sleep(0.1)
+
+    def _check_port(self) -> None:
+        """Before anything is started: else whoever listens there would be taken for this stack."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self.host, self.port))
+            except OSError as error:
+                raise StackError(
+                    f"cannot listen on port {self.port} of {self.host}: {error.strerror}; choose "
+                    "another with --port"
+                ) from None
 
     def _spawn(self, name: str, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        # it ends with this process, however that ends, and a folder has one stack
-        command = watchdog.wrap([sys.executable, "-m", name], self.data / f"{name}.lock")
-        with (self.data / "logs" / f"{name}.log").open("ab") as output:
+        # it ends with this process, however that ends, and a folder has one stack; -P: a folder
+        # called `service` where the command is given is not ours
+        command = watchdog.wrap([sys.executable, "-P", "-m", name], self.data / f"{name}.lock")
+        with self._logs[name].open() as output:
             return subprocess.Popen(
                 command,
                 env=env,
@@ -116,7 +191,7 @@ class Stack:
         while time.monotonic() < deadline:
             self.check()
             try:
-                if httpx.get(f"http://{self.host}:{self.port}/readyz", timeout=2).is_success:
+                if httpx.get(f"{self._address}/readyz", timeout=2).is_success:
                     return
             except httpx.TransportError:
                 pass  # not listening yet
@@ -124,13 +199,22 @@ class Stack:
         raise StackError(f"not ready after {timeout_s:g} s; see {self.data / 'logs'}")
 
     def check(self) -> None:
-        """Raise StackError if a process has ended by itself."""
+        """Start Valkey again if it has ended; raise StackError if another process has."""
         for name, child in self._children.items():
             if child.poll() is not None:
                 raise StackError(
-                    f"{name} ended with status {child.returncode}; "
-                    f"see {self.data / 'logs' / name}.log"
+                    f"{name} ended with status {child.returncode}: {self._logs[name].cause()}\n"
+                    f"Its log is {self._logs[name].path}"
                 )
+        if self._children and not self._redis_url and self._valkey.pid is None:
+            self._restart_valkey()
+
+    def _restart_valkey(self) -> None:
+        try:
+            status = self._valkey.restart()
+        except RuntimeError as error:
+            raise StackError(f"Valkey ended and does not start again: {error}") from error
+        self._say(f"Valkey ended with status {status}, and was started again from its file")
 
     def stop(self, timeout_s: float | None = None) -> None:
         """Stop the workers, which drain, then the API, then Valkey.
@@ -151,10 +235,23 @@ class Stack:
                 self.killed = True
                 kill_session(child)
         self._valkey.stop()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _drain_s(self) -> float:
         name = "RETAKE_DRAIN_TIMEOUT_S"
         return float(self._extra_env.get(name) or os.environ.get(name) or _DRAIN_S)
+
+
+def _check_installed() -> None:
+    """Raise StackError where the package was installed without what workers need."""
+    missing = [name for name in WORKERS_NEED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise StackError(
+            f"the workers need {' and '.join(missing)}, which this Python has not: install "
+            "retake with its extra `workers`, as in pip install 'retake[workers]'"
+        )
 
 
 def free_port() -> int:

@@ -1,6 +1,5 @@
 """Settings of the API process, read once at the entry point from ``RETAKE_*`` variables."""
 
-import ipaddress
 import re
 from functools import cached_property
 from typing import Literal, Self
@@ -9,6 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.attention import CaptureSpec
+from storage.keys import needs_keys, on_loopback
 from storage.settings import StorageSettings
 
 MiB = 1 << 20
@@ -190,13 +190,8 @@ class ServiceSettings(BaseSettings):
 
     @cached_property
     def on_loopback(self) -> bool:
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return on_loopback(self.host)
 
     @cached_property
     def needs_keys(self) -> bool:
-        return self.auth == "keys" or (self.auth is None and not self.on_loopback)
+        return needs_keys(self.auth, self.host)

@@ -4,6 +4,7 @@ Plain SHA-256 is enough here: a secret is 256 random bits, so it cannot be guess
 """
 
 import hashlib
+import ipaddress
 import re
 import secrets
 import time
@@ -22,6 +23,21 @@ PREFIX = "rtk_"
 _SECRET = re.compile(PREFIX + r"[A-Za-z0-9_-]{40,128}")  # at least what `create` draws itself
 
 Project = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+
+
+def on_loopback(host: str) -> bool:
+    """Whether an address to listen on is this machine's alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def needs_keys(auth: str | None, host: str) -> bool:
+    """Whether a server with these settings asks every request for a key."""
+    return auth == "keys" or (auth is None and not on_loopback(host))
 
 
 class ApiKey(Frozen):

@@ -78,10 +78,11 @@ ROOMS = {
         __main__
     """,
     "retake": """
-        client videos                           the HTTP client; mp4 files decoded
+        client videos part_logs                 the HTTP client; mp4 files decoded; why a part ended
         session                                 a child process and all that it started
-        stack admin                             the embedded stack; commands on Redis itself
-        demo
+        stack                                   the embedded stack
+        admin demo                              commands on Redis itself; the demo
+        commands                                those of the HTTP API
         cli
     """,
 }

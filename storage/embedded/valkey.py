@@ -40,6 +40,7 @@ class EmbeddedValkey:
     def __init__(self) -> None:
         self.url = ""
         self._server: subprocess.Popen[bytes] | None = None
+        self._launch: tuple[Path, Path, str] | None = None
         self._socket_folder: tempfile.TemporaryDirectory[str] | None = None
 
     def start(
@@ -57,7 +58,22 @@ class EmbeddedValkey:
             raise RuntimeError("start the embedded Valkey from the main thread")
         folder = Path(folder).absolute()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        socket = self._socket_path(folder)
+        self._launch = (folder, self._socket_path(folder), appendfsync)
+        return self._start(*self._launch)
+
+    def restart(self) -> int:
+        """Start the server that ended by itself again, on its file and its socket: the URL stays.
+
+        The status that it ended with. Raises RuntimeError as ``start``, or if it still runs.
+        """
+        if self._server is None or self._launch is None or self.pid is not None:
+            raise RuntimeError("the embedded Valkey has not ended by itself")
+        status, self._server = self._server.returncode, None
+        log.warning("valkey ended with status %d: started again", status)
+        self._start(*self._launch)
+        return status
+
+    def _start(self, folder: Path, socket: Path, appendfsync: str) -> str:
         options = {
             "port": "0",
             "unixsocket": str(socket),

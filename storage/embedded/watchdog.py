@@ -24,6 +24,27 @@ def wrap(command: list[str], lock_file: Path) -> list[str]:
     return [*start, *command]
 
 
+def hold(lock_file: Path) -> int | None:
+    """Take the lock for as long as this process lives, as a descriptor; None: it is held."""
+    lock = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def is_held(lock_file: Path) -> bool:
+    """Whether a server that was started with this lock lives."""
+    if not lock_file.exists():
+        return False
+    lock = hold(lock_file)
+    if lock is not None:
+        os.close(lock)
+    return lock is None
+
+
 def main(parent: int, lock_file: str, command: list[str]) -> int:
     lock = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

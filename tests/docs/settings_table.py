@@ -35,7 +35,7 @@ Names end in their unit: `_s` is seconds, `_bytes` is bytes. Lists and objects a
 COMMAND_LINE = """
 ## The `retake` command
 
-`RETAKE_URL` is the server's `/v1` address (`--url`), `RETAKE_API_KEY` a bearer key (`--api-key`).
+`RETAKE_URL` is the server's address (`--url`), `RETAKE_API_KEY` a bearer key (`--api-key`).
 `retake keys` and `retake jobs` speak to Redis itself, at `RETAKE_REDIS_URL`.
 """
 # heading, what it is about, class, what stands before the name of a field
