@@ -12,8 +12,11 @@ from workers.artifacts.settings import ArtifactSettings
 from workers.media_settings import MediaSettings
 from workers.model_settings import ModelSettings
 
+HERE = Path(__file__).parent
+INSTALLED = HERE / "bundled" / "scenes"  # where setup.py puts it
+CHECKED_OUT = HERE.parent / "models" / "scenes"
 BUNDLED = ModelSettings(
-    id="scenes", path=str(Path(__file__).parent.parent / "models" / "scenes"), dtype="float32"
+    id="scenes", path=str(INSTALLED if INSTALLED.is_dir() else CHECKED_OUT), dtype="float32"
 )
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1024)]
