@@ -41,6 +41,7 @@ class RetakeError(Exception):
         self.message = message
         self.param = param
         self.code = code or type(self).code
+        self.headers: dict[str, str] = {}  # of the answer, beside those of its status
 
     def __reduce__(self) -> tuple[object, ...]:
         # crosses process boundaries (Ray): keyword arguments do not survive the default reduce

@@ -2,16 +2,61 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from schemas.analyses import MAX_SOURCES, AnalysisChoices, AnalysisSpec
 from schemas.attention import CaptureSpec, TransferSpec
-from schemas.base import Frozen, OneError, Seed, Text
+from schemas.base import Frozen, OneError, Seed
 from schemas.jobs import Priority
 from schemas.recipes import Recipe, StepCache
 
 Size = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$", examples=["96x64"])]
-Seconds = Annotated[str, Field(pattern=r"^[0-9]{1,4}(\.[0-9]{1,3})?$", examples=["2"])]
+SECONDS = r"^[0-9]{1,6}(\.[0-9]{1,12})?$"
+
+
+def _as_text(value: object) -> object:
+    """A JSON number as the string that this dialect writes for it."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return str(value) if isinstance(value, int) else f"{value:.12f}".rstrip("0").rstrip(".")
+
+
+Seconds = Annotated[
+    str,
+    BeforeValidator(_as_text),
+    Field(pattern=SECONDS, examples=["2"]),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": SECONDS},
+                {"type": "number", "minimum": 0, "maximum": 999_999},
+            ],
+            "examples": ["2", 2],
+        }
+    ),
+]
+
+
+def _no_null_character(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("may not hold the null character U+0000")
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must hold more than spaces")
+    return text
+
+
+# how long it may be is the model's to say; see ``max_prompt_chars`` of its card
+AnyText = Annotated[str, AfterValidator(_no_null_character)]
+Prompt = Annotated[
+    str, Field(min_length=1), AfterValidator(_no_null_character), AfterValidator(_not_blank)
+]
+# what a model allows is narrower, and its card's to say: a bound here would hide it
+Count = Annotated[int, Field(ge=-(2**63), le=2**63 - 1, json_schema_extra={"minimum": 1})]
+Guidance = Annotated[float, Field(allow_inf_nan=False, json_schema_extra={"minimum": 0})]
 ModelId = Annotated[str, Field(min_length=1, max_length=64)]
 VideoId = Annotated[str, Field(pattern=r"^video_[0-9a-zA-Z]{8,64}$")]
 
@@ -24,14 +69,14 @@ class Settings(Frozen):
     """
 
     model: ModelId | None = None
-    negative_prompt: Annotated[str, Field(max_length=4096)] | None = None
+    negative_prompt: AnyText | None = None
     seed: Seed | None = None
     size: Size | None = None
     seconds: Seconds | None = None
-    num_frames: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    fps: Annotated[int, Field(ge=1, le=120)] | None = None
-    num_inference_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
-    guidance_scale: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
+    num_frames: Count | None = None
+    fps: Count | None = None
+    num_inference_steps: Count | None = None
+    guidance_scale: Guidance | None = None
     loras: Annotated[tuple[tuple[str, float], ...], Field(max_length=4), OneError()] | None = None
     step_cache: StepCache | None = None
 
@@ -59,7 +104,7 @@ class JobOptions(Frozen):
 class CreateVideo(Settings, JobOptions):
     """``POST /v1/videos``."""
 
-    prompt: Text
+    prompt: Prompt
 
 
 class SourceById(Frozen):
@@ -72,16 +117,17 @@ class SourceByPrompt(Settings):
     ``seed`` has no default here: without it the source would be another video.
     """
 
-    prompt: Text
+    prompt: Prompt
     seed: Seed
 
 
 class RemixVideo(JobOptions):
     """``POST /v1/videos/{id}/remix``: the path names the source."""
 
-    prompt: Text
-    negative_prompt: Annotated[str, Field(max_length=4096)] | None = None
-    guidance_scale: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
+    prompt: Prompt
+    negative_prompt: AnyText | None = None
+    guidance_scale: Guidance | None = None
+    fps: Count | None = None
     transfer: TransferSpec | None = None
 
 
@@ -91,7 +137,7 @@ class EditVideo(Settings, JobOptions):
     The settings that an edit shares with its source may be repeated, but must agree with it.
     """
 
-    prompt: Text
+    prompt: Prompt
     video: SourceById | None = None
     source: SourceByPrompt | None = None
     transfer: TransferSpec | None = None
@@ -115,7 +161,7 @@ class EstimateAttention(Settings):
     Without ``capture`` the server's default is estimated.
     """
 
-    prompt: Text | None = None
+    prompt: Prompt | None = None
     video: SourceById | None = None
     capture: CaptureSpec | None = None
     transfer: TransferSpec | None = None
@@ -129,7 +175,7 @@ class AnalysedSource(Settings):
     """
 
     id: VideoId | None = None
-    prompt: Text | None = None
+    prompt: Prompt | None = None
     seed: Seed | None = None
     video: SourceById | None = None
     source: SourceByPrompt | None = None

@@ -8,6 +8,7 @@ the environment is read.
 import asyncio
 import contextlib
 import ipaddress
+import re
 import socket
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,6 +36,8 @@ NOT_PUBLIC = tuple(
         ),
     )
 )
+# hosts that inet_aton(3) may read as an address: 1 to 4 numbers, decimal, octal or hexadecimal
+NUMBERS = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}")
 MAX_CONNECTIONS = 32
 RESOLVERS = 8
 
@@ -71,6 +74,7 @@ class EgressPolicy:
             raise _url_error(url, param, "an https:// URL without user or password")
         if not url.isascii() or not url.isprintable() or " " in url or port == 0:
             raise _url_error(url, param, "an https:// URL in ASCII")
+        host = host.removesuffix(".")
         address = _address(host)
         known = host in self.names or (address is not None and self._is_listed(address))
         if parts.scheme == "http" and not known:
@@ -176,10 +180,15 @@ class EgressClient:
 
 
 def _address(host: str) -> Address | None:
+    """The address that ``host`` is, in any spelling that resolvers take: 127.1, 2130706433."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:
-        return None
+        pass
+    if NUMBERS.fullmatch(host):
+        with contextlib.suppress(OSError):
+            return ipaddress.IPv4Address(socket.inet_aton(host))
+    return None
 
 
 def _ipv4_in(address: Address) -> Address | None:

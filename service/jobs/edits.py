@@ -1,5 +1,7 @@
 """From a request for an edit to a job: finding its source, and making and checking its recipe."""
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from schemas.attention import TransferSpec
@@ -24,7 +26,9 @@ async def completed_source(call: Call, video_id: str, param: str) -> Job:
 
 
 async def remix_of(call: Call, source: Job, body: RemixVideo, **more: str) -> JobSpec:
-    asked = Settings(negative_prompt=body.negative_prompt, guidance_scale=body.guidance_scale)
+    asked = Settings(
+        negative_prompt=body.negative_prompt, guidance_scale=body.guidance_scale, fps=body.fps
+    )
     return await edit_of(call, source, body.prompt, asked, body, body.transfer, **more)
 
 
@@ -73,3 +77,18 @@ async def source_recipe(call: Call, source: SourceByPrompt, model: str | None) -
 def with_defaults(edit: RemixVideo, shared: dict[str, Any]) -> RemixVideo:
     """``edit`` with the batch's options where it has none of its own."""
     return RemixVideo.model_validate({**shared, **edit.model_dump(exclude_unset=True)})
+
+
+@contextmanager
+def at_element(name: str, number: int, *, but: Collection[str] = ()) -> Iterator[None]:
+    """Errors within name the element of the batch that they are about; ``but``: fields whose value
+    is the batch's own."""
+    try:
+        yield
+    except InvalidRequest as error:
+        if (error.param or "").partition(".")[0] in but:
+            raise
+        place = f"{name}.{number}"
+        error.param = f"{place}.{error.param}" if error.param else place
+        error.message = f"{place}.{error.message}"
+        raise

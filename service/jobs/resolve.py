@@ -95,7 +95,9 @@ def edit_recipe(
     """``edit`` with the attention of ``source``; the whole chain of sources comes with it."""
     if len(source.chain()) >= max_chain:
         raise InvalidRequest(
-            f"source: is itself the end of {len(source.chain())} edits; allowed are {max_chain - 1}"
+            f"source: it is itself {len(source.chain()) - 1} edits deep; allowed are sources that "
+            f"are up to {max_chain - 2} deep",
+            param="source",
         )
     recipe = Recipe(
         generation=edit,
@@ -183,14 +185,30 @@ def preview_steps(asked: int | None, card: ModelCard) -> int | None:
 def parse_size(size: str, card: ModelCard, param: str) -> tuple[int, int]:
     """``"832x480"`` as (width, height) in pixels."""
     width, height = (int(side) for side in size.split("x"))
-    card.width_range.check(width, param)
-    card.height_range.check(height, param)
-    if width * height > card.max_pixels:
+    nearest = _nearest_size(width, height, card)
+    if (width, height) != nearest:
         raise InvalidRequest(
-            f"{param}: {size!r} has {width * height} pixels; allowed are {card.max_pixels}",
+            f"{param}: {size!r} is not allowed; allowed are widths {card.width_range.describe()} "
+            f"and heights {card.height_range.describe()}, with at most {card.max_pixels} pixels in "
+            f"all; nearest is {nearest[0]}x{nearest[1]}",
             param=param,
         )
     return width, height
+
+
+def _nearest_size(width: int, height: int, card: ModelCard) -> tuple[int, int]:
+    """An allowed size near the one asked for: that itself, if it is allowed."""
+    near_width, near_height = card.width_range.nearest(width), card.height_range.nearest(height)
+    while near_width * near_height > card.max_pixels:
+        narrower = card.width_range.nearest(near_width - card.width_range.step)
+        lower = card.height_range.nearest(near_height - card.height_range.step)
+        if (narrower, lower) == (near_width, near_height):
+            break  # the smallest there is
+        if narrower < near_width and (near_width >= near_height or lower == near_height):
+            near_width = narrower
+        else:
+            near_height = lower
+    return near_width, near_height
 
 
 def _frames(asked: Settings, fps: int, card: ModelCard, prefix: str) -> int | None:
@@ -214,14 +232,15 @@ def _frames(asked: Settings, fps: int, card: ModelCard, prefix: str) -> int | No
 def _prompt(text: str, card: ModelCard, param: str) -> str:
     if len(text) > card.max_prompt_chars:
         raise InvalidRequest(
-            f"{param}: {len(text)} characters; model {card.id!r} takes {card.max_prompt_chars}",
+            f"{param}: {len(text)} characters are not allowed; model {card.id!r} takes "
+            f"{card.max_prompt_chars}",
             param=param,
         )
     return text
 
 
 def _guidance(value: float, card: ModelCard, param: str) -> float:
-    if value > card.max_guidance_scale:
+    if not 0 <= value <= card.max_guidance_scale:
         raise InvalidRequest(
             f"{param}: {value:g} is not allowed; allowed is 0 to {card.max_guidance_scale:g}",
             param=param,

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 
-from schemas.errors import Forbidden, RateLimited, Unauthorized
+from schemas.errors import Forbidden, InvalidRequest, RateLimited, Unauthorized
 from service.request.app_state import AppState, app_state
 from storage.keys import SCOPES, Scope
 
@@ -39,6 +39,7 @@ class Allowed:
 
     async def __call__(self, request: Request) -> Call:
         state = app_state(request)
+        _refuse_repeats(request)
         scope = self.scope or ("read" if request.method in ("GET", "HEAD") else "write")
         if not state.settings.needs_keys:
             _refuse_other_sites(request, state.settings.cors_origins)
@@ -50,6 +51,16 @@ class Allowed:
             )
         await _count(call)
         return call
+
+
+def _refuse_repeats(request: Request) -> None:
+    """A query parameter given twice has no one meaning; FastAPI would take the last."""
+    if not request.scope["query_string"]:
+        return
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidRequest(f"{name[:80]}: was given twice", param=name[:80])
 
 
 async def _by_key(request: Request, state: AppState) -> Call:

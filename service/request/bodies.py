@@ -9,7 +9,9 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from schemas.errors import InvalidRequest, RequestTimeout, TooLarge, UnsupportedMediaType
+from schemas.requests import JobOptions
 from service.request.app_state import app_state
+from service.wire.foreign_fields import translate
 from service.wire.forms import parse_multipart
 from service.wire.validation import invalid
 
@@ -40,14 +42,20 @@ class BodyOf(Generic[Model]):
         if not body and self.optional:
             return self.validate({}, b"{}", strict=True)
         if kind == "application/json":
-            return self.validate(parse_json(body), body, strict=True)
+            sent = parse_json(body)
+            data = self.translated(sent)
+            raw = body if data is sent else json.dumps(data).encode()
+            return self.validate(data, raw, strict=True)
         if kind == "multipart/form-data":
-            data = parse_multipart(body, content_type)
+            data = self.translated(parse_multipart(body, content_type))
             return self.validate(data, json.dumps(data).encode(), strict=False)
         raise UnsupportedMediaType(
             f"content-type: {kind[:80]!r} is not allowed; allowed are application/json and "
             "multipart/form-data"
         )
+
+    def translated(self, data: Any) -> Any:
+        return translate(data, self.model) if issubclass(self.model, JobOptions) else data
 
     def validate(self, data: Any, raw: bytes, *, strict: bool) -> Model:
         try:

@@ -12,7 +12,8 @@ from service.wire.content import Content, bytes_reply
 async def deliver(call: Call, content: Content, asked: Delivery | None) -> Response:
     """``asked`` None: as the server's settings say. Raises ObjectMissing, RangeNotSatisfiable."""
     objects, settings = call.state.objects, call.state.settings
-    if (asked or settings.delivery) == "redirect":
+    # a URL that is signed for GET is of no use to a HEAD: that is answered here
+    if (asked or settings.delivery) == "redirect" and call.request.method == "GET":
         url = await asyncio.to_thread(
             objects.presign,
             content.key,

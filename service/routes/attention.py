@@ -74,7 +74,7 @@ class ArtifactsQuery(Frozen):
 class MapQuery(MapView):
     """``wait``: seconds to hold the answer back for the picture to be made."""
 
-    wait: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 60
+    wait: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60
 
 
 MAP_RESPONSES: dict[int | str, dict[str, Any]] = {

@@ -9,6 +9,7 @@ from schemas.jobs import JobSpec
 from schemas.requests import BatchEdit, EditVideo, RemixVideo
 from schemas.videos import Video, VideoList
 from service.jobs.edits import (
+    at_element,
     completed_source,
     edit_of,
     edit_spec,
@@ -113,9 +114,11 @@ async def batch_edit(
         source = await completed_source(call, video_id, "video_id")
         batch_id = f"batch_{uuid.uuid4().hex}"
         shared = body.model_dump(exclude={"edits"}, exclude_unset=True)
-        return [
-            await remix_of(call, source, with_defaults(edit, shared), batch_id=batch_id)
-            for edit in body.edits
-        ]
+        specs = []
+        for number, edit in enumerate(body.edits):
+            with at_element("edits", number, but=shared.keys() - edit.model_fields_set):
+                each = with_defaults(edit, shared)
+                specs.append(await remix_of(call, source, each, batch_id=batch_id))
+        return specs
 
     return await list_reply(call.state.jobs, await accept(call, body, make), has_more=False)

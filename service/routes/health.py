@@ -20,12 +20,21 @@ class Health(Frozen):
     status: Literal["ok"] = "ok"
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz")
 async def healthz() -> Health:
     """The process answers; nothing else is looked at."""
     return Health()
 
 
+@router.head("/health", include_in_schema=False)
+@router.get("/health", responses=documented(503))
+async def health(request: Request) -> Health:
+    """As ``/readyz``, by the name that clients of other servers wait for."""
+    return await readyz(request)
+
+
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses=documented(503))
 async def readyz(request: Request) -> Health:
     """Both stores take writes, a model is published, and a worker was heard of since the start."""

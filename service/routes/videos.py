@@ -6,20 +6,22 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 
 from schemas.base import Frozen
-from schemas.jobs import JobSpec
+from schemas.jobs import JobSpec, Status
 from schemas.recipes import Recipe
-from schemas.requests import CreateVideo
+from schemas.requests import CreateVideo, ModelId
 from schemas.videos import Video, VideoDeleted, VideoList
 from service.jobs.deletion import remove_video
 from service.jobs.resolve import new_generation
 from service.jobs.submission import accept, job_spec
 from service.request.bodies import BodyOf
 from service.request.dependencies import CallDep, VideoIdDep
+from service.request.direct_route import DirectRoute
 from service.wire.errors import COMMON, documented
 from service.wire.openapi import accepts
 from service.wire.replies import list_reply, reply, video_reply
 
-router = APIRouter(prefix="/v1", tags=["videos"], responses=COMMON)
+# a status is asked for more often than all else: clients poll
+router = APIRouter(prefix="/v1", tags=["videos"], responses=COMMON, route_class=DirectRoute)
 
 CREATE_EXAMPLES = {
     "short": {"prompt": "A car is driving on the highway.", "seed": 7},
@@ -40,17 +42,21 @@ CREATE_EXAMPLES = {
 
 
 class ListQuery(Frozen):
-    """A page: up to ``limit`` videos later in ``order`` than the id ``after``."""
+    """A page: up to ``limit`` videos later in ``order`` than the id ``after``. ``status`` and
+    ``model``: only these."""
 
     after: Annotated[str | None, Field(max_length=128)] = None
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     order: Literal["asc", "desc"] = "desc"
+    status: Status | None = None
+    model: ModelId | None = None
 
 
 class GetQuery(Frozen):
-    """``wait``: seconds to hold the answer back for the video to end."""
+    """``wait``: seconds to hold the answer back for the video to end, up to the server's limit;
+    where it waited less than was asked for, ``Preference-Applied`` says how long."""
 
-    wait: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 0
+    wait: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
 
 
 @router.get("/videos/{video_id:video}", response_model=Video, responses=documented(400, 404))
@@ -61,11 +67,13 @@ async def get_video(
 ) -> Response:
     """A video as it is now; a failed one too is answered with 200."""
     job = await call.state.jobs.get(call.project, video_id)
+    limit_s = call.state.settings.max_wait_s
     if query.wait:
         call.state.streams.check()
-        seconds = min(query.wait, call.state.settings.max_wait_s)
-        job = await call.state.streams.wait_for_end(job, seconds)
+        job = await call.state.streams.wait_for_end(job, min(query.wait, limit_s))
     response = await video_reply(call.state.jobs, job)
+    if query.wait > limit_s:
+        response.headers["preference-applied"] = f"wait={limit_s:g}"  # RFC 7240
     if job.state.status in ("queued", "in_progress"):
         response.headers["openai-poll-after-ms"] = str(call.state.settings.poll_after_ms)
     return response
@@ -96,7 +104,12 @@ async def create_video(
 async def list_videos(call: CallDep, query: Annotated[ListQuery, Query()]) -> Response:
     """The project's videos, newest first unless ``order`` is ``asc``."""
     jobs, has_more = await call.state.jobs.list(
-        call.project, after=query.after, limit=query.limit, order=query.order
+        call.project,
+        after=query.after,
+        limit=query.limit,
+        order=query.order,
+        status=query.status,
+        model=query.model,
     )
     return await list_reply(call.state.jobs, jobs, has_more)
 

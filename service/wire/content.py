@@ -29,9 +29,16 @@ class Content(NamedTuple):
 
 
 class RangeNotSatisfiable(RetakeError):
+    """``size_bytes``: of the whole content."""
+
     status = 416
     type = "invalid_request_error"
     code = "range_not_satisfiable"
+
+    def __init__(self, asked: str | None, size_bytes: int) -> None:
+        allowed = f"allowed are bytes 0 to {size_bytes - 1}" if size_bytes else "it is empty"
+        super().__init__(f"Range: {asked!r} is not allowed; {allowed}", param="Range")
+        self.headers = {"content-range": f"bytes */{size_bytes}"}
 
 
 def content_of(spec: JobSpec, result: JobResult, variant: Variant) -> Content:
@@ -98,7 +105,5 @@ def _span(header: str | None, size: int) -> tuple[int, int] | None:
         if last and int(last) < int(first):
             return None  # not a valid range: to be ignored
     if start >= stop:
-        raise RangeNotSatisfiable(
-            f"Range: {header!r} is not allowed; allowed are bytes 0 to {size - 1}", param="Range"
-        )
+        raise RangeNotSatisfiable(header, size)
     return start, stop

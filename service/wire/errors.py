@@ -1,6 +1,7 @@
 """The only place where errors become the dialect's envelope."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +21,10 @@ from schemas.errors import (
     Unavailable,
 )
 from service.wire.validation import parameter_error
+from storage.jobs.records import job_not_found
 from storage.objects.objects import ObjectMissing, ObjectStoreError
+
+VIDEO_PATH = re.compile(r"/v1/videos/([^/]+)(?:/(?:content|events|lineage|cancel|remix|edits))?")
 
 
 class ErrorDetail(Frozen):
@@ -64,7 +68,7 @@ COMMON = documented(401, 403, 429, 500, 503)  # what any route under /v1 may ans
 
 def error_response(error: RetakeError) -> Response:
     """The envelope of ``error`` with its status, and the headers that belong to it."""
-    headers: dict[str, str] = {}
+    headers = dict(error.headers)
     if isinstance(error, RateLimited):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
     elif error.status == 503:
@@ -105,7 +109,7 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path[:200]
     if error.status_code == 404:
-        return error_response(NotFound(f"nothing is at {path!r}"))
+        return error_response(_not_found(path))
     headers: dict[str, str] = {}
     if error.status_code == 405:
         headers["allow"] = ", ".join(request.app.state.methods.of(request.url.path))
@@ -114,6 +118,12 @@ async def _http(request: Request, error: Exception) -> Response:
     else:
         message, code = "the request is not valid HTTP for this API", "invalid_request"
     return envelope(error.status_code, message, InvalidRequest.type, None, code, headers)
+
+
+def _not_found(path: str) -> NotFound:
+    """Ids of another form than ours match no route: they are unknown ids all the same."""
+    match = VIDEO_PATH.fullmatch(path)
+    return job_not_found(match[1]) if match else NotFound(f"nothing is at {path!r}")
 
 
 async def _redis(request: Request, error: Exception) -> Response:

@@ -1,10 +1,12 @@
 """Multipart bodies: their fields, and the nested object that the fields' names describe.
 
 The OpenAI SDK flattens ``{"transfer": {"layers": [3]}}`` to ``transfer[layers][]=3``; other clients
-number the items, ``transfer[layers][0]=3``. All values are strings; the schema converts them.
+number the items, ``transfer[layers][0]=3``, or send a whole object as JSON. All other values are
+strings; the schema converts them.
 Wire format: RFC 7578.
 """
 
+import json
 import re
 from typing import Any
 
@@ -120,8 +122,21 @@ def rebuild(pairs: list[tuple[str, str]]) -> Tree:
     for name, value in pairs:
         keys = _keys(name)
         if value or keys[-1] in TEXT_FIELDS:
-            _insert(tree, keys, value, name)
+            _insert(tree, keys, _nested_json(keys, value), name)
     return {key: _lists_of(node, key) for key, node in tree.items()}
+
+
+def _nested_json(keys: list[str], value: str) -> Any:
+    """``value``, or the object or list that it is as JSON: some clients send ``video={"id": …}``.
+
+    Never of a prompt, which may well begin with a bracket.
+    """
+    if keys[-1] in TEXT_FIELDS or value.lstrip()[:1] not in ("{", "["):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value  # refused by the schema, which says what is allowed
 
 
 def _keys(name: str) -> list[str]:
@@ -138,7 +153,7 @@ def _keys(name: str) -> list[str]:
     return keys
 
 
-def _insert(tree: Tree, keys: list[str], value: str, name: str) -> None:
+def _insert(tree: Tree, keys: list[str], value: Any, name: str) -> None:
     *path, last = keys[:-1] if keys[-1] == "" else keys
     for key in path:
         tree = tree.setdefault(key, {})

@@ -53,16 +53,14 @@ class Methods:
         self._patterns: list[tuple[re.Pattern[str], list[str]]] = []
 
     def of(self, path: str) -> list[str]:
-        """Of the pattern with the fewest parameters: ``/videos/edits`` is not a video's path.
-        Pages, which the file does not describe, come last."""
+        """Of the pattern with the fewest parameters: ``/videos/edits`` is not a video's path."""
         if not self._patterns:
-            paths = self._app.openapi()["paths"]
-            for template in sorted(paths, key=lambda template: template.count("{")):
-                methods = sorted(method.upper() for method in paths[template])
-                self._patterns.append((compile_path(template)[0], methods))
+            found: dict[str, set[str]] = {}
             for route in self._app.routes:
-                if isinstance(route, Route) and not route.include_in_schema:
-                    self._patterns.append((route.path_regex, sorted(route.methods or ())))
+                if isinstance(route, Route):
+                    found.setdefault(route.path, set()).update(route.methods or ())
+            for template in sorted(found, key=lambda template: template.count("{")):
+                self._patterns.append((compile_path(template)[0], sorted(found[template])))
         return next((found for pattern, found in self._patterns if pattern.match(path)), [])
 
 

@@ -1,5 +1,6 @@
 """From pydantic's errors to one sentence that names the field, the value and what is allowed."""
 
+import json
 import typing
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,28 @@ HINTS = {
     "size": "allowed is WIDTHxHEIGHT, such as 832x480",
     "seconds": 'allowed is a decimal number as a string, such as "4"',
     "id": "allowed is a video's id, as in video_0199c0ffee",
+}
+
+# by pydantic's error types, with its context's values
+RULES = {
+    "too_long": "it may hold at most {max_length} items",
+    "too_short": "it must hold at least {min_length} items",
+    "none_required": "it must be null",
+    "int_from_float": "it must be a whole number",
+    "finite_number": "it must be a finite number",
+    "model_attributes_type": "it must be an object",
+    "literal_error": "it must be {expected}",
+}
+# by the first part of types such as int_type and int_parsing
+KINDS = {
+    "int": "it must be a whole number",
+    "float": "it must be a number",
+    "bool": "it must be true or false",
+    "string": "it must be a string",
+    "tuple": "it must be a list",
+    "list": "it must be a list",
+    "dict": "it must be an object",
+    "model": "it must be an object",
 }
 
 Path = tuple[str | int, ...]
@@ -62,9 +85,14 @@ def _describe_value(error: ErrorDetails) -> str:
         return ""
     if isinstance(value, str) and len(value) > MAX_SHOWN:
         return f"{len(value)} characters: "
-    if isinstance(value, dict | list):
-        return f"{'an object' if isinstance(value, dict) else 'an array'} is not allowed: "
-    return f"{value!r} is not allowed: "
+    if isinstance(value, dict | list | tuple):
+        return f"{'an object' if isinstance(value, dict) else 'a list'} is not allowed: "
+    return f"{_as_json(value)} is not allowed: "
+
+
+def _as_json(value: Any) -> str:
+    """A value as its sender wrote it, ``null`` and ``true`` rather than Python's words."""
+    return repr(value) if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _reason(model: type[BaseModel], path: Path, error: ErrorDetails) -> str:
@@ -75,6 +103,15 @@ def _reason(model: type[BaseModel], path: Path, error: ErrorDetails) -> str:
         return "is not a known field" + (f"; allowed are {', '.join(allowed)}" if allowed else "")
     if error["type"] == "string_pattern_mismatch" and path and path[-1] in HINTS:
         return HINTS[str(path[-1])]
+    return _rule(error)
+
+
+def _rule(error: ErrorDetails) -> str:
+    """What is allowed: pydantic's message, but where it speaks of Python."""
+    kind, context = error["type"], error.get("ctx", {})
+    template = RULES.get(kind) or KINDS.get(kind.rpartition("_")[0])
+    if template is not None:
+        return template.format(**context)
     text = error["msg"].removeprefix("Value error, ")
     return text[:1].lower() + text[1:]
 
@@ -105,8 +142,5 @@ def parameter_error(errors: Sequence[Any]) -> InvalidRequest:
     param = ".".join(str(key) for key in error["loc"][1:]) or None
     if error["type"] == "extra_forbidden":
         return InvalidRequest(f"{param}: is not a known query parameter", param=param)
-    text = error["msg"].removeprefix("Value error, ")
-    shown = repr(error["input"])[:MAX_SHOWN]
-    return InvalidRequest(
-        f"{param}: {shown} is not allowed: {text[:1].lower() + text[1:]}", param=param
-    )
+    shown = _as_json(error["input"])[:MAX_SHOWN]
+    return InvalidRequest(f"{param}: {shown} is not allowed: {_rule(error)}", param=param)

@@ -182,7 +182,7 @@ class S3Store:
         if filename is not None:
             if not _FILENAME.fullmatch(filename):
                 raise ValueError(f"filename {filename!r} is not allowed")
-            request["ResponseContentDisposition"] = f'attachment; filename="{filename}"'
+            request["ResponseContentDisposition"] = f'inline; filename="{filename}"'
         if content_type is not None:
             request["ResponseContentType"] = content_type
         url = self._public.generate_presigned_url("get_object", Params=request, ExpiresIn=expires_s)

@@ -1,6 +1,7 @@
 -- One page of a project's jobs by sequence, in time that does not grow with their number.
 -- project, after ('' from the start; an id, or '#' and a sequence), limit, order ('asc' or 'desc'),
--- list ('videos', 'analyses'), status and model ('' any), the most jobs to look at where there is one of these.
+-- list ('videos', 'analyses'), status and model ('' any), the most jobs to look at where there is
+-- one of these.
 -- Gives {more (0 or 1), where to go on, job...}, or nothing if `after` was never this project's.
 local project, after, limit, order = arg(1), arg(2), tonumber(arg(3)), arg(4)
 local list = key(arg(5), project)

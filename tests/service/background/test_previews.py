@@ -55,6 +55,8 @@ def test_every_route_refuses_what_the_model_cannot(blind: Api) -> None:
         response = blind.http.post(path, json=body)
         error = response.json()["error"]
         assert (response.status_code, error["code"]) == (400, "unsupported"), path
-        assert error["param"] == "preview_every"
-        assert error["message"].startswith("preview_every: 2 is not allowed: model 'scenes'")
+        own = body.get("edits") == [edit]
+        param = "edits.0.preview_every" if own else "preview_every"
+        assert error["param"] == param
+        assert error["message"].startswith(f"{param}: 2 is not allowed: model 'scenes'")
     assert blind.count() == 1

@@ -124,7 +124,7 @@ def test_a_failure_is_told_and_later_tried_again(
         ({"layer": -1}, "layer", "greater than or equal to 0"),
         ({"head": 2}, "head", "0 to 1"),
         ({"step": 4}, "step", "0 to 3"),
-        ({"step": "x"}, "step", "integer"),
+        ({"step": "x"}, "step", "whole number"),
         ({"branch": "both"}, "branch", "'cond' or 'uncond'"),
         ({"bins": 0}, "bins", "greater than or equal to 1"),
         ({"bins": 1025}, "bins", "less than or equal to 1024"),

@@ -38,9 +38,9 @@ def test_seconds_become_the_nearest_frames(seconds: str, frames: int) -> None:
 @pytest.mark.parametrize(
     ("asked", "param", "says"),
     [
-        (Settings(size="4096x64"), "size", "4096 is not allowed; allowed is 32 to 128"),
+        (Settings(size="4096x64"), "size", "widths 32 to 128 in multiples of 16"),
         (Settings(size="100x64"), "size", "nearest is 96"),
-        (Settings(size="128x128"), "size", "16384 pixels; allowed are 9216"),
+        (Settings(size="128x128"), "size", "at most 9216 pixels in all; nearest is 96x96"),
         (Settings(seconds="60"), "seconds", "'60' is not allowed at 8 frames a second"),
         (Settings(num_frames=16), "num_frames", "of the form 4k+1"),
         (Settings(fps=60), "fps", "allowed is 1 to 30"),
@@ -126,7 +126,7 @@ def test_an_edit_of_an_edit_carries_the_whole_chain() -> None:
     assert [link.generation.prompt for link in recipe.chain()] == [
         "A red car in the winter.", "A red car.", "A car.",
     ]  # fmt: skip
-    with pytest.raises(InvalidRequest, match="3 edits; allowed are 2"):
+    with pytest.raises(InvalidRequest, match="2 edits deep; allowed are sources"):
         edit_recipe(recipe.generation, recipe, None, CARD, max_chain=3)
 
 

@@ -42,8 +42,20 @@ def test_one_bad_edit_and_none_is_queued(api: Api) -> None:
     source = api.finished()
     edits = [{"prompt": "A red car."}, {"prompt": "A truck.", "transfer": {"layers": [99]}}]
     response = api.http.post(f"/videos/{source['id']}/edits", json={"edits": edits})
-    assert (response.status_code, response.json()["error"]["param"]) == (400, "transfer.layers")
+    error = response.json()["error"]
+    assert (response.status_code, error["param"]) == (400, "edits.1.transfer.layers")
+    assert error["message"].startswith("edits.1.transfer.layers: ")
     assert api.http.get("/videos", params={"limit": 1}).json()["first_id"] == source["id"]
+
+
+def test_an_edit_has_a_pace_of_its_own(api: Api) -> None:
+    source = api.finished(fps=8)
+    edits = [{"prompt": "A red car.", "fps": 12}, {"prompt": "A truck."}]
+    page = api.http.post(f"/videos/{source['id']}/edits", json={"edits": edits}).json()
+    assert [video["fps"] for video in page["data"]] == [12, 8]
+    body = {"prompt": "A van.", "fps": 16}
+    remix = api.http.post(f"/videos/{source['id']}/remix", json=body).json()
+    assert (remix["fps"], remix["num_frames"]) == (16, source["num_frames"])
 
 
 def test_a_batch_is_idempotent(api: Api) -> None:

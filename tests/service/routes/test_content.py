@@ -70,6 +70,8 @@ def test_a_range_beyond_the_end(api: Api, film: Film) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (
         416, "range_not_satisfiable",
     )  # fmt: skip
+    size = len(api.http.get(film.path).content)
+    assert response.headers["content-range"] == f"bytes */{size}"
 
 
 def test_an_empty_object_has_no_range() -> None:
@@ -138,6 +140,11 @@ def test_where_the_store_presigns_clients_are_sent_there(
         target = response.headers["location"]
         found = httpx.get(target)
         assert (found.content, found.headers["content-type"]) == (worker.video, "video/mp4")
+        head = api.http.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == str(len(worker.video))
+        named = head.headers["content-disposition"]
+        assert found.headers["content-disposition"] == named, "the same from either"
         assert httpx.get(target.replace("video.mp4", "thumbnail.webp")).status_code == 403
         with api.sdk() as sdk:
             assert sdk.videos.download_content(path.split("/")[2]).read() == worker.video

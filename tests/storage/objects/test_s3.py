@@ -62,7 +62,7 @@ def test_a_presigned_url_reads_one_object(store: ObjectStore) -> None:
     status, body, headers = fetch(url)
     assert (status, body) == (200, BODY)
     assert headers["Content-Type"] == "video/mp4"
-    assert headers["Content-Disposition"] == 'attachment; filename="car.mp4"'
+    assert headers["Content-Disposition"] == 'inline; filename="car.mp4"'
     assert fetch(url.replace("videos/a", "videos/b"))[0] == 403
     assert fetch(url.replace("X-Amz-Expires=60", "X-Amz-Expires=6000"))[0] == 403
     assert fetch(url.split("?")[0])[0] == 403
