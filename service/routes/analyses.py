@@ -20,14 +20,14 @@ from service.request.delivery import deliver
 from service.request.dependencies import AnalysisIdDep, CallDep
 from service.routes.events import RESPONSES as EVENT_RESPONSES
 from service.routes.events import LastEventId, stream_of
-from service.routes.videos import GetQuery, ListQuery
+from service.routes.videos import GetQuery, PageQuery
 from service.settings import Delivery
 from service.wire.analyses import Analysis, AnalysisDeleted, AnalysisList, analysis_of
 from service.wire.content import Content
 from service.wire.errors import COMMON, documented
 from service.wire.examples import ANALYSIS_RESULT, ANALYSIS_SOURCES
 from service.wire.openapi import accepts
-from service.wire.replies import reply
+from service.wire.replies import note_wait, reply
 
 router = APIRouter(prefix="/v1/attention/analyses", tags=["analyses"], responses=COMMON)
 ONE = "/{analysis_id:analysis}"
@@ -66,7 +66,7 @@ REPORT_HEADERS = {
 }
 
 
-class AnalysesQuery(ListQuery):
+class AnalysesQuery(PageQuery):
     """A page: up to ``limit`` analyses later in ``order`` than the id ``after``; ``kind`` and
     ``status``: only those."""
 
@@ -144,11 +144,13 @@ async def get_analysis(
 ) -> Response:
     """An analysis and how far it is; with ``wait``, once it has ended or that time is over."""
     job = await call.state.jobs.get(call.project, analysis_id)
-    seconds = min(query.wait, call.state.settings.max_wait_s)
+    limit_s = call.state.settings.max_wait_s
+    seconds = min(query.wait, limit_s)
     if seconds and job.state.status not in ENDED:
         call.state.streams.check()
         job = await call.state.streams.wait_for_end(job, seconds)
     response = reply(analysis_of(job))
+    note_wait(response, query.wait, limit_s)
     if job.state.status not in ENDED:
         response.headers["openai-poll-after-ms"] = str(call.state.settings.poll_after_ms)
     return response

@@ -18,7 +18,7 @@ from service.request.dependencies import CallDep, VideoIdDep
 from service.request.direct_route import DirectRoute
 from service.wire.errors import COMMON, documented
 from service.wire.openapi import accepts
-from service.wire.replies import list_reply, reply, video_reply
+from service.wire.replies import list_reply, note_wait, reply, video_reply
 
 # a status is asked for more often than all else: clients poll
 router = APIRouter(prefix="/v1", tags=["videos"], responses=COMMON, route_class=DirectRoute)
@@ -41,13 +41,18 @@ CREATE_EXAMPLES = {
 }
 
 
-class ListQuery(Frozen):
-    """A page: up to ``limit`` videos later in ``order`` than the id ``after``. ``status`` and
-    ``model``: only these."""
+class PageQuery(Frozen):
+    """A page: up to ``limit`` jobs later in ``order`` than the id ``after``."""
 
     after: Annotated[str | None, Field(max_length=128)] = None
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     order: Literal["asc", "desc"] = "desc"
+
+
+class ListQuery(PageQuery):
+    """A page: up to ``limit`` videos later in ``order`` than the id ``after``; ``status`` and
+    ``model``: only those."""
+
     status: Status | None = None
     model: ModelId | None = None
 
@@ -72,8 +77,7 @@ async def get_video(
         call.state.streams.check()
         job = await call.state.streams.wait_for_end(job, min(query.wait, limit_s))
     response = await video_reply(call.state.jobs, job)
-    if query.wait > limit_s:
-        response.headers["preference-applied"] = f"wait={limit_s:g}"  # RFC 7240
+    note_wait(response, query.wait, limit_s)
     if job.state.status in ("queued", "in_progress"):
         response.headers["openai-poll-after-ms"] = str(call.state.settings.poll_after_ms)
     return response

@@ -21,10 +21,12 @@ from schemas.errors import (
     Unavailable,
 )
 from service.wire.validation import parameter_error
-from storage.jobs.records import job_not_found
 from storage.objects.objects import ObjectMissing, ObjectStoreError
 
-VIDEO_PATH = re.compile(r"/v1/videos/([^/]+)(?:/(?:content|events|lineage|cancel|remix|edits))?")
+ID_PATHS = {
+    "video": re.compile(r"/v1/videos/([^/]+)(?:/(?:content|events|lineage|cancel|remix|edits))?"),
+    "analysis": re.compile(r"/v1/attention/analyses/([^/]+)(?:/[a-z]+(?:/[^/]+)?)?"),
+}
 
 
 class ErrorDetail(Frozen):
@@ -122,8 +124,10 @@ async def _http(request: Request, error: Exception) -> Response:
 
 def _not_found(path: str) -> NotFound:
     """Ids of another form than ours match no route: they are unknown ids all the same."""
-    match = VIDEO_PATH.fullmatch(path)
-    return job_not_found(match[1]) if match else NotFound(f"nothing is at {path!r}")
+    for kind, pattern in ID_PATHS.items():
+        if match := pattern.fullmatch(path):
+            return NotFound(f"no {kind} {match[1]!r}", param=f"{kind}_id")
+    return NotFound(f"nothing is at {path!r}")
 
 
 async def _redis(request: Request, error: Exception) -> Response:

@@ -24,6 +24,12 @@ async def video_reply(store: JobStore, job: Job) -> Response:
     return reply(video)
 
 
+def note_wait(response: Response, asked_s: float, limit_s: float) -> None:
+    """Say how long the answer was held back, where that is less than was asked for (RFC 7240)."""
+    if asked_s > limit_s:
+        response.headers["preference-applied"] = f"wait={limit_s:g}"
+
+
 async def list_reply(store: JobStore, jobs: Sequence[Job], has_more: bool) -> Response:
     videos = await _videos(store, jobs)
     return reply(

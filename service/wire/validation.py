@@ -19,8 +19,8 @@ HINTS = {
 
 # by pydantic's error types, with its context's values
 RULES = {
-    "too_long": "it may hold at most {max_length} items",
-    "too_short": "it must hold at least {min_length} items",
+    "too_long": "it may have at most {max_length} item(s)",
+    "too_short": "it must have at least {min_length} item(s)",
     "none_required": "it must be null",
     "int_from_float": "it must be a whole number",
     "finite_number": "it must be a finite number",

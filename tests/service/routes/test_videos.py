@@ -1,5 +1,7 @@
 """Videos over plain HTTP: states, waiting, cancelling, deleting, listing."""
 
+import httpx
+
 from storage.connect import open_objects
 from tests.service.conftest import Api, Serve, wait_for
 
@@ -36,6 +38,41 @@ def test_wait_gives_up_after_its_time(api: Api) -> None:
     video_id = api.create("[hold]")["id"]
     assert api.get(video_id, wait=0.2)["status"] in ("queued", "in_progress")
     api.http.delete(f"/videos/{video_id}")
+
+
+def test_a_wait_above_the_limit_is_cut_and_said(serve: Serve) -> None:
+    api = serve(max_wait_s=0.1)
+    video_id = api.create("[hold]")["id"]
+    answer = api.http.get(f"/videos/{video_id}", params={"wait": 100_000})
+    assert answer.json()["status"] in ("queued", "in_progress")
+    assert answer.headers["preference-applied"] == "wait=0.1"
+    within = api.http.get(f"/videos/{video_id}", params={"wait": 0.05})
+    assert "preference-applied" not in within.headers
+    api.http.delete(f"/videos/{video_id}")
+
+
+def test_a_list_of_some(serve: Serve) -> None:
+    api = serve()
+    failed, made = api.finished("[fail]"), api.finished()
+    for query, found in (
+        ({"status": "failed"}, [failed]),
+        ({"status": "completed", "model": "scenes"}, [made]),
+        ({"model": "scenes"}, [made, failed]),
+        ({"model": "other"}, []),
+        ({"status": "queued"}, []),
+    ):
+        page = api.http.get("/videos", params=query).json()
+        assert [video["id"] for video in page["data"]] == [video["id"] for video in found]
+        assert page["has_more"] is False
+    assert api.http.get("/videos", params={"status": "done"}).status_code == 400
+
+
+def test_health_by_every_name(serve: Serve) -> None:
+    api, bare = serve(), serve(worker=False)
+    for name in ("healthz", "readyz", "health"):
+        for method in ("GET", "HEAD"):
+            assert httpx.request(method, f"{api.url}/{name}").status_code == 200
+    assert httpx.head(f"{bare.url}/healthz").content == b""
 
 
 def test_delete_leaves_no_object(api: Api) -> None:

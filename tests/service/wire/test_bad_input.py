@@ -77,7 +77,7 @@ def _nothing_is_queued(api: Api) -> Any:
         ({"prompt": "x", "priority": "urgent"}, "priority", "'low', 'normal' or 'high'"),
         ({"prompt": "x", "sede": 7}, "sede", "is not a known field; allowed are capture"),
         ({"prompt": "x", "capture": {"form": "all"}}, "capture.form", "'hidden', 'qk' or 'dense'"),
-        ({"prompt": "x", "capture": {"layers": []}}, "capture.layers", "at least 1 items"),
+        ({"prompt": "x", "capture": {"layers": []}}, "capture.layers", "at least 1 item"),
         ({"prompt": "x", "capture": {"layers": [4]}}, "capture.layers", "not one of 0 to 3"),
         ({"prompt": "x", "capture": {"layers": ["3"]}}, "capture.layers.0", "whole number"),
         (
