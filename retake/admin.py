@@ -10,16 +10,15 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 import typer
 from pydantic import ValidationError
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from rich.console import Console
-from rich.table import Table
 
 from retake.stack import REDIS_URL, STACK_LOCK, StackError
+from retake.tables import id_table
 from storage.connect import open_redis
 from storage.embedded import watchdog
 from storage.embedded.valkey import EmbeddedValkey
@@ -41,6 +40,13 @@ RedisUrl = Annotated[
 Data = Annotated[Path, typer.Option(help="Folder of an embedded stack's state.")]
 DATA = Path("retake-data")
 T = TypeVar("T")
+
+
+class Stores(NamedTuple):
+    """What the commands work on."""
+
+    keys: KeyStore
+    jobs: Maintenance
 
 
 @keys.command()
@@ -66,8 +72,8 @@ def create(
     if unknown:
         raise typer.BadParameter(f"scope {min(unknown)!r}; allowed are {', '.join(SCOPES)}")
 
-    async def make(redis: Redis) -> tuple[ApiKey, str]:
-        return await KeyStore(redis).create(project, chosen, name=name, ttl_s=ttl_s, secret=secret)
+    async def make(stores: Stores) -> tuple[ApiKey, str]:
+        return await stores.keys.create(project, chosen, name=name, ttl_s=ttl_s, secret=secret)
 
     if redis_url is None:
         (data / "valkey").mkdir(parents=True, exist_ok=True)  # before the stack's first start
@@ -81,8 +87,8 @@ def create(
 @keys.command(name="list")
 def list_keys(data: Data = DATA, redis_url: RedisUrl = None) -> None:
     """The keys that work."""
-    table = Table("id", "project", "scopes", "name", "ends in", "made")
-    for key in _with_redis(redis_url, data, lambda redis: KeyStore(redis).list()):
+    table = id_table(20, "project", "scopes", "name", "ends in", "made")
+    for key in _with_redis(redis_url, data, lambda stores: stores.keys.list()):
         made = datetime.fromtimestamp(key.created_at, UTC).strftime("%Y-%m-%d %H:%M")
         table.add_row(key.id, key.project, ",".join(key.scopes), key.name, key.hint, made)
     console.print(table)
@@ -91,7 +97,7 @@ def list_keys(data: Data = DATA, redis_url: RedisUrl = None) -> None:
 @keys.command()
 def revoke(key_id: str, data: Data = DATA, redis_url: RedisUrl = None) -> None:
     """Make a key worthless, within seconds."""
-    if not _with_redis(redis_url, data, lambda redis: KeyStore(redis).revoke(key_id)):
+    if not _with_redis(redis_url, data, lambda stores: stores.keys.revoke(key_id)):
         raise typer.BadParameter(f"there is no key {key_id!r}")
     console.print(f"revoked {key_id}")
 
@@ -99,8 +105,8 @@ def revoke(key_id: str, data: Data = DATA, redis_url: RedisUrl = None) -> None:
 @jobs.command()
 def dead(limit: int = 100, data: Data = DATA, redis_url: RedisUrl = None) -> None:
     """Jobs that ran out of attempts, newest first, and why."""
-    table = Table("id", "at", "code", "message")
-    for letter in _with_redis(redis_url, data, lambda redis: Maintenance(redis).list_dead(limit)):
+    table = id_table(34, "at", "code", "message")
+    for letter in _with_redis(redis_url, data, lambda stores: stores.jobs.list_dead(limit)):
         at = datetime.fromtimestamp(letter.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
         table.add_row(letter.video_id, at, letter.error.code, letter.error.message)
     console.print(table)
@@ -109,7 +115,7 @@ def dead(limit: int = 100, data: Data = DATA, redis_url: RedisUrl = None) -> Non
 @jobs.command()
 def retry(video_id: str, data: Data = DATA, redis_url: RedisUrl = None) -> None:
     """Queue a failed job again, with all its attempts."""
-    job = _with_redis(redis_url, data, lambda redis: Maintenance(redis).retry(video_id))
+    job = _with_redis(redis_url, data, lambda stores: stores.jobs.retry(video_id))
     console.print(f"{job.spec.id} is {job.state.status}")
 
 
@@ -143,7 +149,7 @@ def make_first_key(redis_url: str, data: Path, wanted: bool | None) -> None:
 
     ``wanted`` None: a person at a terminal is asked.
     """
-    if _call(redis_url, lambda redis: KeyStore(redis).list()):
+    if _call(redis_url, lambda stores: stores.keys.list()):
         return
     if wanted is None and sys.stdin.isatty():
         wanted = typer.confirm("This server asks for API keys, and none exists. Make one?")
@@ -152,12 +158,15 @@ def make_first_key(redis_url: str, data: Path, wanted: bool | None) -> None:
             "this server asks for API keys, and none exists yet: start it with --create-key, or "
             f"make one with `retake keys create --project NAME --data {data}`"
         )
-    _, secret = _call(redis_url, lambda redis: KeyStore(redis).create("default", name="first"))
+    _, secret = _call(
+        redis_url,
+        lambda stores: stores.keys.create("default", name="first"),
+    )
     console.print("The first API key, of project 'default'. It is shown this once:")
-    print(secret)
+    print(secret, flush=True)
 
 
-def _with_redis(url: str | None, data: Path, call: Callable[[Redis], Awaitable[T]]) -> T:
+def _with_redis(url: str | None, data: Path, call: Callable[[Stores], Awaitable[T]]) -> T:
     """``call`` on the service's Redis: the one named, or that of the stack on ``data``, which is
     started for this alone where the stack does not run."""
     if url is not None:
@@ -177,7 +186,7 @@ def _with_redis(url: str | None, data: Path, call: Callable[[Redis], Awaitable[T
     return _on_embedded(data, call)
 
 
-def _on_embedded(data: Path, call: Callable[[Redis], Awaitable[T]]) -> T:
+def _on_embedded(data: Path, call: Callable[[Stores], Awaitable[T]]) -> T:
     """``call`` on the Valkey of a stack that does not run; every write is on disk on return."""
     with EmbeddedValkey() as valkey:
         try:
@@ -187,7 +196,7 @@ def _on_embedded(data: Path, call: Callable[[Redis], Awaitable[T]]) -> T:
         return _call(url, call)
 
 
-def _call(url: str, call: Callable[[Redis], Awaitable[T]]) -> T:
+def _call(url: str, call: Callable[[Stores], Awaitable[T]]) -> T:
     try:
         settings = StorageSettings(redis_url=url, object_url="file:///")
     except ValidationError as error:
@@ -195,7 +204,10 @@ def _call(url: str, call: Callable[[Redis], Awaitable[T]]) -> T:
 
     async def run() -> T:
         async with aclosing(open_redis(settings)) as redis:
-            return await call(redis)
+            prefix = settings.redis_prefix
+            return await call(
+                Stores(KeyStore(redis, prefix=prefix), Maintenance(redis, prefix=prefix))
+            )
 
     try:
         return asyncio.run(run())

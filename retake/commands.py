@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from retake.client import Client, Json
 from retake.demo import follow, job_progress
+from retake.tables import id_table
 
 console = Console()
 
@@ -137,10 +137,7 @@ def list_videos(
 ) -> None:
     """The newest videos."""
     with Client(url, api_key) as client:
-        table = Table()
-        table.add_column("id", no_wrap=True, min_width=34)  # to be copied whole
-        for name in ("status", "seed", "prompt"):
-            table.add_column(name, overflow="fold")
+        table = id_table(34, "status", "seed", "prompt")
         query = _drop_none(limit=limit, status=status, model=model)
         for video in client.list(**query)["data"]:
             table.add_row(video["id"], video["status"], str(video["seed"]), video["prompt"])

@@ -116,6 +116,7 @@ class Stack:
         try:
             self._wait_for_leftovers()
             self._check_port()
+            (self.data / REDIS_URL).unlink(missing_ok=True)
             redis_url = self._redis_url or self._start_valkey()
             self._before_api(redis_url)
             env = self._environment(redis_url)

@@ -78,7 +78,8 @@ ROOMS = {
         __main__
     """,
     "retake": """
-        client videos part_logs                 the HTTP client; mp4 files decoded; why a part ended
+        client videos                           the HTTP client; mp4 files decoded
+        part_logs tables                        why a part ended; tables with whole ids
         session                                 a child process and all that it started
         stack                                   the embedded stack
         admin demo                              commands on Redis itself; the demo

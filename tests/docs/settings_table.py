@@ -36,8 +36,8 @@ COMMAND_LINE = """
 ## The `retake` command
 
 `RETAKE_URL` is the server's address (`--url`), `RETAKE_API_KEY` a bearer key (`--api-key`).
-`retake keys` and `retake jobs` speak to Redis itself: at `RETAKE_REDIS_URL` (`--redis-url`), else to the
-embedded one of `--data`, which need not run. `retake serve` takes `RETAKE_REDIS_URL` and
+`retake keys` and `retake jobs` speak to Redis itself: at `RETAKE_REDIS_URL` (`--redis-url`), or
+to the embedded one of `--data`, which need not run. `retake serve` takes `RETAKE_REDIS_URL` and
 `RETAKE_OBJECT_URL` in place of its own stores.
 """
 # heading, what it is about, class, what stands before the name of a field

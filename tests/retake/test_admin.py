@@ -17,7 +17,7 @@ from storage.settings import StorageSettings
 
 
 def run(*arguments: str) -> str:
-    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "80"})
     assert done.exit_code == 0, done.output
     return done.output
 
