@@ -122,25 +122,24 @@ def retry(video_id: str, data: Data = DATA, redis_url: RedisUrl = None) -> None:
 @queue.command()
 def show(data: Data = DATA, redis_url: RedisUrl = None) -> None:
     """How many jobs wait, by priority, and which models are paused."""
-    for priority, depth in _with_redis(
-        redis_url, data, lambda r: Maintenance(r).queue_depths()
-    ).items():
+    depths = _with_redis(redis_url, data, lambda stores: stores.jobs.queue_depths())
+    for priority, depth in depths.items():
         console.print(f"{priority}: {depth}")
-    paused = _with_redis(redis_url, data, lambda redis: Maintenance(redis).list_paused())
+    paused = _with_redis(redis_url, data, lambda stores: stores.jobs.list_paused())
     console.print(f"paused: {', '.join(paused) or 'none'}")
 
 
 @queue.command()
 def pause(model: str, data: Data = DATA, redis_url: RedisUrl = None) -> None:
     """Start no more jobs of MODEL; those that run go on, new ones are accepted and wait."""
-    _with_redis(redis_url, data, lambda redis: Maintenance(redis).pause(model))
+    _with_redis(redis_url, data, lambda stores: stores.jobs.pause(model))
     console.print(f"{model} is paused")
 
 
 @queue.command()
 def resume(model: str, data: Data = DATA, redis_url: RedisUrl = None) -> None:
     """Start jobs of MODEL again."""
-    _with_redis(redis_url, data, lambda redis: Maintenance(redis).resume(model))
+    _with_redis(redis_url, data, lambda stores: stores.jobs.resume(model))
     console.print(f"{model} is not paused")
 
 

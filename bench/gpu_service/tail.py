@@ -33,7 +33,8 @@ def measure_tail(plan: Plan) -> dict[str, float]:
         figures["tail_pixels_s"], frames = _best(lambda: to_pixels(video))
         for module in vae.modules():
             if isinstance(module, torch.nn.Conv3d):
-                module.to(memory_format=torch.channels_last_3d)
+                weight = module.weight.data
+                module.weight.data = weight.contiguous(memory_format=torch.channels_last_3d)
         ordered = latents.contiguous(memory_format=torch.channels_last_3d)
         figures["tail_decode_channels_last_s"], _ = _best(lambda: vae.decode(ordered).sample)
     for threads in THREADS:

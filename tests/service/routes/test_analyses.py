@@ -1,6 +1,7 @@
 """Analyses over HTTP: queued, followed, listed, read, deleted, like videos and beside them."""
 
 import io
+from functools import partial
 from typing import Any
 
 import httpx
@@ -170,6 +171,10 @@ def test_it_expires_with_its_files(serve: Serve, own_storage: StorageSettings) -
     wait_for(lambda: not list(objects.list("analyses")), "its files to go")
 
 
+def has_heard(receiver: Receiver, analysis_id: str) -> bool:
+    return analysis_id in str(receiver.requests)
+
+
 def test_its_end_is_told(serve: Serve) -> None:
     receiver = Receiver()
     api = serve(**ALLOWED)
@@ -179,7 +184,7 @@ def test_its_end_is_told(serve: Serve) -> None:
     api.finished()  # of videos this endpoint hears nothing
     for prompt in ("A car.", "[fail]"):
         analysis = created(api, sources=[{**RUN, "prompt": prompt}], webhook_url=receiver.url)
-        wait_for(lambda id=analysis["id"]: id in str(receiver.requests), "the event")
+        wait_for(partial(has_heard, receiver, analysis["id"]), "the event")
     bodies = [httpx.Response(200, content=body).json() for _, body in receiver.requests]
     assert [body["type"] for body in bodies] == types
     receiver.stop()

@@ -76,6 +76,7 @@ async def test_a_fault_of_ours_is_no_attempt_and_waits(
         assert await jobs.queue.read("c", 10) == []
         seconds, microseconds = await redis.time()
         due = await redis.zscore(f"{prefix}:delayed", "a")
+        assert due is not None
         delays.append(round((due - 1000 * seconds - microseconds / 1000) / 1000))
         await redis.zadd(f"{prefix}:delayed", {"a": 0})  # as if the time had passed
         (held,) = await jobs.queue.read("c", 10)
