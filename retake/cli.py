@@ -17,6 +17,7 @@ from rich.console import Console
 from retake import admin, commands
 from retake.client import ApiError
 from retake.demo import run_demo
+from retake.models import models
 from retake.stack import Stack, StackError
 from schemas.errors import RetakeError
 from storage.keys import needs_keys
@@ -26,6 +27,7 @@ app.add_typer(admin.keys, name="keys")
 app.add_typer(admin.jobs, name="jobs")
 app.add_typer(admin.queue, name="queue")
 commands.add_to(app)
+app.add_typer(models, name="models")
 console = Console()
 
 DATA = Path("retake-data")

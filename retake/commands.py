@@ -32,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
     """Every command here, as one of ``app``."""
     for name, command in (
         ("generate", generate), ("edit", edit), ("get", get), ("list", list_videos),
-        ("cancel", cancel), ("delete", delete), ("models", models),
+        ("cancel", cancel), ("delete", delete),
     ):  # fmt: skip
         app.command(name=name)(command)
 
@@ -154,12 +154,6 @@ def delete(video_id: str, url: Url = URL, api_key: Key = None) -> None:
     """Delete a video and everything stored for it."""
     with Client(url, api_key) as client:
         console.print(f"deleted {client.delete(video_id)['id']}")
-
-
-def models(url: Url = URL, api_key: Key = None) -> None:
-    """What this server can make."""
-    with Client(url, api_key) as client:
-        console.print_json(data=client.models())
 
 
 def check_out(out: Path | None) -> None:

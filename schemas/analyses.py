@@ -167,7 +167,7 @@ def _check_sources(spec: AnalysisSpec, cards: Mapping[str, ModelCard]) -> None:
             )
         if not cards[name].supports_transfer:
             raise Unsupported(
-                f"{param}.model: {name!r} has no softmax attention map to analyse",
+                f"{param}.model: {name!r} cannot be analysed: {cards[name].no_transfer_reason}",
                 param=f"{param}.model",
             )
         if spec.kind != "structure" and name != _model(spec, 0):

@@ -134,6 +134,7 @@ class ArtifactFields(Frozen):
     branches: tuple[Branch, ...]
     hidden_layers: tuple[LayerIndex, ...] = ()
     outputs: bool = False
+    made_by: Annotated[str, Field(max_length=200)] = ""
     stored_bytes: Count
     decoded_bytes: Count
     created_at: int

@@ -25,6 +25,9 @@ Text = Annotated[str, Field(min_length=1, max_length=4096)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
+LoraScale = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+
+
 def canonical_hash(value: Any) -> str:
     """SHA-256, hex, of ``value`` as canonical JSON (sorted keys, no spaces, ASCII, no NaN)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -45,7 +45,9 @@ class CapturePlan(Frozen):
     ``steps`` and ``branches`` are those whose attention is kept; form latents keeps the inputs of
     every step beside. ``hidden_layers``: of form latents, the layers whose hidden states are kept
     too, so that they need not be recomputed. ``outputs``: whether the transformer's outputs are
-    kept, of every step and branch, for anchored edits to follow.
+    kept, of every step and branch, for anchored edits to follow. ``made_by``: the versions of the
+    libraries that compute; "": not known. Form latents is computed again when it is used, by those
+    of that day, so there they are part of the key: other versions keep an artifact of their own.
     """
 
     form: Form
@@ -55,6 +57,7 @@ class CapturePlan(Frozen):
     branches: Annotated[tuple[Branch, ...], Field(min_length=1, max_length=2)]
     hidden_layers: tuple[LayerIndex, ...] = ()
     outputs: bool = False
+    made_by: Annotated[str, Field(max_length=200)] = ""
 
     def holds(self, form: Form, layer: int, step: int) -> bool:
         """Whether it holds what ``layer`` shows in ``form`` at ``step``."""
@@ -87,4 +90,6 @@ class CapturePlan(Frozen):
         plan = self.model_dump(mode="json")
         if not self.outputs:
             del plan["outputs"]  # plans without them are older than the field
+        if self.form != "latents" or not self.made_by:
+            del plan["made_by"]  # what was computed stays what it is
         return canonical_hash({"v": MANIFEST_VERSION, **plan})[:32]

@@ -19,6 +19,9 @@ RetakeError
     ├── ArtifactTooNew        a manifest of a later version than this server reads
     ├── ArtifactWriteFailed   the attention could not be stored
     ├── ArtifactMissing       no artifact covers the transfer (the worker then replays)
+    ├── AttentionMissed       a layer or a call of the transformer did not come as expected
+    ├── PromptUnchanged       an edit's words differ from its source's where the model reads none
+    ├── NumericOverflow       the model's numbers are infinite or not numbers
     └── JobCancelled
 """
 
@@ -160,6 +163,22 @@ class ArtifactWriteFailed(JobFailed):
 
 class ArtifactMissing(JobFailed):
     code = "artifact_missing"
+
+
+class AttentionMissed(JobFailed):
+    """A layer was skipped or never reached its hooks: the video would be silently wrong."""
+
+    code = "attention_missed"
+
+
+class PromptUnchanged(JobFailed):
+    """An edit's words differ from its source's, but the model reads the same of both."""
+
+    code = "prompt_unchanged"
+
+
+class NumericOverflow(JobFailed):
+    code = "numeric_overflow"
 
 
 class JobCancelled(JobFailed):

@@ -83,6 +83,7 @@ class JobResult(Frozen):
 
     ``cost``: passes of the transformer over those of a plain generation; None: not counted.
     ``not_kept``: why there is no ``artifact_key``, though the job was to keep its attention.
+    ``prompt_truncated``: whether the model's tokenizer cut the prompt; None: not known.
     """
 
     video_key: str
@@ -93,6 +94,7 @@ class JobResult(Frozen):
     not_kept: str | None = None
     attention: AttentionOrigin = "none"
     cost: float | None = None
+    prompt_truncated: bool | None = None
     seconds: float = 0.0
 
 

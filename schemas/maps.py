@@ -64,7 +64,7 @@ def maps_folder(project: str, artifact_id: str) -> str:
 def check_place(place: Place, card: ModelCard, generation: Generation) -> None:
     """Raise InvalidRequest or Unsupported for a map that a run of ``generation`` has not."""
     if not card.supports_transfer:
-        raise Unsupported(f"model {card.id!r} has no softmax attention map to show")
+        raise Unsupported(f"model {card.id!r} has no maps to show: {card.no_transfer_reason}")
     limits = {
         "step": generation.num_inference_steps,
         "layer": card.layers,

@@ -74,8 +74,11 @@ class ModelCard(Frozen):
     ``fingerprint``: SHA-256 over weights revision, dtype, scheduler and its shift, attention
     backend, quantization: everything of the model that changes numbers. Part of every source key.
     ``layers``, ``heads``, ``width``: self-attention modules of a transformer, heads of each, and
-    the width of their input. ``branches``: guidance branches at guidance_scale > 1.
-    ``supports_preview``: whether its latents can be shown while a job runs.
+    the width of their input. ``branches``: guidance branches at guidance_scale > 1, or
+    at any if it is ``always_guided``.
+    ``max_prompt_tokens``: what its tokenizer leaves of a prompt; None: not known.
+    ``supports_transfer``: whether its attention can be kept and put in; ``no_transfer_reason`` says
+    why not. ``supports_preview``: whether its latents can be shown while a job runs.
     ``supports_step_cache``: whether requests may name a ``step_cache``.
     ``loras``: the names that requests may give. ``presets``: those that it has of its own, because
     which layers and steps carry what is a model's own (``schemas.selection.PRESETS`` otherwise).
@@ -101,11 +104,14 @@ class ModelCard(Frozen):
     max_guidance_scale: float = 50.0
     negative_prompt: str = ""
     max_prompt_chars: int = 2000
+    max_prompt_tokens: int | None = None
     layers: int
     heads: int
     width: int
     branches: tuple[Branch, ...] = ("cond", "uncond")
+    always_guided: bool = False
     supports_transfer: bool = True
+    no_transfer_reason: str = "it has no softmax attention map"
     supports_preview: bool = False
     supports_step_cache: bool = False
     grid: LatentGrid

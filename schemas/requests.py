@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from schemas.analyses import MAX_SOURCES, AnalysisChoices, AnalysisSpec
 from schemas.attention import CaptureSpec, TransferSpec
-from schemas.base import Frozen, OneError, Seed
+from schemas.base import Frozen, LoraScale, OneError, Seed
 from schemas.jobs import Priority
 from schemas.recipes import Recipe, StepCache
 
@@ -77,7 +77,7 @@ class Settings(Frozen):
     fps: Count | None = None
     num_inference_steps: Count | None = None
     guidance_scale: Guidance | None = None
-    loras: Annotated[tuple[tuple[str, float], ...], Field(max_length=4), OneError()] | None = None
+    loras: Annotated[tuple[tuple[str, LoraScale], ...], Field(max_length=4), OneError()] | None = None
     step_cache: StepCache | None = None
 
     @model_validator(mode="after")

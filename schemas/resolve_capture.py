@@ -31,7 +31,8 @@ def resolve_capture(spec: CaptureSpec, card: ModelCard, recipe: Recipe) -> Captu
     """
     if not card.supports_transfer:
         raise Unsupported(
-            f"capture: model {card.id!r} has no softmax attention map to keep", param="capture"
+            f"capture: the attention of {card.id!r} cannot be kept: {card.no_transfer_reason}",
+            param="capture",
         )
     generation = recipe.generation
     if spec.scope == "presets":

@@ -87,7 +87,8 @@ PRESETS: dict[PresetName, Preset] = {
 
 def branches_of(card: ModelCard, generation: Generation) -> tuple[Branch, ...]:
     """The guidance branches that a run has: only ``cond`` where guidance is off."""
-    return card.branches if generation.guidance_scale > 1 else ("cond",)
+    guided = generation.guidance_scale > 1 or card.always_guided
+    return card.branches if guided else ("cond",)
 
 
 def presets_of(card: ModelCard) -> dict[PresetName, Preset]:
@@ -118,7 +119,7 @@ def resolve_transfer(
     """``spec`` for one run of ``card``'s model; raises InvalidRequest or Unsupported."""
     if not card.supports_transfer:
         raise Unsupported(
-            f"transfer: model {card.id!r} has no softmax attention map to transfer",
+            f"transfer: model {card.id!r} cannot be edited: {card.no_transfer_reason}",
             param="transfer",
         )
     spec = apply_preset(spec, card, generation.num_inference_steps)

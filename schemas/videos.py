@@ -21,6 +21,7 @@ class Video(Frozen):
     is completed; where it is not, ``attention_not_kept`` says why. ``cost``: passes of the
     transformer that it took, over those of a plain generation. ``queue_position``: of a queued one,
     1 for the next of its priority.
+    ``prompt_truncated``: the prompt had more tokens than the model reads.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Video(Frozen):
     attention_kept: bool | None
     attention_not_kept: str | None
     cost: float | None
+    prompt_truncated: bool | None
     queue_position: int | None
 
 
@@ -97,6 +99,7 @@ def video_of(job: Job, queue_position: int | None = None) -> Video:
         attention_kept=state.result.artifact_key is not None if state.result else None,
         attention_not_kept=_not_kept(job),
         cost=state.result.cost if state.result else None,
+        prompt_truncated=state.result.prompt_truncated if state.result else None,
         queue_position=queue_position,
     )
 

@@ -73,6 +73,7 @@ ROOMS = {
         generation                              one recipe to one video
         previews analysis                       pictures of latents; pictures of maps
         engine                                  a job on a loaded model
+        check                                   a model tried before it is served
         deployment                              the Ray Serve application
         local                                   a Ray of our own
         __main__
@@ -83,7 +84,7 @@ ROOMS = {
         session                                 a child process and all that it started
         stack                                   the embedded stack
         admin demo                              commands on Redis itself; the demo
-        commands                                those of the HTTP API
+        commands models                         those of the HTTP API; model tools
         cli
     """,
 }

@@ -35,11 +35,27 @@ class CardDefaults(Frozen):
     )
 
 
-class LoraSettings(Frozen):
-    """A LoRA that requests can name."""
+class LoraFileSettings(Frozen):
+    """One file of a LoRA."""
 
-    path: str = Field(description="A folder, or a hub id.")
-    weight_name: str | None = Field(None, description="The file in it. Unset: diffusers chooses.")
+    path: str = Field(description="A safetensors file, a folder, or a hub id.")
+    weight_name: str | None = Field(
+        None, description="The file in the folder or on the hub. Unset: the only one there."
+    )
+    revision: str | None = Field(None, description="The hub's revision. Unset: its default branch.")
+    scale: float = Field(
+        1.0, allow_inf_nan=False, description="What a request's scale is multiplied by."
+    )
+
+
+class LoraSettings(LoraFileSettings):
+    """A LoRA that requests can name. Its file's content is part of the fingerprint."""
+
+    low_noise: LoraFileSettings | None = Field(
+        None,
+        description="Of a model with two experts (Wan2.2 A14B): another file for the second, which "
+        "denoises at low noise: an object of the fields above. Unset: the same file in both.",
+    )
 
 
 class ModelSettings(Frozen):

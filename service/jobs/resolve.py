@@ -27,12 +27,15 @@ def new_generation(asked: Settings, prompt: str, card: ModelCard, prefix: str = 
     """
     width, height = parse_size(asked.size or card.default_size, card, f"{prefix}size")
     fps = card.fps.check(_or(asked.fps, card.fps.default), f"{prefix}fps")
+    guidance_scale = _guidance(
+        _or(asked.guidance_scale, card.guidance_scale), card, f"{prefix}guidance_scale"
+    )
     return Generation(
         model=card.id,
         fingerprint=card.fingerprint,
         prompt=_prompt(prompt, card, f"{prefix}prompt"),
-        negative_prompt=_prompt(
-            _or(asked.negative_prompt, card.negative_prompt), card, f"{prefix}negative_prompt"
+        negative_prompt=_negative_prompt(
+            asked, card.negative_prompt, guidance_scale, card, f"{prefix}negative_prompt"
         ),
         seed=_or(asked.seed, secrets.randbits(SEED_BITS)),
         width=width,
@@ -42,9 +45,7 @@ def new_generation(asked: Settings, prompt: str, card: ModelCard, prefix: str = 
             _or(asked.num_inference_steps, card.num_inference_steps.default),
             f"{prefix}num_inference_steps",
         ),
-        guidance_scale=_guidance(
-            _or(asked.guidance_scale, card.guidance_scale), card, f"{prefix}guidance_scale"
-        ),
+        guidance_scale=guidance_scale,
         fps=fps,
         loras=_loras(asked, card, prefix),
         step_cache=_step_cache(asked, card, prefix),
@@ -62,21 +63,22 @@ def edit_generation(
         parse_size(asked.size, card, "size") if asked.size else (source.width, source.height)
     )
     fps = card.fps.check(_or(asked.fps, source.fps), "fps")
+    guidance_scale = _guidance(
+        _or(asked.guidance_scale, source.guidance_scale), card, "guidance_scale"
+    )
     edit = Generation(
         model=card.id,
         fingerprint=card.fingerprint,
         prompt=_prompt(prompt, card, "prompt"),
-        negative_prompt=_prompt(
-            _or(asked.negative_prompt, source.negative_prompt), card, "negative_prompt"
+        negative_prompt=_negative_prompt(
+            asked, source.negative_prompt, guidance_scale, card, "negative_prompt"
         ),
         seed=_or(asked.seed, source.seed),
         width=width,
         height=height,
         num_frames=_frames(asked, fps, card, "") or source.num_frames,
         num_inference_steps=_or(asked.num_inference_steps, source.num_inference_steps),
-        guidance_scale=_guidance(
-            _or(asked.guidance_scale, source.guidance_scale), card, "guidance_scale"
-        ),
+        guidance_scale=guidance_scale,
         fps=fps,
         loras=_loras(asked, card, "") if asked.loras else source.loras,
         step_cache=asked.step_cache,
@@ -237,6 +239,25 @@ def _prompt(text: str, card: ModelCard, param: str) -> str:
             param=param,
         )
     return text
+
+
+def _negative_prompt(
+    asked: Settings, default: str, guidance_scale: float, card: ModelCard, param: str
+) -> str:
+    """What stands in the recipe: nothing where the run has no branch that it would go into.
+
+    Else two keys would name one video. Raises Unsupported where the model never has that branch.
+    """
+    if "uncond" not in card.branches:
+        if asked.negative_prompt:
+            raise Unsupported(
+                f"{param}: is not allowed: model {card.id!r} takes none (its guidance is "
+                "embedded); leave it out",
+                param=param,
+            )
+        return ""
+    text = _prompt(_or(asked.negative_prompt, default), card, param)
+    return text if guidance_scale > 1 or card.always_guided else ""
 
 
 def _guidance(value: float, card: ModelCard, param: str) -> float:

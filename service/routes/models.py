@@ -38,6 +38,7 @@ class Model(Frozen):
     max_guidance_scale: float
     negative_prompt: str
     max_prompt_chars: int
+    max_prompt_tokens: int | None
     layers: int
     heads: int
     branches: tuple[Branch, ...]

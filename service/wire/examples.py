@@ -39,6 +39,7 @@ VIDEO: dict[str, Any] = {
     "attention_kept": None,
     "attention_not_kept": None,
     "cost": None,
+    "prompt_truncated": None,
     "queue_position": None,
 }
 RANGE = {"minimum": 32, "maximum": 128, "default": 96, "step": 16, "offset": 0}
@@ -62,6 +63,7 @@ MODEL: dict[str, Any] = {
     "max_guidance_scale": 20.0,
     "negative_prompt": "",
     "max_prompt_chars": 200,
+    "max_prompt_tokens": 511,
     "layers": 8,
     "heads": 4,
     "branches": ["cond", "uncond"],

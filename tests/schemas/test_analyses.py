@@ -111,7 +111,7 @@ def test_a_model_that_is_not_served() -> None:
 
 
 def test_a_model_without_a_map() -> None:
-    with pytest.raises(Unsupported, match=r"sources\.0.model: 'linear' has no softmax"):
+    with pytest.raises(Unsupported, match=r"sources\.0.model: 'linear' cannot be analysed"):
         resolved("sinks", source(model="linear"))
 
 

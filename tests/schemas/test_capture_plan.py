@@ -30,7 +30,13 @@ def test_all_that_is_kept_is_in_the_capture_key(change: dict[str, object]) -> No
 
 def test_every_field_was_tried() -> None:
     tried = {"form", "codec", "layers", "steps", "branches", "hidden_layers", "outputs"}
-    assert tried == set(CapturePlan.model_fields)
+    assert tried | {"made_by"} == set(CapturePlan.model_fields)
+
+
+def test_versions_are_in_the_key_where_they_compute_again() -> None:
+    aged = {"made_by": "diffusers 1.0"}
+    assert HIDDEN.model_copy(update=aged).key() == HIDDEN_KEY
+    assert LATENTS.model_copy(update=aged).key() != LATENTS_KEY
 
 
 def test_an_edit_needs_layers_steps_and_branches() -> None:

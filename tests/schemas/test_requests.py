@@ -76,3 +76,10 @@ def test_what_is_left_open_is_the_models_to_say() -> None:
 )
 def test_seconds_are_a_string_or_a_number(given: object, text: str) -> None:
     assert Settings.model_validate({"seconds": given}).seconds == text
+
+
+@pytest.mark.parametrize("scale", ["1e999", "-1e999", "101"])
+def test_a_loras_scale_is_a_number(scale: str) -> None:
+    body = f'{{"prompt": "a car", "loras": [["x", {scale}]]}}'
+    with pytest.raises(ValidationError, match=r"loras\.0\.1"):
+        CreateVideo.model_validate_json(body)

@@ -179,7 +179,7 @@ def check_seen(model: LoadedModel) -> None:
     """Raise Unsupported, with the reason, if this model's attention cannot be seen."""
     card, settings = model.card, model.settings
     if not card.supports_transfer:
-        reason = "it has no softmax attention map (linear attention)"
+        reason = card.no_transfer_reason
     elif settings.compile != "none":
         reason = "its blocks are compiled, and compiled attention does not show its queries"
     elif model.group is not None or settings.ranks > 1:

@@ -18,6 +18,7 @@ from storage.retry import OBJECT_STORE, retry
 from workers.artifacts.cost_model import CostModel, StepClock, soonest
 from workers.artifacts.host_buffer_cache import HostBufferCache
 from workers.artifacts.index_client import CaptureLease, IndexClient, Pin
+from workers.artifacts.made_by import made_by, usable_here
 from workers.artifacts.read.device_cache import DeviceTensors
 from workers.artifacts.read.reader import ArtifactReader
 from workers.artifacts.read.tiers import Blocks, DiskBlocks, HostBlocks, ObjectBlocks
@@ -71,6 +72,7 @@ class ArtifactStore:
         ttl_s = self.settings.retention_s
         if expires_at is None and ttl_s is not None:
             expires_at = int(time.time()) + ttl_s
+        plan = plan.model_copy(update={"made_by": made_by()})
         target = Target(project, recipe, plan, grid, expires_at)
         attempt = f"{video_id}/{secrets.token_hex(8)}"
         lease = CaptureLease(project, target.source_key, plan.key(), attempt)
@@ -128,6 +130,8 @@ class ArtifactStore:
         for info in self._objects.list(manifests_folder(project, source_key)):
             manifest = self._read(info.key)
             if manifest is None or not manifest.covers(needed) or manifest.expired(now):
+                continue
+            if not usable_here(manifest, needed):
                 continue
             if usable is None or usable(manifest):
                 found.append(manifest)

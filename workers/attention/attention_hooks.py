@@ -19,7 +19,7 @@ from workers.attention.hooks import HookState, install
 from workers.attention.projection_bypass import bypassed_projections, bypasses
 from workers.attention.run import Run
 from workers.attention.transfer import Capture, Transfer
-from workers.attention.transformer_calls import keep_inputs, keep_outputs
+from workers.attention.transformer_calls import batch_of, keep_inputs, keep_outputs
 from workers.families.base import Family, Pipeline
 
 
@@ -88,7 +88,7 @@ class AttentionHooks:
 
         In ``partial_steps`` layers may be left out; elsewhere that raises AttentionMissed.
         """
-        if self._state.active:
+        if self._state.run is not None:
             raise RuntimeError("this pipeline is in use: one generation at a time")
         with self.swapped_in(
             Run(
@@ -131,7 +131,7 @@ class AttentionHooks:
         if run is not None:
             inputs = dict(signature.bind(module, *args, **kwargs).arguments)
             del inputs["self"]
-            run.begin_call(module, inputs)
+            run.begin_call(module, inputs, batch_of(self.family, inputs))
             keep_inputs(self.family, run, module, inputs)
 
     def _after_call(

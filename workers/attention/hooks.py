@@ -22,7 +22,10 @@ from workers.attention.run import Run
 
 @dataclass
 class HookState:
-    """What the hooks of one hooks do now. ``qk``: whether queries and keys are needed too."""
+    """What the hooks of one pipeline do now: nothing in a run that keeps and takes no attention.
+
+    ``qk``: whether queries and keys are needed too.
+    """
 
     run: Run | None = None
     active: bool = False
@@ -30,7 +33,7 @@ class HookState:
 
     def set(self, run: Run | None) -> None:
         self.run = run
-        self.active = run is not None
+        self.active = run is not None and run.checked
         self.qk = run is not None and run.uses_qk
 
 

@@ -11,11 +11,8 @@ from typing import Any
 from torch import nn
 
 from schemas.attention import Branch
+from schemas.errors import AttentionMissed
 from workers.attention.attention_modules import AXES, AttentionModule, Axis
-
-
-class AttentionMissed(RuntimeError):
-    """A layer was skipped or never reached its hooks: the video would be silently wrong."""
 
 
 class Position:
@@ -23,6 +20,8 @@ class Position:
 
     ``extra_calls``: how many more a step may make; they are left alone. ``row_count``: how many
     videos are made together. ``partial_steps``: those in which layers may be left out.
+    ``checked``: whether a call or a layer that does not come as expected would make a wrong video
+    or a wrong count; other runs are only counted.
     """
 
     def __init__(
@@ -34,7 +33,9 @@ class Position:
         extra_calls: int,
         row_count: int,
         partial_steps: Collection[int] = (),
+        checked: bool = True,
     ) -> None:
+        self.checked = checked
         self.total_steps = total_steps
         self.branches = branches
         self.batched = batched
@@ -48,10 +49,25 @@ class Position:
         self.module: nn.Module | None = None
         self.inputs: dict[str, Any] = {}
         self.passes = 0.0  # of the transformer over one video and branch: what the run has cost
+        self._cost = 0  # of the call under way
         self.visits: dict[tuple[int, Axis], int] = {}
 
-    def begin_call(self, module: nn.Module, inputs: dict[str, Any]) -> None:
-        """A transformer is called: the branches that it computes follow from its place."""
+    def begin_call(
+        self, module: nn.Module, inputs: dict[str, Any], batch: int | None = None
+    ) -> None:
+        """A transformer is called: the branches that it computes follow from its place.
+
+        ``batch``: how many videos and branches it was called with, where that is to be checked.
+        """
+        if self.checked:
+            self._begin_checked(batch)
+        self._cost = batch or max(1, len(self.here)) * self.row_count
+        self.passes += self._cost
+        self.module, self.inputs = module, inputs
+        self.visits.clear()
+        self.forget()
+
+    def _begin_checked(self, batch: int | None) -> None:
         if self.calls >= self.expected + self.extra_calls or self.step >= self.total_steps:
             raise AttentionMissed(
                 f"call {self.calls + 1} of step {self.step}; expected are {self.expected} calls "
@@ -62,10 +78,12 @@ class Position:
         else:
             self.here = self.branches if self.batched else (self.branches[self.calls],)
         self.calls += 1
-        self.passes += max(1, len(self.here)) * self.row_count
-        self.module, self.inputs = module, inputs
-        self.visits.clear()
-        self.forget()
+        expected = max(1, len(self.here)) * self.row_count
+        if batch not in (None, expected):
+            raise AttentionMissed(
+                f"call {self.calls} of step {self.step} has a batch of {batch}, not {expected}: "
+                f"{self.row_count} videos in {len(self.here) or 1} branches"
+            )
 
     @contextmanager
     def narrowed(self, branch: Branch, inputs: dict[str, Any]) -> Iterator[None]:
@@ -80,7 +98,7 @@ class Position:
 
     def pass_by(self, attention_modules: Iterable[AttentionModule]) -> None:
         """The call is answered without being made: its layers are not missed, but not needed."""
-        self.passes -= max(1, len(self.here)) * self.row_count
+        self.passes -= self._cost
         for attn in attention_modules:
             for axis in AXES:
                 self.visit(attn, axis)
@@ -102,7 +120,7 @@ class Position:
             left_out = 1 - len(self.visits) / (len(AXES) * len(attention_modules))
             self.passes -= max(1, len(self.here)) * self.row_count * left_out
             return
-        for attn in attention_modules:
+        for attn in attention_modules if self.checked else ():
             for axis in AXES:
                 visits = self.visits.get((attn.layer, axis), 0)
                 if visits != 1:
@@ -112,7 +130,7 @@ class Position:
                     )
 
     def end_step(self) -> None:
-        if self.calls < self.expected:
+        if self.checked and self.calls < self.expected:
             raise AttentionMissed(
                 f"step {self.step} made {self.calls} transformer calls, not {self.expected}"
             )

@@ -41,6 +41,9 @@ class Run(Position):
             extra_calls=extra_calls,
             row_count=len(transfers),
             partial_steps=partial_steps,
+            checked=capture is not None
+            or any(row is not None for row in transfers)
+            or bool(partial_steps),
         )
         self.tokens = tokens
         self.capture = capture

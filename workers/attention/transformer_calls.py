@@ -15,6 +15,12 @@ from workers.attention.run import Run
 from workers.families.base import Family
 
 
+def batch_of(family: Family, inputs: dict[str, Any]) -> int | None:
+    """How many videos and branches a transformer is called with; None: its latents do not say."""
+    latents = inputs.get(family.step_inputs[0])
+    return len(latents) if isinstance(latents, Tensor) else None
+
+
 def keep_inputs(family: Family, run: Run, module: nn.Module, inputs: dict[str, Any]) -> None:
     """Give the last row's inputs of this call to the run's sink.
 

@@ -32,7 +32,8 @@ class RenderedVideo(NamedTuple):
     """What a job's denoising gave. ``frames``: (F, H, W, 3) uint8 RGB. ``cost``: passes of the
     transformer over those of a plain generation. ``not_captured``: why there is nothing
     ``captured`` of a job that was to keep its attention. ``seconds``: of its phases, as far as
-    known."""
+    known. ``prompt_truncated``: the model did not read all of the
+    prompt."""
 
     frames: NDArray[np.uint8]
     attention: AttentionOrigin = "none"
@@ -40,6 +41,7 @@ class RenderedVideo(NamedTuple):
     cost: float | None = None
     seconds: Mapping[str, float] = MappingProxyType({})
     not_captured: str | None = None
+    prompt_truncated: bool = False
 
 
 class AnalysedAttention(NamedTuple):

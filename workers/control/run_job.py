@@ -114,6 +114,7 @@ def _make_video(context: JobContext, lease: Lease, began: float) -> JobResult:
         not_kept=video.captured.failure if video.captured else video.not_captured,
         attention=video.attention,
         cost=video.cost,
+        prompt_truncated=video.prompt_truncated,
         seconds=round(time.monotonic() - began, 3),
     )
 

@@ -12,9 +12,13 @@ from schemas.resolve_capture import resolve_capture
 from workers.artifacts.store import ArtifactStore
 from workers.artifacts.write.writer import ArtifactWriter
 from workers.attention.maps import Address
+from workers.control.failure_policy import is_out_of_memory
 from workers.models.pipelines import LoadedModel
 
 log = logging.getLogger("retake.worker")
+
+NO_MEMORY = "the device had no memory for it beside the video"
+MISSED = "the model's steps were not those of its settings"
 
 
 class BestEffortCapture:
@@ -29,7 +33,9 @@ class BestEffortCapture:
         if self.failure is None:
             try:
                 self._writer.put(address, name, tensor)
-            except ArtifactWriteFailed as error:
+            except Exception as error:
+                if not isinstance(error, ArtifactWriteFailed) and not is_out_of_memory(error):
+                    raise
                 self._give_up(error)
 
     def publish(self) -> str | None:
@@ -43,9 +49,10 @@ class BestEffortCapture:
     def discard(self) -> None:
         self._writer.abort()
 
-    def _give_up(self, error: ArtifactWriteFailed) -> None:
-        log.error("job=%s attention not kept: %s", self._video_id, error.message)
-        self.failure = error.message
+    def _give_up(self, error: Exception) -> None:
+        log.error("job=%s attention not kept: %s", self._video_id, error)
+        ours = isinstance(error, ArtifactWriteFailed)
+        self.failure = str(error) if ours else NO_MEMORY
         self._writer.abort()
 
 

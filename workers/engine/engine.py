@@ -15,6 +15,7 @@ from workers.artifacts.index_client import IndexClient
 from workers.artifacts.store import ArtifactStore
 from workers.control.engine_protocol import AnalysedAttention, OnPreview, OnStep, RenderedVideo
 from workers.control.failure_policy import is_out_of_memory
+from workers.engine.dry_run import dry_run
 from workers.engine.source_finder import SourceFinder
 from workers.engine.video_job import Stores, VideoJob
 from workers.generation.journal import journals_folder
@@ -41,7 +42,7 @@ class PipelineEngine:
     ) -> None:
         set_threads(settings)
         self._settings, self._ranks = settings, ranks
-        self._models = ModelCache(settings, ranks.group if ranks else None)
+        self._models = ModelCache(settings, ranks.group if ranks else None, try_out=dry_run)
         if ranks is not None:
             self._check_ranks(ranks)
         self._previews = Previews()
@@ -83,7 +84,14 @@ class PipelineEngine:
         video = VideoJob(self._stores, model, spec, after_step, self._ranks)
         if model.group is not None:  # after a second try its ranks would be out of step
             return video.run()
-        return self._run(spec, video.run)
+        try:
+            return self._run(spec, video.run)
+        except Exception as error:
+            if not is_out_of_memory(error) or spec.capture is None:
+                raise
+        log.error("job=%s out of memory: once more, without its capture", spec.id)
+        free_memory()
+        return video.run(keep=False)
 
     def draw(self, job: Job, on_step: OnStep) -> bytes:
         """A map job's picture, as PNG. Raises what ``render_map`` does."""

@@ -8,6 +8,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
+from schemas.errors import AttentionMissed, PromptUnchanged
 from schemas.jobs import AttentionOrigin, JobSpec
 from schemas.selection import ResolvedRecipe, resolve_recipe
 from storage.objects.objects import ObjectStore
@@ -15,12 +16,13 @@ from workers.artifacts.read.reader import ArtifactReader
 from workers.artifacts.store import UNREADABLE, ArtifactStore
 from workers.attention.transfer import Capture, StoredAttention
 from workers.control.engine_protocol import RenderedVideo
-from workers.engine.best_effort_capture import BestEffortCapture, open_capture
+from workers.engine.best_effort_capture import MISSED, NO_MEMORY, BestEffortCapture, open_capture
 from workers.engine.source_finder import SourceFinder
 from workers.generation.denoise import Generated, OnStep
 from workers.generation.generate import generate
 from workers.generation.journal import Journal, journals_folder
 from workers.models.pipelines import LoadedModel
+from workers.models.prompts import ReadPrompt, read_prompt
 
 if TYPE_CHECKING:
     from workers.engine.actors import Ranks  # Ray, which a worker of one rank need not load
@@ -52,33 +54,46 @@ class VideoJob:
     ) -> None:
         self._stores, self._model, self._spec = stores, model, spec
         self._on_step, self._ranks = on_step, ranks
+        self._prompt = self._read(spec.recipe.generation.prompt)
         self._resolved: ResolvedRecipe = resolve_recipe(spec.recipe, model.card)
 
-    def run(self) -> RenderedVideo:
-        """From stored attention where there is some. Raises what ``generate`` does."""
+    def run(self, *, keep: bool = True) -> RenderedVideo:
+        """From stored attention where there is some. Raises what ``generate`` does.
+
+        ``keep``: whether the capture that the job asks for is made.
+        """
+        self._check_prompt()
         reader = self._stores.sources.open(self._model, self._spec, self._resolved.transfer)
         if reader is None:
-            return self._make(None)
+            return self._make(None, keep=keep)
         try:
             with reader:
-                return self._make(reader)
+                return self._make(reader, keep=keep)
         except UNREADABLE as error:
             log.warning(
                 "job=%s source unreadable (%s): replayed", self._spec.id, type(error).__name__
             )
-        return self._make(None)
+        return self._make(None, keep=keep)
 
-    def _make(self, reader: ArtifactReader | None) -> RenderedVideo:
+    def _make(self, reader: ArtifactReader | None, *, keep: bool) -> RenderedVideo:
         journal = self._journal(reader)
         capture, not_captured = None, None
         if journal is not None and journal.resumes:  # what is not computed cannot be captured
             log.info("job=%s resumed from its journal", self._spec.id)
             not_captured = RESUMED if self._spec.capture else None
+        elif not keep:
+            not_captured = NO_MEMORY if self._spec.capture else None
         else:
             capture = open_capture(self._stores.artifacts, self._model, self._spec)
         try:
             with journal.open() if journal else contextlib.nullcontext():
                 made = self._generate(reader, capture)
+        except AttentionMissed as error:
+            if capture is None or self._resolved.transfer is not None:
+                raise
+            capture.discard()
+            log.error("job=%s made again, without capture: %s", self._spec.id, error)
+            return self._make(reader, keep=False)._replace(not_captured=MISSED)
         except BaseException:
             if capture is not None:
                 capture.discard()
@@ -86,8 +101,34 @@ class VideoJob:
         attention: AttentionOrigin = "none"
         if self._resolved.transfer is not None:
             attention = "replayed" if reader is None else "stored"
-        cost = self._cost(made.passes)
-        return RenderedVideo(made.frames, attention, capture, cost, made.seconds, not_captured)
+        return RenderedVideo(
+            made.frames,
+            attention,
+            capture,
+            self._cost(made.passes),
+            made.seconds,
+            not_captured,
+            self._prompt.truncated,
+        )
+
+    def _read(self, prompt: str) -> ReadPrompt:
+        return read_prompt(self._model.pipeline, self._model.family, prompt)
+
+    def _check_prompt(self) -> None:
+        """Raise PromptUnchanged for an edit by words that the model does not read.
+
+        The source's own prompt may be given: it gives the source back.
+        """
+        edit, source = self._spec.recipe.generation, self._spec.recipe.source
+        if source is None or edit.prompt == source.generation.prompt:
+            return
+        others = edit.model_copy(update={"prompt": source.generation.prompt})
+        if others == source.generation and self._prompt == self._read(others.prompt):
+            limit = self._model.card.max_prompt_tokens
+            raise PromptUnchanged(
+                f"prompt: model {edit.model!r} reads the same of it as of the source's (its first "
+                f"{limit} tokens), so the edit would be the source; put what changes first"
+            )
 
     def _cost(self, passes: float) -> float:
         """``passes`` over those of a plain generation of the same settings."""

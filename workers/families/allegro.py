@@ -39,6 +39,7 @@ ALLEGRO = AllegroFamily(
     name="allegro",
     attention=(Pattern(r"transformer_blocks\.\d+\.attn1"),),
     batched=True,
+    lowercases=True,
     branch_order=("uncond", "cond"),
     causal=False,
     arguments={"clean_caption": False},  # it would need another package, and change the prompt

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from schemas.attention import Branch
+from schemas.errors import NumericOverflow
 from schemas.models import LatentGrid
 from schemas.recipes import Generation
 
@@ -86,6 +87,7 @@ class Family:
     ``interleaved``: the blocks of the patterns alternate.
     ``branch_order``: the branches of a step, in the order of its calls, or of its batch if
     ``batched``.
+    ``always_guided``: a run has all of them whatever its guidance scale.
     ``extra_calls``: how many more calls a step may make, for other kinds of guidance; they are
     neither captured nor changed.
     ``step_inputs``: the transformer's arguments that change with every step.
@@ -102,6 +104,7 @@ class Family:
     ``supports_step_cache``: whether its pipeline and blocks work with diffusers' first-block cache.
     ``max_batch``: how many videos one batch may hold; 1 where a prompt's encoding depends on the
     other prompts of its batch.
+    ``templated``: prompts stand in a template of the model's; ``lowercases``: in small letters.
     ``drops_rows``: whether the pipeline decodes fewer rows than it denoised, if told to.
     """
 
@@ -112,6 +115,7 @@ class Family:
     interleaved: bool = False
     batched: bool = False
     branch_order: tuple[Branch, ...] = ("cond", "uncond")
+    always_guided: bool = False
     extra_calls: int = 0
     components: tuple[str, ...] = ("transformer",)
     step_inputs: tuple[str, ...] = ("hidden_states",)
@@ -122,6 +126,8 @@ class Family:
     supports_context_parallel: bool = False
     supports_step_cache: bool = False
     max_batch: int = 8
+    templated: bool = False
+    lowercases: bool = False
     drops_rows: bool = True
     causal: bool = True
     pixel_multiple: int = 16
@@ -154,6 +160,18 @@ class Family:
     def latent_channels(self, pipeline: Pipeline) -> int:
         return int(self.config(pipeline)[self.channels])
 
+    def prompt_limit(self, pipeline: Pipeline) -> int | None:
+        """How many tokens the first tokenizer leaves of a prompt, its special ones with them."""
+        for method in ("__call__", "encode_prompt"):
+            parameters = inspect.signature(getattr(type(pipeline), method)).parameters
+            if "max_sequence_length" in parameters:
+                return int(parameters["max_sequence_length"].default)
+        return None
+
+    def share_a_batch(self, pipeline: Pipeline, rows: Sequence[Generation]) -> bool:
+        """Whether each row of one batch comes out as it would alone."""
+        return len(rows) <= self.max_batch
+
     def fixed_num_frames(self, pipeline: Pipeline) -> int | None:
         """The one length that the model can do, or None where it can do many."""
         return None
@@ -171,7 +189,8 @@ class Family:
 
     def branches(self, guidance_scale: float) -> tuple[Branch, ...]:
         """The branches of a run, in their order within a step."""
-        return self.branch_order if guidance_scale > 1 else ("cond",)
+        guided = guidance_scale > 1 or self.always_guided
+        return self.branch_order if guided else ("cond",)
 
     def call_arguments(self, rows: Sequence[Generation]) -> dict[str, Any]:
         """The arguments of the stock pipeline that makes ``rows`` in one batch.
@@ -193,11 +212,24 @@ class Family:
         }
 
     def frames(self, output: Any) -> Frames:
-        """The last row's frames (F, H, W, 3) of what the pipeline returned."""
-        return to_pixels(output.frames[-1])
+        """The last row's frames (F, H, W, 3) of what the pipeline returned.
+
+        Raises NumericOverflow.
+        """
+        video = output.frames[-1]
+        if not video.isfinite().all():
+            raise NumericOverflow(
+                "the decoded video has values that are not numbers: the VAE's dtype has too small "
+                "a range"
+            )
+        return to_pixels(video)
 
     def configure(self, pipeline: Pipeline, generation: Generation) -> None:
         """Set what is not an argument of the pipeline's call (a guider's scale, say)."""
+
+    def irregular(self, pipeline: Pipeline) -> str | None:
+        """Why not every step makes the calls of ``branches``, if so: attention is then not kept."""
+        return None
 
     def can_preview(self, pipeline: Pipeline) -> bool:
         """Whether a run's latents can be shown: their layout is known, and a VAE encodes."""
@@ -214,6 +246,13 @@ class GuiderFamily(Family):
         pipeline.guider = pipeline.guider.new(
             guidance_scale=generation.guidance_scale, enabled=generation.guidance_scale > 1
         )
+
+    def irregular(self, pipeline: Pipeline) -> str | None:
+        config = pipeline.guider.config
+        start, stop = config.get("start", 0.0), config.get("stop", 1.0)
+        if (start, stop) == (0.0, 1.0):
+            return None
+        return f"its guider guides from {start:g} to {stop:g} of the steps alone"
 
     def call_arguments(self, rows: Sequence[Generation]) -> dict[str, Any]:
         arguments = super().call_arguments(rows)

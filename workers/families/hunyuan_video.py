@@ -14,6 +14,7 @@ HUNYUAN_VIDEO = Family(
         Pattern(r"single_transformer_blocks\.\d+\.attn", layout="video_text"),
     ),
     branch_order=("cond",),
+    templated=True,
     defaults=Defaults(
         width=1280,
         height=720,

@@ -1,11 +1,18 @@
 """HunyuanVideo 1.5. The guider calls the transformer once for each branch."""
 
-from workers.families.base import Defaults, GuiderFamily, Pattern
+from workers.families.base import Defaults, GuiderFamily, Pattern, Pipeline
 
-HUNYUAN_VIDEO15 = GuiderFamily(
+
+class HunyuanVideo15Family(GuiderFamily):
+    def prompt_limit(self, pipeline: Pipeline) -> int | None:
+        return int(pipeline.tokenizer_max_length)
+
+
+HUNYUAN_VIDEO15 = HunyuanVideo15Family(
     pipeline="HunyuanVideo15Pipeline",
     name="hunyuan-video-1.5",
     attention=(Pattern(r"transformer_blocks\.\d+\.attn"),),
+    templated=True,
     defaults=Defaults(
         width=832,
         height=480,

@@ -9,6 +9,7 @@ KANDINSKY5 = Family(
     own_inputs=("timestep", "visual_rope_pos", "scale_factor"),
     channels="in_visual_dim",
     drops_rows=False,
+    templated=True,
     latent_layout="BFHWC",
     defaults=Defaults(
         width=768,

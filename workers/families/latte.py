@@ -9,6 +9,9 @@ class LatteFamily(Family):
     def fixed_num_frames(self, pipeline: Pipeline) -> int | None:
         return int(pipeline.transformer.config.video_length)
 
+    def prompt_limit(self, pipeline: Pipeline) -> int | None:
+        return 120  # a number in its code
+
 
 LATTE = LatteFamily(
     pipeline="LattePipeline",
@@ -19,6 +22,7 @@ LATTE = LatteFamily(
     ),
     interleaved=True,
     batched=True,
+    lowercases=True,
     branch_order=("uncond", "cond"),
     max_batch=1,  # it cuts a lone prompt to its length, but pads several
     frames_argument="video_length",

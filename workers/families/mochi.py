@@ -3,9 +3,21 @@
 Text has projections of its own, and attention runs row by row.
 """
 
-from workers.families.base import Defaults, Family, Pattern
+from collections.abc import Sequence
 
-MOCHI = Family(
+from schemas.recipes import Generation
+from workers.families.base import Defaults, Family, Pattern, Pipeline
+
+
+class MochiFamily(Family):
+    def share_a_batch(self, pipeline: Pipeline, rows: Sequence[Generation]) -> bool:
+        """With this setting the last row's empty negative prompt zeroes those of all rows."""
+        zeroes = pipeline.config.get("force_zeros_for_empty_prompt", False)
+        mixed = len({row.negative_prompt == "" for row in rows}) > 1
+        return super().share_a_batch(pipeline, rows) and not (zeroes and mixed)
+
+
+MOCHI = MochiFamily(
     pipeline="MochiPipeline",
     name="mochi",
     supports_step_cache=True,

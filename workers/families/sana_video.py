@@ -7,6 +7,7 @@ SANA_VIDEO = Family(
     name="sana-video",
     attention=(),
     batched=True,
+    lowercases=True,
     branch_order=("uncond", "cond"),
     frames_argument="frames",
     arguments={"use_resolution_binning": False, "complex_human_instruction": None},

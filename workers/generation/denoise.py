@@ -1,4 +1,8 @@
-"""The stock pipeline over one batch, with its steps counted and its attention hooked."""
+"""The stock pipeline over one batch, with its steps counted and its attention hooked.
+
+A run that keeps and takes no attention is served whatever its steps are: some schedulers call the
+transformer twice a step, and some guiders stop early.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -7,13 +11,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from schemas.errors import AttentionMissed, NumericOverflow
 from schemas.recipes import Generation, Recipe
 from workers.attention.run import Run
 from workers.attention.transfer import Capture, Transfer
 from workers.control.phase_clock import PhaseClock
 from workers.families.base import Frames
 from workers.generation.anchored_calls import anchored_calls
+from workers.generation.seeded_noise import seeded_noise
 from workers.generation.step_cache import cached_blocks
+from workers.models.loras import experts_of, lora_scales
 from workers.models.pipelines import LoadedModel
 from workers.patching import replaced
 
@@ -157,9 +164,11 @@ def _run(model: LoadedModel, chain: list[Recipe], run: Run, on_step: OnStep | No
 
     def after_step(latents: Tensor) -> Tensor | None:
         run.end_step()
+        check_finite(latents, f"after step {run.step} of {total}")
         before_step(run.step)
         if on_step is not None:
-            on_step(StepInfo(run.step - 1, total, latents))
+            steps = total if run.checked else max(total, len(model.pipeline.scheduler.timesteps))
+            on_step(StepInfo(min(run.step, steps) - 1, steps, latents))
         drop = run.step == total and len(chain) > 1 and model.family.drops_rows
         return latents[-1:] if drop else None
 
@@ -168,22 +177,36 @@ def _run(model: LoadedModel, chain: list[Recipe], run: Run, on_step: OnStep | No
             cached_blocks(model, generation) as before_step,
             model.prompts.used_by(model.pipeline, generation.loras),
             anchored_calls(model.hooks, run),
+            seeded_noise(model.pipeline.scheduler, arguments["generator"]),
             every_step(model, after_step) as callback,
         ):
             output = model.pipeline(**arguments, **callback)
     finally:
         model.pipeline.maybe_free_model_hooks()
-    if run.step != total:
-        raise RuntimeError(f"the pipeline made {run.step} of {total} steps")
+    if run.checked and run.step != total:
+        raise AttentionMissed(f"the pipeline made {run.step} of {total} steps")
     return output
+
+
+def check_finite(latents: Tensor, when: str) -> None:
+    """Raise NumericOverflow for infinite values, which would become a black video."""
+    if not latents.isfinite().all():
+        raise NumericOverflow(
+            f"the model's numbers are infinite or not numbers {when}: a dtype of too small a range "
+            "(float16), a guidance_scale that is too large, or a LoRA that does not fit"
+        )
 
 
 def activate_loras(model: LoadedModel, generation: Generation) -> None:
     """Switch on the LoRAs that the request names, at its scales, and no others."""
     if generation.loras:
-        names, scales = zip(*generation.loras, strict=True)
+        experts = experts_of(model.pipeline, model.family)
+        weights = [
+            lora_scales(model.settings.loras[name], experts, scale)
+            for name, scale in generation.loras
+        ]
         model.pipeline.enable_lora()
-        model.pipeline.set_adapters(list(names), list(scales))
+        model.pipeline.set_adapters([name for name, _ in generation.loras], weights)
     elif model.settings.loras:
         model.pipeline.disable_lora()
 

@@ -68,7 +68,9 @@ def _check_form(model: LoadedModel, resolved: ResolvedRecipe, capture: Capture) 
         )
     if not model.card.supports_transfer:
         raise Unsupported(
-            f"capture: model {model.card.id!r} has no softmax attention map", param="capture"
+            f"capture: the attention of {model.card.id!r} cannot be kept: "
+            f"{model.card.no_transfer_reason}",
+            param="capture",
         )
     possible = forms_of(model.card, resolved.recipe)
     if form not in possible:

@@ -46,7 +46,10 @@ def replay(
 
 def _fit_one_batch(model: LoadedModel, chain: list[ResolvedRecipe]) -> bool:
     """One batch shares one guidance scale, and a branch only sees those of its own call."""
-    if len(chain) > min(model.settings.replay_rows, model.family.max_batch):
+    rows = [each.recipe.generation for each in chain]
+    if len(rows) > model.settings.replay_rows:
+        return False
+    if not model.family.share_a_batch(model.pipeline, rows):
         return False
     if any(each.transfer and each.transfer.anchor for each in chain):
         return False  # a run that is followed comes first

@@ -1,13 +1,16 @@
 """The models of one process: all of the settings' that load, in memory as far as the budget goes.
 
-Every model is loaded once at the start, for its card, and to find out then what is wrong with its
-folder: one that does not load is left out, and the others are served. With a budget, the models
-not used for longest make room; a job that wants one of those waits while it is loaded again.
+Every model is loaded once at the start and makes a small video, for its card, and to find out then
+what is wrong with it: one that does not load is left out, and the others are served. With a budget,
+the models not used for longest make room; a job that wants one of those waits while it is loaded
+again.
 """
 
 import gc
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,14 +31,23 @@ class ModelCache:
     """For one thread at a time; ``cards`` and ``loaded`` may be asked from others.
 
     ``group``: this process's ranks. A rank beside rank 0 holds the models that are spread alone.
+    ``try_out``: run on each model once; it says why attention can be neither kept nor put in, or
+    None, and raises ModelLoadError where no video can be made.
     """
 
-    def __init__(self, settings: WorkerSettings, group: RankGroup | None = None) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        group: RankGroup | None = None,
+        try_out: Callable[[LoadedModel], str | None] = lambda _: None,
+    ) -> None:
         """Raises ModelLoadError where not one model loads, but on ranks beside rank 0."""
+        self._try_out = try_out
         self._group = group
         self._budget = settings.model_memory_bytes
         self._settings: dict[str, ModelSettings] = {}
         self._cards: dict[str, ModelCard] = {}
+        self._refusals: dict[str, str | None] = {}  # by ``try_out``, once a model
         self._sizes: dict[str, int] = {}  # bytes of weights, once they are known
         self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()  # the last used last
         first = group is None or group.rank == 0
@@ -94,8 +106,21 @@ class ModelCache:
                 f"{self._budget}"
             )
         self._make_room(size)
+        model = self._tried(model)
         self._loaded[settings.id] = model
         self._cards[settings.id] = model.card
+
+    def _tried(self, model: LoadedModel) -> LoadedModel:
+        """``model``, whose card says what ``try_out`` found. Raises ModelLoadError."""
+        id = model.card.id
+        if id not in self._refusals:
+            self._refusals[id] = self._try_out(model)
+        refusal = self._refusals[id]
+        if refusal is None:
+            return model
+        log.warning("model %s is served without capture and edits: %s", id, refusal)
+        changes = {"supports_transfer": False, "no_transfer_reason": refusal}
+        return replace(model, card=model.card.model_copy(update=changes))
 
     def _make_room(self, size: int) -> None:
         """Let go of models until ``size`` more bytes fit, the one not used for longest first."""

@@ -11,9 +11,11 @@ from schemas.models import IntRange, ModelCard
 from workers.attention.attention_hooks import AttentionHooks
 from workers.families.base import Axis, Family, Pipeline
 from workers.model_settings import CardDefaults, ModelSettings
+from workers.models.file_digests import sha256_of
+from workers.models.loras import lora_identity
+from workers.models.prompts import max_prompt_tokens
 
-CHUNK_BYTES = 8 << 20
-WEIGHTS = (".safetensors", ".json", ".model", ".txt")
+WEIGHTS = (".safetensors", ".json", ".model", ".txt", ".jinja")  # the last: chat templates
 
 
 def describe(
@@ -64,10 +66,12 @@ def describe(
         guidance_scale=default("guidance_scale"),
         negative_prompt=default("negative_prompt"),
         max_prompt_chars=said.max_prompt_chars or 2000,
+        max_prompt_tokens=max_prompt_tokens(pipeline, family),
         layers=hooks.layers,
         heads=hooks.attention_modules[0].heads if hooks.attention_modules else 0,
         width=hooks.attention_modules[0].width if hooks.attention_modules else 0,
         branches=tuple(sorted(family.branch_order)),
+        always_guided=family.always_guided,
         supports_transfer=bool(hooks.attention_modules),
         supports_preview=family.can_preview(pipeline),
         supports_step_cache=family.supports_step_cache
@@ -114,8 +118,7 @@ def revision_of(folder: Path) -> str:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix in WEIGHTS and path.name != "retake.json":
             digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(bytes.fromhex(sha256_of(path)))
     return digest.hexdigest()[:40]
 
 
@@ -124,7 +127,7 @@ def fingerprint(pipeline: Pipeline, settings: ModelSettings, revision: str) -> s
     # some schedulers have infinite bounds, which JSON has no number for
     scheduler = json.loads(pipeline.scheduler.to_json_string(), parse_constant=str)
     scheduler.pop("_diffusers_version", None)
-    loras = {name: lora.model_dump() for name, lora in sorted(settings.loras.items())}
+    loras = {name: lora_identity(lora) for name, lora in sorted(settings.loras.items())}
     return canonical_hash(
         {
             "revision": revision,

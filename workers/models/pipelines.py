@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from workers.attention.attention_hooks import AttentionHooks
 from workers.families.base import Family, Pipeline
 from workers.families.registry import FAMILIES
 from workers.model_settings import CardDefaults, ModelSettings
+from workers.models.loras import load_loras
 from workers.models.model_card import describe
 from workers.models.prompt_cache import PromptCache
 from workers.models.quantization import cast_layerwise, quantization_arguments
@@ -28,7 +30,7 @@ log = logging.getLogger("retake.pipelines")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CARD_FILE = "retake.json"
 # what diffusers, transformers, peft and torch raise over a folder that is not as it should be
-_FAULTS = (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError)
+FAULTS = (OSError, ValueError, TypeError, LookupError, AttributeError, ImportError, RuntimeError)
 
 
 class ModelLoadError(Exception):
@@ -68,7 +70,7 @@ def load_model(settings: ModelSettings, group: RankGroup | None = None) -> Loade
             **quantization_arguments(settings, family),
         )
         model = prepare(pipeline, family, settings, folder, group)
-    except _FAULTS as error:
+    except FAULTS as error:
         raise ModelLoadError(f"model {settings.id!r}: {folder} does not load: {error}") from error
     log.info(
         "model %s loaded: %s, %d layers, %.1f s",
@@ -90,10 +92,7 @@ def prepare(
     does not see hooks that come later.
     """
     device = _device(settings)
-    for name, lora in settings.loras.items():
-        pipeline.load_lora_weights(
-            lora.path, weight_name=lora.weight_name, adapter_name=name, use_safetensors=True
-        )
+    load_loras(pipeline, family, settings)
     transformers: list[Any] = list(family.transformers_of(pipeline))
     if settings.fuse_projections:
         if not family.supports_fused_qkv:
@@ -149,14 +148,18 @@ def folder_of(settings: ModelSettings) -> Path:
     if settings.path.startswith(("/", ".")) or settings.path.count("/") != 1:
         raise ModelLoadError(f"model {settings.id!r}: there is no folder {settings.path}")
     try:
-        return Path(DiffusionPipeline.download(
-            settings.path, revision=settings.revision, use_safetensors=True
-        ))  # fmt: skip
+        return _snapshot(settings.path, settings.revision)
     except (OSError, ValueError) as error:
         raise ModelLoadError(
             f"model {settings.id!r}: {settings.path} is neither a folder nor a model that the "
             f"hub has: {error}"
         ) from error
+
+
+@cache
+def _snapshot(hub_id: str, revision: str | None) -> Path:
+    """A hub model's folder. Asked once: the default branch may move while this process serves."""
+    return Path(DiffusionPipeline.download(hub_id, revision=revision, use_safetensors=True))
 
 
 def _family(folder: Path, settings: ModelSettings) -> Family:

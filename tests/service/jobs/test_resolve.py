@@ -80,6 +80,27 @@ def test_a_step_cache_that_cannot_be_is_refused() -> None:
         edit_recipe(edit, Recipe(generation=SOURCE), None, card, 8)
 
 
+def test_a_negative_prompt_that_is_never_read_is_in_no_key() -> None:
+    """Two keys would name one video."""
+    words = Settings(negative_prompt="blurry", guidance_scale=1.0, seed=7)
+    assert new_generation(words, "A car.", CARD).negative_prompt == ""
+    assert (
+        new_generation(
+            words.model_copy(update={"guidance_scale": 1.5}), "A car.", CARD
+        ).negative_prompt
+        == "blurry"
+    )
+    always = CARD.model_copy(update={"always_guided": True})
+    assert new_generation(words, "A car.", always).negative_prompt == "blurry"
+
+
+def test_embedded_guidance_takes_no_negative_prompt() -> None:
+    embedded = CARD.model_copy(update={"branches": ("cond",), "negative_prompt": "blurry"})
+    assert new_generation(Settings(), "A car.", embedded).negative_prompt == ""
+    with pytest.raises(Unsupported, match="negative_prompt: is not allowed"):
+        new_generation(Settings(negative_prompt="blurry"), "A car.", embedded)
+
+
 def test_loras_are_named_never_located() -> None:
     card = CARD.model_copy(update={"loras": ("anime", "noir")})
     one = new_generation(Settings(loras=(("noir", 0.5), ("anime", 1.0))), "A car.", card)

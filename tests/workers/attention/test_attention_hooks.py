@@ -3,11 +3,10 @@
 import pytest
 import torch
 
-from schemas.errors import ArtifactCorrupt, JobCancelled
+from schemas.errors import ArtifactCorrupt, AttentionMissed, JobCancelled
 from tests import tiny
 from tests.workers.bench import Bench, generate, plan_of
 from workers.attention.maps import Address, MemoryMaps
-from workers.attention.position import AttentionMissed
 from workers.attention.transfer import Capture
 from workers.generation.denoise import StepInfo
 from workers.models.pipelines import LoadedModel
@@ -64,7 +63,8 @@ def test_a_skipped_layer_is_noticed(bench: Bench) -> None:
     block.forward = lambda hidden_states, *_: hidden_states
     try:
         with pytest.raises(AttentionMissed, match="layer 1"):
-            bench.latents_of(bench.recipe())
+            bench.captured(bench.recipe(), "hidden")
+        bench.latents_of(bench.recipe())  # what keeps and takes nothing need not know of it
     finally:
         block.forward = forward
     assert bench.model.hooks.current is None
@@ -74,7 +74,7 @@ def test_fusing_after_loading_is_noticed(tmp_path_factory: pytest.TempPathFactor
     model = tiny.load(tiny.wan(), tmp_path_factory.mktemp("late"))
     model.pipeline.transformer.fuse_qkv_projections()
     with pytest.raises(AttentionMissed, match="layer 0"):
-        Bench(model).latents_of(tiny.recipe(model))
+        Bench(model).captured(tiny.recipe(model), "hidden")
 
 
 def test_a_tensor_of_another_shape_is_refused(bench: Bench) -> None:

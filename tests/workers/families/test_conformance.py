@@ -44,6 +44,20 @@ def test_own_maps_give_the_run_back(transfers: Runs, form: Form) -> None:
     assert torch.equal(transfers.latents_of(own, transfer_from=maps, form=form), plain)
 
 
+@pytest.mark.parametrize("guidance_scale", [1.0, 0.5])
+def test_without_guidance(transfers: Runs, guidance_scale: float) -> None:
+    """Own maps are exact, and a replay copies from the right rows."""
+    source = transfers.recipe("a car", guidance_scale=guidance_scale)
+    maps, captured = transfers.captured(source, "hidden")
+    own = transfers.edit(source, "a car")
+    assert torch.equal(transfers.latents_of(own, transfer_from=maps), captured)
+    edit = transfers.edit(source, "some dog")
+    stored = transfers.latents_of(edit, transfer_from=maps)
+    plain = transfers.latents_of(transfers.recipe("some dog", guidance_scale=guidance_scale))
+    replayed = transfers.latents_of(edit)[-len(stored) :]
+    assert same_to_rounding(replayed, stored, plain, TOLERANCE)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_anothers_maps_change_the_output(transfers: Runs, form: Form) -> None:
     """And all forms are the same map, bit for bit."""

@@ -133,7 +133,6 @@ CHANGES: dict[str, Any] = {
     "compile": "eager",
     "vae_tiling": True,
     "ranks": 2,
-    "loras": {"sketch": {"path": "a/lora"}},
 }
 
 

@@ -2,8 +2,10 @@
 
 A channel is a column: activations of diffusion transformers have few channels of large values,
 which would take the resolution of all others if a row shared its scale (LLM.int8(), arXiv
-2208.07339). The error is at most half a step, max|column|/254; bench/codecs.py measures what
-that does to the attention map.
+2208.07339). The error is at most half a step, max|column|/254, and then half a unit in the last
+place of the tensor's dtype, to which the result is rounded: of bfloat16 max|column|/512, 1.49 times
+the half step together; of float16 max|column|/4096. bench/codecs.py measures what that does to the
+attention map.
 
 Layout: ``width`` float32 scales, little-endian; a zstd frame of rows·width int8. What comes from
 or goes to a GPU is quantised there (``device_layout``), and only the entropy coding is done here.

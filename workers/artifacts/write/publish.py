@@ -54,6 +54,7 @@ def manifest_of(target: Target, packs: tuple[Pack, ...]) -> Manifest:
         branches=plan.branches,
         hidden_layers=plan.hidden_layers,
         outputs=plan.outputs,
+        made_by=plan.made_by,
         stored_bytes=sum(pack.size for pack in packs),
         decoded_bytes=sum(frame.decoded_bytes for pack in packs for frame in pack.frames),
         created_at=int(time.time()),

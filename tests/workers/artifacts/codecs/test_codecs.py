@@ -89,9 +89,10 @@ def test_int8_errs_by_half_a_step_of_its_channel(dtype: Dtype) -> None:
     tensor[:, 5] = 0
     frame, body = frame_of("int8", tensor, dtype)
     error = (decoded(frame, body).double() - tensor.double()).abs()
-    # half a step, and the rounding of the dtype itself
+    # half a step, and the rounding of the dtype itself; scales and products are float32's
     peak = tensor.double().abs().amax(0)
-    assert bool((error <= peak / 254 + peak * torch.finfo(tensor.dtype).eps).all())
+    rounding = torch.finfo(tensor.dtype).eps / 2 + 4 * torch.finfo(torch.float32).eps
+    assert bool((error <= peak / 254 + peak * rounding).all())
     assert frame.codec == "int8"
     assert frame.size < tensor.nbytes * (0.3 if dtype == "float32" else 0.55)
 

@@ -1,0 +1,1 @@
+"""What a model does on this machine, before it is served: `python -m workers.check`."""
