@@ -41,6 +41,12 @@ def check(context: typer.Context) -> None:
     _run("workers.check", context.args)
 
 
+@models.command(context_settings=PASSED_ON, add_help_option=False)
+def sweep(context: typer.Context) -> None:
+    """Which layers, steps and scale carry the shot on MODEL, by the edits in --prompts FILE."""
+    _run("workers.check.sweep_main", context.args)
+
+
 def _run(module: str, arguments: list[str]) -> None:
     ran = subprocess.run([sys.executable, "-m", module, *arguments], check=False)
     raise typer.Exit(ran.returncode)

@@ -80,6 +80,8 @@ class ModelCard(Frozen):
     ``supports_transfer``: whether its attention can be kept and put in; ``no_transfer_reason`` says
     why not. ``supports_preview``: whether its latents can be shown while a job runs.
     ``supports_step_cache``: whether requests may name a ``step_cache``.
+    ``told_fps``: the model is told the frame rate, which then changes the video.
+    ``checkpoint``: what it was recognised as, and ``defaults_source`` where its defaults are from.
     ``loras``: the names that requests may give. ``presets``: those that it has of its own, because
     which layers and steps carry what is a model's own (``schemas.selection.PRESETS`` otherwise).
     What a worker of a later version says beyond this is left out, not refused.
@@ -117,6 +119,9 @@ class ModelCard(Frozen):
     grid: LatentGrid
     latent_channels: int
     loras: tuple[str, ...] = ()
+    told_fps: bool = False
+    checkpoint: str = ""
+    defaults_source: str = ""
     presets: dict[PresetName, Preset] = Field(default_factory=dict)
     created_at: int = 0
 

@@ -1,6 +1,6 @@
 """Recipes: everything that decides a video, and the key derived from it."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -32,7 +32,10 @@ class StepCache(Frozen):
 
 
 class Generation(Frozen):
-    """The settings of one run of the stock pipeline, all resolved."""
+    """The settings of one run of the stock pipeline, all resolved.
+
+    ``frame_rate``: ``fps``, where the model is told it; None where it only paces the frames.
+    """
 
     model: str
     fingerprint: str
@@ -47,6 +50,7 @@ class Generation(Frozen):
     fps: int
     loras: tuple[tuple[str, float], ...] = ()
     step_cache: StepCache | None = None
+    frame_rate: int | None = None
 
     @property
     def size(self) -> str:
@@ -63,6 +67,7 @@ SHARED = (
     "num_frames",
     "num_inference_steps",
     "loras",
+    "frame_rate",
 )
 
 
@@ -83,7 +88,11 @@ class Recipe(Frozen):
 
     def identity(self) -> dict[str, object]:
         """What decides the numbers: all but ``fps``, which only paces the frames."""
-        identity = self.model_dump(mode="json", exclude={"generation": {"fps"}, "source": True})
+        identity: dict[str, Any] = self.model_dump(
+            mode="json", exclude={"generation": {"fps"}, "source": True}
+        )
+        if self.generation.frame_rate is None:
+            del identity["generation"]["frame_rate"]  # keys are older than the field
         if self.generation.step_cache is None:
             del identity["generation"]["step_cache"]  # keys of runs without it are older
         transfer = identity["transfer"]
@@ -116,5 +125,5 @@ def check_same_shot(edit: Generation, source: Generation) -> None:
             raise SourceMismatch(
                 f"{field}: the edit's {wanted!r} differs from the source's {had!r}; "
                 "attention only fits a run with the same settings",
-                param=field,
+                param="fps" if field == "frame_rate" else field,
             )

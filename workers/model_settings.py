@@ -2,10 +2,12 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from schemas.attention import Preset, PresetName
 from schemas.base import Frozen
+
+DtypeName = Literal["float32", "bfloat16", "float16"]
 
 
 class CardDefaults(Frozen):
@@ -69,8 +71,22 @@ class ModelSettings(Frozen):
         "(`Wan-AI/Wan2.1-T2V-1.3B-Diffusers`)."
     )
     revision: str | None = Field(None, description="The hub's revision. Unset: its default branch.")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        "bfloat16", description="The data type of weights and computation."
+    dtype: DtypeName = Field("bfloat16", description="The data type of weights and computation.")
+    component_dtypes: dict[str, DtypeName] = Field(
+        default_factory=dict,
+        description="Data types of single components, by name, where they are not `dtype`. Unset: "
+        "what the authors use, such as `float32` for the VAE of Wan (docs/models.md).",
+    )
+    scheduler: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="Fields of the scheduler's configuration that are not the folder's, such as "
+        "`flow_shift`; `class` names another scheduler of diffusers.",
+    )
+    call: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="Arguments of the pipeline's call that no request names, such as "
+        "`guidance_scale_2`, `decode_timestep`, `max_sequence_length`. Unset ones are the "
+        "checkpoint's (docs/models.md).",
     )
     device: str = Field(
         "auto",

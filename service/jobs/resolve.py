@@ -49,6 +49,7 @@ def new_generation(asked: Settings, prompt: str, card: ModelCard, prefix: str = 
         fps=fps,
         loras=_loras(asked, card, prefix),
         step_cache=_step_cache(asked, card, prefix),
+        frame_rate=fps if card.told_fps else None,
     )
 
 
@@ -82,6 +83,7 @@ def edit_generation(
         fps=fps,
         loras=_loras(asked, card, "") if asked.loras else source.loras,
         step_cache=asked.step_cache,
+        frame_rate=source.frame_rate and fps,  # None also in a source older than the field
     )
     check_same_shot(edit, source)
     return edit

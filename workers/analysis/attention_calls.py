@@ -6,8 +6,9 @@ and other kernels do not pass here: those models are refused.
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -83,6 +84,16 @@ class AttentionCalls(TorchFunctionMode):
         self._handle = handle
         self._place: tuple[int, int, int] | None = None
         self._seen = 0
+        self._watching = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._watching.enter_context(self._hooks.watched())
+        super().__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)
+        self._watching.close()
 
     def __torch_function__(
         self,

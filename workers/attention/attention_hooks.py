@@ -37,6 +37,7 @@ class AttentionHooks:
         self._modules_of: dict[int, list[AttentionModule]] = {}
         self._state = HookState()
         self._compiled = False
+        self._watchers = 0
         for transformer in self.transformers:
             attention_modules = find_attention_modules(
                 transformer,
@@ -90,18 +91,18 @@ class AttentionHooks:
         """
         if self._state.run is not None:
             raise RuntimeError("this pipeline is in use: one generation at a time")
-        with self.swapped_in(
-            Run(
-                total_steps=total_steps,
-                branches=branches,
-                batched=self.family.batched,
-                extra_calls=self.family.extra_calls,
-                tokens=tokens,
-                capture=capture,
-                transfers=transfers,
-                partial_steps=partial_steps,
-            )
-        ) as run:
+        run = Run(
+            total_steps=total_steps,
+            branches=branches,
+            batched=self.family.batched,
+            extra_calls=self.family.extra_calls,
+            tokens=tokens,
+            capture=capture,
+            transfers=transfers,
+            partial_steps=partial_steps,
+        )
+        run.checked = run.checked or self._watchers > 0
+        with self.swapped_in(run):
             forms = {row.form for row in transfers if row is not None}
             with ExitStack() as ways:
                 if "dense" in forms or (capture is not None and capture.plan.form == "dense"):
@@ -109,6 +110,19 @@ class AttentionHooks:
                 if bypasses(transfers) and not self._compiled:
                     ways.enter_context(bypassed_projections(self._state, self.attention_modules))
                 yield run
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Within the block runs know their layers and branches, though nothing is kept or taken:
+        somebody looks at the attention itself."""
+        self._watchers += 1
+        if self._state.run is not None:
+            self._state.run.checked = True
+            self._state.set(self._state.run)
+        try:
+            yield
+        finally:
+            self._watchers -= 1
 
     @contextmanager
     def swapped_in(self, run: Run) -> Iterator[Run]:

@@ -91,6 +91,7 @@ def _load(settings: ModelSettings, found: Findings, say: Say) -> LoadedModel:
     card = model.card
     found.facts |= {
         "family": card.family,
+        "checkpoint": card.checkpoint,
         "fingerprint": card.fingerprint,
         "load_s": round(time.monotonic() - began, 2),
         "weight_bytes": weight_bytes(model),
@@ -102,6 +103,7 @@ def _load(settings: ModelSettings, found: Findings, say: Say) -> LoadedModel:
         f"{card.num_inference_steps.default} steps, guidance {card.guidance_scale:g}; "
         f"{card.max_prompt_tokens} tokens of a prompt"
     )
+    say(f"defaults of {card.checkpoint}: {card.defaults_source}")
     refusal = dry_run(model)
     if refusal is not None:
         found.odd.append(f"videos are made, but attention is not kept: {refusal}")

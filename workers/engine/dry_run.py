@@ -76,6 +76,7 @@ def generation_of(model: LoadedModel, *, smallest: bool = False, steps: int = ST
         num_inference_steps=min(steps, card.num_inference_steps.maximum),
         guidance_scale=card.guidance_scale,
         fps=card.fps.default,
+        frame_rate=card.fps.default if card.told_fps else None,
     )
 
 

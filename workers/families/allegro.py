@@ -44,6 +44,7 @@ ALLEGRO = AllegroFamily(
     causal=False,
     arguments={"clean_caption": False},  # it would need another package, and change the prompt
     pixel_multiple=8,
+    float32_components=("vae",),
     defaults=Defaults(
         width=1280,
         height=720,

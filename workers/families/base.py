@@ -104,6 +104,8 @@ class Family:
     ``supports_step_cache``: whether its pipeline and blocks work with diffusers' first-block cache.
     ``max_batch``: how many videos one batch may hold; 1 where a prompt's encoding depends on the
     other prompts of its batch.
+    ``fps_argument``: what the pipeline calls the frame rate that its model is told.
+    ``float32_components``: those that the authors run in float32, whatever the rest is in.
     ``templated``: prompts stand in a template of the model's; ``lowercases``: in small letters.
     ``drops_rows``: whether the pipeline decodes fewer rows than it denoised, if told to.
     """
@@ -129,6 +131,8 @@ class Family:
     templated: bool = False
     lowercases: bool = False
     drops_rows: bool = True
+    fps_argument: str | None = None
+    float32_components: tuple[str, ...] = ()
     causal: bool = True
     pixel_multiple: int = 16
     min_steps: int = 1
@@ -195,9 +199,12 @@ class Family:
     def call_arguments(self, rows: Sequence[Generation]) -> dict[str, Any]:
         """The arguments of the stock pipeline that makes ``rows`` in one batch.
 
+        Where a frame rate is told, recipes from before it was name none: then the pipeline's own.
+
         The noise is drawn on the CPU, so that a seed means the same on every device.
         """
         first = rows[0]
+        told = {self.fps_argument: first.frame_rate} if self.fps_argument else {}
         return {
             "prompt": [row.prompt for row in rows],
             "negative_prompt": [row.negative_prompt for row in rows],
@@ -208,6 +215,7 @@ class Family:
             "guidance_scale": first.guidance_scale,
             "generator": [torch.Generator("cpu").manual_seed(row.seed) for row in rows],
             "output_type": "pt",
+            **{name: fps for name, fps in told.items() if fps is not None},
             **self.arguments,
         }
 

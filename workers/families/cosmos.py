@@ -22,6 +22,7 @@ COSMOS = CosmosFamily(
     name="cosmos",
     attention=(Pattern(r"transformer_blocks\.\d+\.attn1"),),
     own_inputs=("timestep", "padding_mask"),
+    fps_argument="fps",
     defaults=Defaults(
         width=1280,
         height=704,

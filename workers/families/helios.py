@@ -18,6 +18,7 @@ HELIOS = HeliosFamily(
     attention=(Pattern(r"blocks\.\d+\.attn1"),),
     drops_rows=False,
     supports_fused_qkv=True,
+    float32_components=("vae",),
     defaults=Defaults(
         width=640,
         height=384,

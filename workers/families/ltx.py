@@ -11,6 +11,7 @@ LTX = Family(
     branch_order=("uncond", "cond"),
     latent_layout="packed",
     pixel_multiple=32,
+    fps_argument="frame_rate",
     defaults=Defaults(
         width=704,
         height=512,

@@ -19,6 +19,7 @@ LTX2 = Family(
     own_inputs=("timestep", "sigma", "video_coords", "audio_coords"),
     latent_layout="packed",
     pixel_multiple=32,
+    fps_argument="frame_rate",
     defaults=Defaults(
         width=768,
         height=512,

@@ -19,6 +19,17 @@ from workers.families.sana_video import SANA_VIDEO
 from workers.families.skyreels_v2 import SKYREELS_V2
 from workers.families.wan import WAN
 
+# Pipelines that a folder of a served family may name, and why they are not served
+NOT_SERVED = {
+    "LTXConditionPipeline": "LTX from 0.9.5 on starts from pictures, whose tokens stand among the "
+    "video's; an LTXPipeline folder of LTX up to 0.9.1 is served",
+    "SkyReelsV2DiffusionForcingPipeline": "each frame has a time of its own, and a step calls the "
+    "transformer for some of them; the SkyReels-V2 T2V models are served",
+    "AnyFlowFARPipeline": "it makes a video piece by piece, with the keys of earlier pieces kept",
+    "WanImageToVideoPipeline": "it starts from a picture",
+    "WanVACEPipeline": "it starts from a video",
+    "CosmosVideoToWorldPipeline": "it starts from a video",
+}
 FAMILIES: dict[str, Family] = {
     family.pipeline: family
     for family in (

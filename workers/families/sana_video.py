@@ -12,6 +12,7 @@ SANA_VIDEO = Family(
     frames_argument="frames",
     arguments={"use_resolution_binning": False, "complex_human_instruction": None},
     pixel_multiple=32,
+    float32_components=("vae",),
     defaults=Defaults(
         width=832,
         height=480,

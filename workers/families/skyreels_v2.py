@@ -7,6 +7,7 @@ SKYREELS_V2 = Family(
     name="skyreels-v2",
     attention=(Pattern(r"blocks\.\d+\.attn1"),),
     supports_fused_qkv=True,
+    float32_components=("vae",),
     defaults=Defaults(
         width=960,
         height=544,

@@ -10,6 +10,7 @@ WAN = Family(
     supports_context_parallel=True,
     supports_step_cache=True,
     components=("transformer", "transformer_2"),
+    float32_components=("vae",),
     defaults=Defaults(
         width=832,
         height=480,

@@ -158,7 +158,7 @@ def _run(model: LoadedModel, chain: list[Recipe], run: Run, on_step: OnStep | No
     """What the pipeline returned."""
     generation = chain[-1].generation
     total = generation.num_inference_steps
-    arguments = model.family.call_arguments([each.generation for each in chain])
+    arguments = model.call | model.family.call_arguments([each.generation for each in chain])
     model.family.configure(model.pipeline, generation)
     activate_loras(model, generation)
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from schemas.base import canonical_hash
 from schemas.models import IntRange, ModelCard
 from workers.attention.attention_hooks import AttentionHooks
 from workers.families.base import Axis, Family, Pipeline
+from workers.families.checkpoints import Checkpoint
 from workers.model_settings import CardDefaults, ModelSettings
 from workers.models.file_digests import sha256_of
 from workers.models.loras import lora_identity
+from workers.models.overrides import component_dtypes
 from workers.models.prompts import max_prompt_tokens
 
 WEIGHTS = (".safetensors", ".json", ".model", ".txt", ".jinja")  # the last: chat templates
@@ -25,11 +28,14 @@ def describe(
     settings: ModelSettings,
     folder: Path,
     own: CardDefaults,
+    checkpoint: Checkpoint,
+    call: dict[str, Any],
 ) -> ModelCard:
-    """The card: settings win over the folder's retake.json, that over the family's defaults."""
+    """The card: settings win over the folder's retake.json, that over what is known of the
+    checkpoint, that over the family's defaults."""
     stated = {name: value for name, value in settings.defaults if value is not None}
     said = own.model_copy(update=stated)
-    base = family.defaults
+    base = replace(family.defaults, **checkpoint.defaults)
 
     def default(name: str) -> Any:
         value = getattr(said, name)
@@ -43,7 +49,9 @@ def describe(
     return ModelCard(
         id=settings.id,
         family=family.name,
-        fingerprint=fingerprint(pipeline, settings, revision),
+        fingerprint=fingerprint(
+            pipeline, settings, revision, component_dtypes(family, settings), call
+        ),
         revision=revision,
         dtype=settings.dtype,
         licence=default("licence"),
@@ -81,6 +89,9 @@ def describe(
         grid=grid,
         latent_channels=family.latent_channels(pipeline),
         loras=tuple(sorted(settings.loras)),
+        told_fps=family.fps_argument is not None,
+        checkpoint=checkpoint.name,
+        defaults_source=checkpoint.source,
         presets=said.presets or {},
         created_at=int(time.time()),
     )
@@ -122,8 +133,17 @@ def revision_of(folder: Path) -> str:
     return digest.hexdigest()[:40]
 
 
-def fingerprint(pipeline: Pipeline, settings: ModelSettings, revision: str) -> str:
-    """SHA-256 over all of a model that changes numbers, 64 hex digits."""
+def fingerprint(
+    pipeline: Pipeline,
+    settings: ModelSettings,
+    revision: str,
+    dtypes: dict[str, str] | None = None,
+    call: dict[str, Any] | None = None,
+) -> str:
+    """SHA-256 over all of a model that changes numbers, 64 hex digits.
+
+    ``dtypes``: of components that differ from the rest; ``call``: arguments of every call.
+    """
     # some schedulers have infinite bounds, which JSON has no number for
     scheduler = json.loads(pipeline.scheduler.to_json_string(), parse_constant=str)
     scheduler.pop("_diffusers_version", None)
@@ -139,7 +159,9 @@ def fingerprint(pipeline: Pipeline, settings: ModelSettings, revision: str) -> s
             "compile": settings.compile,
             "vae_tiling": settings.vae_tiling,
             "loras": loras,
-            # where there is one, a key from before there were more stays what it was
+            # where there are none, a key from before they could be named stays what it was
+            **({"component_dtypes": dtypes} if dtypes else {}),
+            **({"call": call} if call else {}),
             **({"ranks": settings.ranks} if settings.ranks > 1 else {}),
         }
     )

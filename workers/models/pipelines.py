@@ -18,16 +18,17 @@ from diffusers import DiffusionPipeline, attention_backend
 from schemas.models import ModelCard
 from workers.attention.attention_hooks import AttentionHooks
 from workers.families.base import Family, Pipeline
-from workers.families.registry import FAMILIES
+from workers.families.checkpoints import checkpoint_of
+from workers.families.registry import FAMILIES, NOT_SERVED
 from workers.model_settings import CardDefaults, ModelSettings
 from workers.models.loras import load_loras
 from workers.models.model_card import describe
+from workers.models.overrides import DTYPES, check_call, dtype_argument, set_scheduler
 from workers.models.prompt_cache import PromptCache
 from workers.models.quantization import cast_layerwise, quantization_arguments
 from workers.models.rank_group import RankGroup
 
 log = logging.getLogger("retake.pipelines")
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CARD_FILE = "retake.json"
 # what diffusers, transformers, peft and torch raise over a folder that is not as it should be
 FAULTS = (OSError, ValueError, TypeError, LookupError, AttributeError, ImportError, RuntimeError)
@@ -39,12 +40,15 @@ class ModelLoadError(Exception):
 
 @dataclass(frozen=True)
 class LoadedModel:
+    """``call``: arguments of every call of the pipeline that no request names."""
+
     card: ModelCard
     pipeline: Pipeline
     family: Family
     hooks: AttentionHooks
     settings: ModelSettings
     group: RankGroup | None = None
+    call: dict[str, Any] = field(default_factory=dict)
     prompts: PromptCache = field(default_factory=PromptCache)
 
     @property
@@ -64,7 +68,7 @@ def load_model(settings: ModelSettings, group: RankGroup | None = None) -> Loade
     try:
         pipeline: Pipeline = DiffusionPipeline.from_pretrained(  # type: ignore[no-untyped-call] # diffusers is untyped
             folder,
-            dtype=DTYPES[settings.dtype],
+            dtype=dtype_argument(family, settings),
             use_safetensors=True,
             local_files_only=True,
             **quantization_arguments(settings, family),
@@ -92,6 +96,10 @@ def prepare(
     does not see hooks that come later.
     """
     device = _device(settings)
+    checkpoint = checkpoint_of(family, pipeline, settings.path)
+    set_scheduler(pipeline, checkpoint.scheduler, settings)
+    call = {**checkpoint.call, **settings.call}
+    check_call(pipeline, call)
     load_loras(pipeline, family, settings)
     transformers: list[Any] = list(family.transformers_of(pipeline))
     if settings.fuse_projections:
@@ -114,9 +122,16 @@ def prepare(
         backend = "inductor" if settings.compile == "default" else settings.compile
         hooks.compile(backend)
     pipeline.set_progress_bar_config(disable=True)
-    card = describe(pipeline, family, hooks, settings, folder, card_defaults(folder))
+    own = card_defaults(folder)
+    card = describe(pipeline, family, hooks, settings, folder, own, checkpoint, call)
     return LoadedModel(
-        card=card, pipeline=pipeline, family=family, hooks=hooks, settings=settings, group=group
+        card=card,
+        pipeline=pipeline,
+        family=family,
+        hooks=hooks,
+        settings=settings,
+        group=group,
+        call=call,
     )
 
 
@@ -171,8 +186,9 @@ def _family(folder: Path, settings: ModelSettings) -> Family:
         ) from error
     name = index.get("_class_name")
     if not isinstance(name, str) or name not in FAMILIES:
+        why = f": {NOT_SERVED[name]}" if name in NOT_SERVED else ""
         raise ModelLoadError(
-            f"model {settings.id!r}: pipeline {name!r} is not served; "
+            f"model {settings.id!r}: pipeline {name!r} is not served{why}; "
             f"served are {', '.join(sorted(FAMILIES))}"
         )
     for component, source in index.items():

@@ -80,6 +80,17 @@ def test_a_step_cache_that_cannot_be_is_refused() -> None:
         edit_recipe(edit, Recipe(generation=SOURCE), None, card, 8)
 
 
+def test_a_frame_rate_that_the_model_is_told_is_part_of_the_shot() -> None:
+    told = CARD.model_copy(update={"told_fps": True})
+    source = new_generation(Settings(seed=7, fps=12), "A car.", told)
+    assert source.frame_rate == 12
+    assert edit_generation(Settings(), "A bus.", source, told).frame_rate == 12
+    with pytest.raises(SourceMismatch) as caught:
+        edit_generation(Settings(fps=24), "A bus.", source, told)
+    assert caught.value.param == "fps"
+    assert new_generation(Settings(fps=12), "A car.", CARD).frame_rate is None
+
+
 def test_a_negative_prompt_that_is_never_read_is_in_no_key() -> None:
     """Two keys would name one video."""
     words = Settings(negative_prompt="blurry", guidance_scale=1.0, seed=7)

@@ -13,6 +13,7 @@ import diffusers
 
 from tests.workers.families.cases import CASES, Case
 from workers.families.base import Family
+from workers.families.checkpoints import CHECKPOINTS
 from workers.families.registry import FAMILIES
 
 PAGE = Path(__file__).parents[3] / "docs" / "models.md"
@@ -26,18 +27,23 @@ kind, run on the CPU through the whole engine. A `yes` under `maps` means that a
 run with its own maps put back differs by 0.0, in forms hidden, qk and latents; hidden equals the
 softmax map written out; layers, steps, branches, heads and strength change only what they name;
 another prompt's maps change the video; an edit from a saved and loaded artifact works; so does a
-replay; another shot is refused. Real weights of these families have not been run here.
+replay, with guidance and without; another shot is refused. **Real weights of these families have
+not been run here**: run `retake models check MODEL` first ([below](#a-model-of-your-own)).
 
 """
+# of the published models, where the tiny ones read less
+PROMPTS = {"hunyuan-video-1.5": "1000", "easyanimate": "256, its template among them"}
 COLUMNS = (
     *("family", "pipeline", "guidance", "maps", "fused", "compiled", "group offload", "step cache"),
-    *("size", "frames", "fps", "steps", "licence"),
+    *("size", "frames", "fps", "steps", "prompt", "float32", "licence"),
 )
 NOTES = """
-Guidance: `two calls` a step, `one batch` a step, or `embedded` (one branch). Fused: projections are
-fused while loading; where that is not possible, diffusers has no fused projections or does not
-compute with them. Step cache: requests may name a `step_cache`; not where the model is compiled, in
-groups on the host or spread over ranks.
+`prompt`: the tokens that the model reads of one; what is behind them is cut, and `prompt_truncated`
+in the video says so. `float32`: components that stay in float32 whatever `dtype` is, as their
+authors run them. Guidance: `two calls` a step, `one batch` a step, or `embedded` (one branch).
+Fused: projections are fused while loading; where that is not possible, diffusers has no fused
+projections or does not compute with them. Step cache: requests may name a
+`step_cache`; not where the model is compiled, in groups on the host or spread over ranks.
 
 Not served:
 
@@ -48,13 +54,75 @@ Not served:
 
 Helios is served one chunk (33 frames) long. LTX-2 is served without its sound, and its further
 guidance calls run with their own attention. Licences are those of the published weights, `unknown`
-where they were not looked up. Frame rates only pace the output: the pipelines that condition on one
-(LTX, LTX-2, Cosmos) get their default.
+where they were not looked up. LTX, LTX-2 and Cosmos are told the frame rate, which is then part of
+the shot and of the key; for all others it only paces the output. Cosmos loads only where the
+package `cosmos_guardrail` is installed: the error says so.
+
+## Defaults of checkpoints
+
+The size, steps and guidance of the table are the family's: those of the pipeline's signature or
+example in diffusers. Where a checkpoint is known to want others, it is recognised by its
+configuration, or by its hub id, and these are used. The folder's `retake.json` wins over them, the
+model's settings over that, and a request over all. `GET /v1/models` shows what came of it. What is
+not by diffusers is as published with the model, and could not be looked up again here.
+
+{checkpoints}
+A `negative_prompt` that a request leaves out, or gives as null, is the model's; `""` is none.
+
+## A model of your own
+
+`retake models check MODEL` loads a folder or a hub id on this machine and prints its card and where
+its defaults are from, its weights and memory, the time of a step, a four-step video, whether its
+own maps put back give the same video (largest difference 0), an anchored edit, and what each form
+of its attention would take and cost. It ends with one line of JSON (`ok`, `own_maps_difference`,
+`step_s`, `peak_bytes`, `wrong`, `odd`, ...) and exits 1 if anything is wrong. `--smallest` makes
+the smallest video, `--settings '{{"dtype": "float16"}}'` gives [settings](settings.md) of the
+model.
+
+A worker does a part of it when it starts. Each model makes its smallest video in four steps, and
+what a job would stop at is in the log then:
+
+| what is found | what becomes of it |
+|---|---|
+| no video can be made, or its numbers are infinite | the model is not served |
+| noise that no seed decides (its scheduler takes no generator) | the model is not served |
+| irregular steps (Heun schedulers, guiders that stop early) | served without capture and edits |
+
+Schedulers that draw noise (`stochastic_sampling`, SDE solvers, LCM) are seeded by the request's
+seed, row by row. What was really run here: the bundled model whole, and of every family the tiny
+configuration above, each through the checks of the first table.
+
+**LoRAs** are identified by their file's content, wherever it lies. Keys that match nothing of the
+model fail when it is loaded. A model of two experts (Wan2.2 A14B) has a file in both, or
+`low_noise` names another for the second. Read, in Wan models and tried: diffusers' names,
+diffusion-pipe's and ComfyUI's (`diffusion_model.`, with and without alpha, with biases), and whole
+LoRAs of musubi-tuner; a part of one of the latter is refused with the key that is missing.
+
+**Versions.** An artifact names the torch, diffusers and transformers that made it. What was
+computed (hidden states, queries and keys) is used after an upgrade, with a warning: it is the
+attention of the video that the user saw. Form latents, which is computed again by the code of the
+day, is left alone, and the source is replayed, so that source and edit come of one code. Artifacts
+from before versions were named are used. The versions are in no source key: an upgrade does not
+lose what was stored.
 """
 
 
+def checkpoints() -> str:
+    table = line(("checkpoint", "family", "known by", "defaults", "from")) + "|" + "---|" * 5 + "\n"
+    for known in CHECKPOINTS:
+        values = known.defaults | known.call | known.scheduler
+        shown = ", ".join(
+            name if name == "negative_prompt" else f"{name} {value}"
+            for name, value in values.items()
+        )
+        by = f"`{known.pattern}` in its name" if known.pattern else "its configuration"
+        table += line((known.name, known.family, by, shown, known.source))
+    return table
+
+
 def row(case: Case) -> str:
-    pipeline = type(case.build()).__name__
+    built = case.build()
+    pipeline = type(built).__name__
     family, without = FAMILIES[pipeline], case.without
     maps = "transfer" not in without
     cells = [
@@ -70,6 +138,8 @@ def row(case: Case) -> str:
         str(family.defaults.num_frames),
         str(family.defaults.fps),
         str(family.defaults.num_inference_steps),
+        PROMPTS.get(case.name) or str(family.prompt_limit(built) or "-"),
+        ", ".join(family.float32_components) or "-",
         family.defaults.licence,
     ]
     return line(cells)
@@ -94,7 +164,8 @@ def compiled(without: dict[str, str]) -> str:
 def page() -> str:
     table = line(COLUMNS) + "|" + "---|" * len(COLUMNS) + "\n"
     table += "".join(row(case) for case in CASES)
-    return HEAD.format(version=diffusers.__version__) + table + NOTES
+    notes = NOTES.format(checkpoints=checkpoints())
+    return HEAD.format(version=diffusers.__version__) + table + notes
 
 
 def main() -> int:

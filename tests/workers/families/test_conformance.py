@@ -55,7 +55,9 @@ def test_without_guidance(transfers: Runs, guidance_scale: float) -> None:
     stored = transfers.latents_of(edit, transfer_from=maps)
     plain = transfers.latents_of(transfers.recipe("some dog", guidance_scale=guidance_scale))
     replayed = transfers.latents_of(edit)[-len(stored) :]
-    assert same_to_rounding(replayed, stored, plain, TOLERANCE)
+    # without guidance some of these barely hear their text: no threshold for the effect
+    error, effect = ((each - stored).square().mean().sqrt() for each in (replayed, plain))
+    assert 0 <= error < 0.01 * effect
 
 
 @pytest.mark.parametrize("form", FORMS)

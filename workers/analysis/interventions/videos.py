@@ -20,8 +20,9 @@ from workers.analysis.interventions.intervene import changed_attention
 from workers.attention.transfer import Capture, Transfer
 from workers.families.base import Frames
 from workers.generation.anchored_calls import anchored_calls
-from workers.generation.denoise import activate_loras, every_step
+from workers.generation.denoise import activate_loras, check_finite, every_step
 from workers.generation.generate import check_fits
+from workers.generation.seeded_noise import seeded_noise
 from workers.models.pipelines import LoadedModel
 from workers.patching import replaced
 
@@ -132,10 +133,13 @@ def denoise_batch(
 
         def after_step(latents: Tensor) -> None:
             run.end_step()
+            check_finite(latents, f"after step {run.step}")
             progress.step()
 
         within.callback(model.pipeline.maybe_free_model_hooks)
-        arguments = model.family.call_arguments(generations)
+        arguments = model.call | model.family.call_arguments(generations)
+        noise = seeded_noise(model.pipeline.scheduler, arguments["generator"])
+        within.enter_context(noise)
         within.enter_context(decoding_one_by_one(model))
         within.enter_context(anchored_calls(model.hooks, run))
         callback = within.enter_context(every_step(model, after_step))
