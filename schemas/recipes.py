@@ -122,8 +122,9 @@ def check_same_shot(edit: Generation, source: Generation) -> None:
     for field in SHARED:
         wanted, had = getattr(edit, field), getattr(source, field)
         if wanted != had:
+            param = "fps" if field == "frame_rate" else field
             raise SourceMismatch(
-                f"{field}: the edit's {wanted!r} differs from the source's {had!r}; "
+                f"{param}: the edit's {wanted!r} differs from the source's {had!r}; "
                 "attention only fits a run with the same settings",
-                param="fps" if field == "frame_rate" else field,
+                param=param,
             )

@@ -21,7 +21,7 @@ from workers.check.measure import kept_of, measure, own_maps_difference
 from workers.engine.dry_run import dry_run, generation_of
 from workers.model_settings import ModelSettings
 from workers.models.model_cache import weight_bytes
-from workers.models.pipelines import FAULTS, LoadedModel, load_model
+from workers.models.pipelines import FAULTS, LoadedModel, ModelLoadError, load_model
 
 Say = Callable[[str], None]
 MIB = 1 << 20
@@ -41,7 +41,7 @@ class Findings:
         """Whatever stops within the block is wrong, and what follows is done all the same."""
         try:
             yield
-        except (*FAULTS, RetakeError) as error:
+        except (*FAULTS, RetakeError, ModelLoadError) as error:
             self.wrong.append(f"{name}: {error}")
 
 
