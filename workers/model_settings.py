@@ -71,6 +71,14 @@ class ModelSettings(Frozen):
         "(`Wan-AI/Wan2.1-T2V-1.3B-Diffusers`)."
     )
     revision: str | None = Field(None, description="The hub's revision. Unset: its default branch.")
+    transformer_file: str | None = Field(
+        None,
+        description="The transformer's weights in one file, safetensors or GGUF, in the place of "
+        "the folder's: by its authors' names or ComfyUI's. Its content is part of the fingerprint.",
+    )
+    transformer_2_file: str | None = Field(
+        None, description="The same for the second expert (Wan2.2 A14B: low noise)."
+    )
     dtype: DtypeName = Field("bfloat16", description="The data type of weights and computation.")
     component_dtypes: dict[str, DtypeName] = Field(
         default_factory=dict,

@@ -17,6 +17,7 @@ from workers.models.file_digests import sha256_of
 from workers.models.loras import lora_identity
 from workers.models.overrides import component_dtypes
 from workers.models.prompts import max_prompt_tokens
+from workers.models.transformer_files import file_digests
 
 WEIGHTS = (".safetensors", ".json", ".model", ".txt", ".jinja")  # the last: chat templates
 
@@ -147,6 +148,7 @@ def fingerprint(
     # some schedulers have infinite bounds, which JSON has no number for
     scheduler = json.loads(pipeline.scheduler.to_json_string(), parse_constant=str)
     scheduler.pop("_diffusers_version", None)
+    files = file_digests(settings)
     loras = {name: lora_identity(lora) for name, lora in sorted(settings.loras.items())}
     return canonical_hash(
         {
@@ -162,6 +164,7 @@ def fingerprint(
             # where there are none, a key from before they could be named stays what it was
             **({"component_dtypes": dtypes} if dtypes else {}),
             **({"call": call} if call else {}),
+            **({"files": files} if files else {}),
             **({"ranks": settings.ranks} if settings.ranks > 1 else {}),
         }
     )

@@ -27,6 +27,7 @@ from workers.models.overrides import DTYPES, check_call, dtype_argument, set_sch
 from workers.models.prompt_cache import PromptCache
 from workers.models.quantization import cast_layerwise, quantization_arguments
 from workers.models.rank_group import RankGroup
+from workers.models.transformer_files import load_transformers
 
 log = logging.getLogger("retake.pipelines")
 CARD_FILE = "retake.json"
@@ -64,14 +65,16 @@ def load_model(settings: ModelSettings, group: RankGroup | None = None) -> Loade
     """
     started = time.monotonic()
     folder = folder_of(settings)
-    family = _family(folder, settings)
+    family, index = _family(folder, settings)
     try:
+        own = load_transformers(settings, family, folder, index)
         pipeline: Pipeline = DiffusionPipeline.from_pretrained(  # type: ignore[no-untyped-call] # diffusers is untyped
             folder,
             dtype=dtype_argument(family, settings),
             use_safetensors=True,
             local_files_only=True,
             **quantization_arguments(settings, family),
+            **own,
         )
         model = prepare(pipeline, family, settings, folder, group)
     except FAULTS as error:
@@ -177,7 +180,8 @@ def _snapshot(hub_id: str, revision: str | None) -> Path:
     return Path(DiffusionPipeline.download(hub_id, revision=revision, use_safetensors=True))
 
 
-def _family(folder: Path, settings: ModelSettings) -> Family:
+def _family(folder: Path, settings: ModelSettings) -> tuple[Family, dict[str, Any]]:
+    """The family, and what model_index.json says."""
     try:
         index: dict[str, Any] = json.loads((folder / "model_index.json").read_text())
     except (OSError, ValueError) as error:
@@ -198,7 +202,7 @@ def _family(folder: Path, settings: ModelSettings) -> Family:
                 f"model {settings.id!r}: component {component!r} comes from {library!r}; "
                 "code is taken from diffusers and transformers only"
             )
-    return FAMILIES[name]
+    return FAMILIES[name], index
 
 
 def _is_known(library: str) -> bool:

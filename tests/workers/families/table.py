@@ -42,8 +42,8 @@ NOTES = """
 in the video says so. `float32`: components that stay in float32 whatever `dtype` is, as their
 authors run them. Guidance: `two calls` a step, `one batch` a step, or `embedded` (one branch).
 Fused: projections are fused while loading; where that is not possible, diffusers has no fused
-projections or does not compute with them. Step cache: requests may name a
-`step_cache`; not where the model is compiled, in groups on the host or spread over ranks.
+projections or does not compute with them. Step cache: requests may name a `step_cache`; not where
+the model is compiled, in groups on the host or spread over ranks.
 
 Not served:
 
@@ -91,6 +91,26 @@ what a job would stop at is in the log then:
 Schedulers that draw noise (`stochastic_sampling`, SDE solvers, LCM) are seeded by the request's
 seed, row by row. What was really run here: the bundled model whole, and of every family the tiny
 configuration above, each through the checks of the first table.
+
+`retake models sweep MODEL --prompts FILE` finds which layers, steps and scale carry the shot on a
+model. FILE has one edit a line, `recolour | a car | a red car`. First every layer is tried alone,
+left out, and with those before it, in eight steps; then the best sets of layers in the model's own
+steps, with parts of the steps and scales. Measured are the structure that is kept, the share of the
+change that the new prompt's own video makes, and the change of luminance where the edit changes
+most and elsewhere (Otsu's threshold, no text): no classifier. It writes `sweep.md`, a contact sheet
+an edit, and a `retake.json` whose presets are to be looked at, with the sheets, before they are put
+beside the model.
+
+`python -m bench.five --data DATA --results DIR` measures edits by the protocol of FiVE-Bench (arXiv
+2503.13684), beside Wan-Edit's published figures: PSNR, MSE and SSIM outside the masks, and with a
+DINO and a CLIP in transformers' format (`--dino`, `--clip`) structure distance and similarity to
+the prompt. `python -m bench.five.make` makes a small folder of that layout with the bundled model.
+
+**A transformer in one file** (`transformer_file` beside `path`) is read for Wan, SkyReels-V2,
+HunyuanVideo, Mochi, LTX, LTX-2, Cosmos and Motif-Video, where diffusers has a table of names: by
+the names of the authors' code, with ComfyUI's prefix or without, in fp32, fp16, bf16 and plain fp8;
+tried here on made Wan files. Scaled fp8 is refused, because diffusers would leave the scales out.
+GGUF needs the package `gguf` and was not run here.
 
 **LoRAs** are identified by their file's content, wherever it lies. Keys that match nothing of the
 model fail when it is loaded. A model of two experts (Wan2.2 A14B) has a file in both, or
