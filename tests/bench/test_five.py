@@ -104,7 +104,7 @@ def test_clip_similarity_of_the_whole_and_of_the_mask(tmp_path: Path) -> None:
         },
         projection_dim=8,
     )  # fmt: skip
-    torch.manual_seed(3)
+    torch.manual_seed(2)  # one whose cosines are above 0
     parts.CLIPModel(config).save_pretrained(tmp_path)
     images = parts.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=32)
     made = tokenizer()
@@ -112,5 +112,5 @@ def test_clip_similarity_of_the_whole_and_of_the_mask(tmp_path: Path) -> None:
     parts.CLIPProcessor(images, made).save_pretrained(tmp_path)
     whole, part = clip_similarities(tmp_path, "cpu")
     scores = [each.measure(films(50, masked=True), ITEM) for each in (whole, part)]
-    assert all(0 <= score <= 100 for score in scores)
+    assert all(0 < score <= 100 for score in scores)
     assert scores[0] != scores[1]

@@ -1,5 +1,6 @@
 """Loading: what is refused and how clearly; the card; the fingerprint; LoRA by name."""
 
+import hashlib
 import json
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,7 @@ from schemas.recipes import Recipe
 from tests import tiny
 from tests.workers.bench import Bench
 from workers.model_settings import LoraSettings, ModelSettings
-from workers.models.model_card import fingerprint
+from workers.models.model_card import fingerprint, revision_of
 from workers.models.pipelines import ModelLoadError, load_model
 
 
@@ -49,6 +50,53 @@ def test_a_pipeline_that_is_not_served(wan_folder: Path) -> None:
     _edit_index(wan_folder, _class_name="StableDiffusionPipeline")
     with pytest.raises(ModelLoadError, match="'StableDiffusionPipeline' is not served; served are"):
         _load(wan_folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("LTXConditionPipeline", "LTX from 0.9.5 on starts from pictures"),
+        ("SkyReelsV2DiffusionForcingPipeline", "each frame has a time of its own"),
+        ("WanImageToVideoPipeline", "it starts from a picture"),
+    ],
+)
+def test_a_known_pipeline_that_is_not_served_says_why(
+    wan_folder: Path, name: str, why: str
+) -> None:
+    _edit_index(wan_folder, _class_name=name)
+    with pytest.raises(ModelLoadError, match=f"pipeline '{name}' is not served: {why}"):
+        _load(wan_folder)
+
+
+@pytest.mark.skipif(find_spec("cosmos_guardrail") is not None, reason="it is installed")
+def test_cosmos_without_its_guardrail_says_what_it_needs(tmp_path: Path) -> None:
+    from tests.workers.families.builders_cross import cosmos
+
+    pipeline = cosmos()
+    pipeline.register_modules(safety_checker=None)
+    pipeline.save_pretrained(tmp_path, safe_serialization=True)
+    with pytest.raises(ModelLoadError, match="`cosmos_guardrail` is not installed"):
+        _load(tmp_path)
+
+
+def test_a_file_that_was_not_changed_is_read_once(
+    wan_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder's gigabytes are not hashed again when the model comes back after an eviction."""
+    first = revision_of(wan_folder)
+    hashed: list[str] = []
+    stock = hashlib.file_digest
+
+    def watched(file: Any, kind: Any) -> Any:
+        hashed.append(file.name)
+        return stock(file, kind)
+
+    monkeypatch.setattr(hashlib, "file_digest", watched)
+    assert revision_of(wan_folder) == first
+    assert hashed == []
+    (wan_folder / "tokenizer" / "chat_template.jinja").write_text("{{ messages }}")
+    assert revision_of(wan_folder) != first
+    assert [Path(name).name for name in hashed] == ["chat_template.jinja"]
 
 
 @pytest.mark.parametrize("library", ["evil_package", "pipeline", "os"])
