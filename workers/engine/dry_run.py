@@ -59,6 +59,7 @@ def _refused(model: LoadedModel, error: Exception) -> ModelLoadError:
 def generation_of(model: LoadedModel, *, smallest: bool = False, steps: int = STEPS) -> Generation:
     """A few steps at the card's defaults, or of the fewest pixels and frames."""
     card = model.card
+    allowed = card.num_inference_steps
     width, height = (int(side) for side in card.default_size.split("x"))
     frames = card.num_frames.default
     if smallest:
@@ -73,7 +74,7 @@ def generation_of(model: LoadedModel, *, smallest: bool = False, steps: int = ST
         width=width,
         height=height,
         num_frames=frames,
-        num_inference_steps=min(steps, card.num_inference_steps.maximum),
+        num_inference_steps=min(max(steps, allowed.minimum), allowed.maximum),
         guidance_scale=card.guidance_scale,
         fps=card.fps.default,
         frame_rate=card.fps.default if card.told_fps else None,
