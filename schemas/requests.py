@@ -77,7 +77,9 @@ class Settings(Frozen):
     fps: Count | None = None
     num_inference_steps: Count | None = None
     guidance_scale: Guidance | None = None
-    loras: Annotated[tuple[tuple[str, LoraScale], ...], Field(max_length=4), OneError()] | None = None
+    loras: Annotated[tuple[tuple[str, LoraScale], ...], Field(max_length=4), OneError()] | None = (
+        None
+    )
     step_cache: StepCache | None = None
 
     @model_validator(mode="after")

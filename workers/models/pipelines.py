@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 from diffusers import DiffusionPipeline, attention_backend
 
@@ -68,7 +69,9 @@ def load_model(settings: ModelSettings, group: RankGroup | None = None) -> Loade
     family, index = _family(folder, settings)
     try:
         own = load_transformers(settings, family, folder, index)
-        pipeline: Pipeline = DiffusionPipeline.from_pretrained(  # type: ignore[no-untyped-call] # diffusers is untyped
+        # the class itself: DiffusionPipeline's own way leaves out components that are given to it
+        kind: Any = getattr(diffusers, family.pipeline)
+        pipeline: Pipeline = kind.from_pretrained(
             folder,
             dtype=dtype_argument(family, settings),
             use_safetensors=True,

@@ -68,7 +68,9 @@ def _load(settings: ModelSettings, component: str, path: Path, folder: Path, nam
             local_files_only=True,
         )  # fmt: skip
     except (KeyError, AttributeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{component}_file: {path.name} is no {name}: {error}") from error
+        raise ValueError(
+            f"{component}_file: {path.name} is no {name}, or not all of one: {error}"
+        ) from error
     lost = [key for key, value in transformer.state_dict().items() if value.is_meta]
     if lost:
         shown = ", ".join(lost[:_SHOWN])
