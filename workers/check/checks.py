@@ -97,6 +97,9 @@ def _load(settings: ModelSettings, found: Findings, say: Say) -> LoadedModel:
         "weight_bytes": weight_bytes(model),
     }
     say(f"loaded in {found.facts['load_s']} s: {found.facts['weight_bytes'] // MIB} MiB of weights")
+    found.facts["component_bytes"] = component_bytes(model)
+    for name, size in found.facts["component_bytes"].items():
+        say(f"  {name}: {size / MIB:.4g} MiB")
     say(
         f"{card.family}: {card.layers} layers, {card.heads} heads, width {card.width}; "
         f"{card.default_size}, {card.num_frames.default} frames at {card.fps.default} a second, "
@@ -110,6 +113,15 @@ def _load(settings: ModelSettings, found: Findings, say: Say) -> LoadedModel:
         changes = {"supports_transfer": False, "no_transfer_reason": refusal}
         return replace(model, card=card.model_copy(update=changes))
     return model
+
+
+def component_bytes(model: LoadedModel) -> dict[str, int]:
+    """Of each part's weights and buffers: what offloading, fp8 or a GGUF would act on."""
+    return {
+        name: sum(tensor.nbytes for tensor in (*part.parameters(), *part.buffers()))
+        for name, part in model.pipeline.components.items()
+        if isinstance(part, torch.nn.Module)
+    }
 
 
 def _generate(model: LoadedModel, generation: Generation, found: Findings, say: Say) -> None:

@@ -119,11 +119,12 @@ class VideoJob:
 
         The source's own prompt may be given: it gives the source back.
         """
-        edit, source = self._spec.recipe.generation, self._spec.recipe.source
-        if source is None or edit.prompt == source.generation.prompt:
+        edit, recipe = self._spec.recipe.generation, self._spec.recipe.source
+        if recipe is None or edit.prompt == recipe.generation.prompt:
             return
-        others = edit.model_copy(update={"prompt": source.generation.prompt})
-        if others == source.generation and self._prompt == self._read(others.prompt):
+        source = recipe.generation
+        guided = [(each.negative_prompt, each.guidance_scale) for each in (edit, source)]
+        if guided[0] == guided[1] and self._prompt == self._read(source.prompt):
             limit = self._model.card.max_prompt_tokens
             raise PromptUnchanged(
                 f"prompt: model {edit.model!r} reads the same of it as of the source's (its first "

@@ -45,6 +45,7 @@ def test_the_bundled_model_is_right() -> None:
     assert found["edit_change"] > 0
     assert set(found["forms"]) >= {"hidden", "qk", "latents"}
     assert found["wrong"] == []
+    assert sum(found["component_bytes"].values()) == found["weight_bytes"]
 
 
 def test_a_folder_that_does_not_load_is_wrong(
