@@ -62,7 +62,7 @@ class LocalWorkers:
 
         from workers.deployment import APP, build, open_pipelines
 
-        _remove_left_behind()
+        remove_left_behind()
         # short: sockets below it have long names
         self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
         settings = self._settings
@@ -127,7 +127,7 @@ class LocalWorkers:
         self.stop()
 
 
-def _remove_left_behind() -> None:
+def remove_left_behind() -> None:
     """Remove the folders of processes that were killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*-*"):
         pid = folder.name.split("-")[1]
