@@ -67,6 +67,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         tasks = PeriodicTasks(tasks_of(state))
         try:
             await check_keys(state)
+            await state.readiness.start()
             app.state.retake = state
             tasks.start()
             yield

@@ -1,6 +1,7 @@
 """Whether this process can take work: asked by load balancers, several times a minute."""
 
 import asyncio
+import contextlib
 import time
 
 from redis.asyncio import Redis
@@ -21,7 +22,7 @@ NO_WORKER = "no worker has been heard of since this process started"
 class Readiness:
     """``problem`` looks at everything that accepting a job needs.
 
-    A worker must have been heard of once since this process first looked: models stay listed for a
+    A worker must have been heard of once since ``start``: models stay listed for a
     while after their workers are gone, as they are when a whole stack is started again. Later on a
     service without workers stays ready: it accepts jobs, which wait.
     """
@@ -42,6 +43,12 @@ class Readiness:
         self._fresh_until = 0.0
         self._looking = asyncio.Lock()
         self._checking: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Note the time, by Redis' clock; where that is away, the first look does."""
+        with contextlib.suppress(RedisError, TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                self._since_ms = await self._now_ms()
 
     async def problem(self) -> str | None:
         """What is missing, for a client to read; None: nothing is."""
@@ -65,11 +72,14 @@ class Readiness:
         if not await self._catalogue.cards():
             return NO_MODEL
         if not self._worker_heard:
-            seconds, microseconds = await self._redis.time()
             if self._since_ms is None:
-                self._since_ms = 1000 * seconds + microseconds // 1000
+                self._since_ms = await self._now_ms()
             self._worker_heard = await self._models.last_offer_ms() > self._since_ms
         return None if self._worker_heard else NO_WORKER
+
+    async def _now_ms(self) -> int:
+        seconds, microseconds = await self._redis.time()
+        return 1000 * int(seconds) + int(microseconds) // 1000
 
     async def _can_store(self) -> bool:
         """One check at a time: a store that hangs would take all threads of the process."""

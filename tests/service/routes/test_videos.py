@@ -69,6 +69,7 @@ def test_a_list_of_some(serve: Serve) -> None:
 
 def test_health_by_every_name(serve: Serve) -> None:
     api, bare = serve(), serve(worker=False)
+    wait_for(lambda: httpx.get(f"{api.url}/readyz").is_success, "the worker to be heard")
     for name in ("healthz", "readyz", "health"):
         for method in ("GET", "HEAD"):
             assert httpx.request(method, f"{api.url}/{name}").status_code == 200
