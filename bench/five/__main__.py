@@ -72,7 +72,9 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--results: none of {len(missing)} edits is in {asked.results}")
     names = [each.name for each in wanted]
     mean = {name: float(np.nanmean([kind[name] for kind in kinds.values()])) for name in names}
-    rows = [[f"edit {kind}", *(values[name] for name in names)] for kind, values in kinds.items()]
+    rows: list[list[str | float]] = [
+        [f"edit {kind}", *(values[name] for name in names)] for kind, values in kinds.items()
+    ]
     rows += [["mean", *mean.values()], ["Wan-Edit", *(WAN_EDIT[name] for name in names)]]
     print_table(["kind", *names], rows)
     print_figures({"kinds": kinds, "mean": mean, "wan_edit": WAN_EDIT, "missing": len(missing)})

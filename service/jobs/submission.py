@@ -15,7 +15,8 @@ from schemas.jobs import Job, JobSpec
 from schemas.models import ModelCard
 from schemas.recipes import Recipe
 from schemas.requests import JobOptions
-from service.jobs.resolve import capture_spec, preview_steps
+from service.jobs.captures import capture_spec
+from service.jobs.resolve import preview_steps
 from service.request.auth import Call
 
 log = logging.getLogger("retake.service")

@@ -13,9 +13,10 @@ from schemas.estimate import Estimate, estimate
 from schemas.maps import MapView
 from schemas.recipes import Recipe
 from schemas.requests import EstimateAttention
+from service.jobs.captures import capture_spec
 from service.jobs.deletion import remove_artifact
 from service.jobs.maps import picture_of
-from service.jobs.resolve import anchored, capture_spec, new_generation
+from service.jobs.resolve import anchored, new_generation
 from service.request.bodies import BodyOf
 from service.request.dependencies import CallDep
 from service.wire.content import bytes_reply

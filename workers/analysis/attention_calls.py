@@ -88,11 +88,11 @@ class AttentionCalls(TorchFunctionMode):
 
     def __enter__(self) -> Self:
         self._watching.enter_context(self._hooks.watched())
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call] # torch's
         return self
 
     def __exit__(self, *raised: Any) -> None:
-        super().__exit__(*raised)
+        super().__exit__(*raised)  # type: ignore[no-untyped-call] # torch's
         self._watching.close()
 
     def __torch_function__(

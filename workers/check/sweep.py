@@ -131,9 +131,11 @@ def _layers(
     values = {name: found.measures[name].values.mean(0) for name in names}
     plain = float(values["structure"][0])
     for place, setting in enumerate(found.settings):
-        figures = [float(values[name][place]) for name in names]
-        score = score_of(figures[0], figures[1], plain)
-        swept.rows.append(Row(preset, 1, setting.layers, 1.0, 1.0, *figures, score))
+        structure, change, inside, outside = (float(values[name][place]) for name in names)
+        score = score_of(structure, change, plain)
+        swept.rows.append(
+            Row(preset, 1, setting.layers, 1.0, 1.0, structure, change, inside, outside, score)
+        )
     for edit, stills in zip(edits, found.stills, strict=True):
         labels = ["source", *(setting.label for setting in found.settings)]
         swept.sheets.append((f"{preset}: {edit.prompt}", labels, stills))

@@ -61,7 +61,8 @@ def set_scheduler(pipeline: Pipeline, known: Mapping[str, Any], settings: ModelS
     for field in changes:
         if field not in known:
             raise ValueError(f"scheduler.{field}: {found.__name__} does not have it")
-    pipeline.scheduler = found.from_config(pipeline.scheduler.config, **changes)
+    make: Any = found.from_config  # untyped
+    pipeline.scheduler = make(pipeline.scheduler.config, **changes)
 
 
 def check_call(pipeline: Pipeline, call: dict[str, Any]) -> None:

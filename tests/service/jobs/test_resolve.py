@@ -6,8 +6,8 @@ from schemas.attention import Anchor, CaptureSpec, StepRange, TransferSpec
 from schemas.errors import InvalidRequest, SourceMismatch, Unsupported
 from schemas.recipes import Recipe, StepCache
 from schemas.requests import Settings
+from service.jobs.captures import capture_spec
 from service.jobs.resolve import (
-    capture_spec,
     edit_generation,
     edit_recipe,
     new_generation,

@@ -130,7 +130,7 @@ lose what was stored.
 def checkpoints() -> str:
     table = line(("checkpoint", "family", "known by", "defaults", "from")) + "|" + "---|" * 5 + "\n"
     for known in CHECKPOINTS:
-        values = known.defaults | known.call | known.scheduler
+        values = {**known.defaults, **known.call, **known.scheduler}
         shown = ", ".join(
             name if name == "negative_prompt" else f"{name} {value}"
             for name, value in values.items()
