@@ -122,7 +122,10 @@ def parse() -> argparse.Namespace:
     add("--rank-steps", type=int, default=6)
     add("--rounds", type=int, default=1, help="generations of the real size, of which the best")
     add("--folder", type=Path, help="where state and model are written")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.videos < 2:
+        parser.error(f"--videos: {args.videos} give no rate; allowed is 2 or more")
+    return args
 
 
 def main() -> None:

@@ -175,7 +175,7 @@ def open_service(
     with Stack(folder, env=env) as stack:
         deadline = time.monotonic() + timeout_s
         stack.wait_ready(timeout_s)
-        while "workers ready" not in log.read_text()[before:]:  # all replicas, not one alone
+        while b"workers ready" not in log.read_bytes()[before:]:  # all replicas, not one alone
             stack.check()
             if time.monotonic() > deadline:
                 raise RuntimeError(f"not all replicas are ready after {timeout_s:g} s; see {log}")
