@@ -58,12 +58,12 @@ def own_maps_difference(
 ) -> float:
     """Of the source and its edits with its own prompt: None is anchored, WHOLE the paper's way.
 
-    A space behind the prompt makes it another recipe with the same tokens. RuntimeError if an edit
-    did not come from stored attention.
+    WHOLE computes all of a second generation with the source's maps; the anchored one follows its
+    source by rule. RuntimeError if an edit did not come from stored attention.
     """
     largest = 0.0
     for transfer in transfers:
-        body: Json = {"prompt": f"{PROMPT} ", "capture": False}
+        body: Json = {"prompt": PROMPT, "capture": False}
         if transfer is not None:
             body["transfer"] = transfer
         edit = service.make(body, remix=source)
