@@ -43,6 +43,7 @@ async def readyz(request: Request) -> Health:
     return Health()
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get(
     "/metrics",
     response_class=Response,
