@@ -90,6 +90,7 @@ GENERATION = {
     "fps": 8,
     "loras": [],
     "step_cache": None,
+    "frame_rate": None,
 }
 ARTIFACT: dict[str, Any] = {
     "id": ARTIFACT_ID,
@@ -105,6 +106,7 @@ ARTIFACT: dict[str, Any] = {
     "branches": ["cond", "uncond"],
     "hidden_layers": [],
     "outputs": True,
+    "made_by": "torch 2.13.0 diffusers 0.42.1 transformers 5.23.0",
     "stored_bytes": 825360,
     "decoded_bytes": 983040,
     "created_at": 1795453700,
