@@ -70,11 +70,7 @@ MODEL: dict[str, Any] = {
     "supports_transfer": True,
     "supports_preview": True,
     "supports_step_cache": True,
-    "presets": {
-        "auto": {"layers": None, "steps": 1.0, "branches": None},
-        "recolour": {"layers": None, "steps": 0.5, "branches": ["cond"]},
-        "restyle": {"layers": None, "steps": 0.5, "branches": None},
-    },
+    "presets": {"recolour": {"layers": None, "steps": 0.5, "branches": ["cond"]}},
 }
 GENERATION = {
     "model": "scenes",
