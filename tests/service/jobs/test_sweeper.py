@@ -14,6 +14,7 @@ from storage.retention.video_files import collect_videos
 from storage.settings import StorageSettings
 from tests.service.conftest import Api, Serve, wait_for
 from tests.service.routes.test_attention import objects_of, publish
+from tests.storage.manifests import artifact, id_of, write
 
 
 def is_gone(api: Api, video_id: str) -> bool:
@@ -74,3 +75,16 @@ def test_attention_expires_too(serve: Serve, own_storage: StorageSettings) -> No
     assert api.http.get(f"{path}/{kept}").status_code == 200
     wait_for(lambda: objects_of(own_storage, "1" * 64) == [], "its objects to go")
     assert len(objects_of(own_storage, "2" * 64)) == 2
+
+
+def test_attention_that_redis_did_not_list_is_found(
+    serve: Serve, own_storage: StorageSettings
+) -> None:
+    """It was published while Redis took no writes."""
+    kept, gone = artifact("default", seed=1), artifact("default", seed=2, expires_at=1)
+    for each in (kept, gone):
+        write(open_objects(own_storage), each)
+    api = serve(sweep_s=0.05, worker=False)
+    path = f"/attention/artifacts/{id_of(kept)}"
+    wait_for(lambda: api.http.get(path).status_code == 200, "it to be listed")
+    wait_for(lambda: objects_of(own_storage, gone.source_key) == [], "the other to expire")
