@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from retake import admin, commands
+from retake.analyse import analyse
 from retake.client import ApiError
 from retake.demo import run_demo
 from retake.models import models
@@ -28,6 +29,7 @@ app.add_typer(admin.jobs, name="jobs")
 app.add_typer(admin.queue, name="queue")
 commands.add_to(app)
 app.add_typer(models, name="models")
+app.command()(analyse)
 console = Console()
 
 DATA = Path("retake-data")

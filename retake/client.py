@@ -106,14 +106,19 @@ class Client:
         return path
 
     def events(self, video_id: str) -> Iterator[tuple[str, Json]]:
-        """The job's events as (type, data), to its last; resumes when a connection breaks."""
+        """The video's events, as ``events_at`` gives them."""
+        return self.events_at(f"/videos/{video_id}")
+
+    def events_at(self, path: str) -> Iterator[tuple[str, Json]]:
+        """The events of the job at ``path`` as (type, data), to its last; resumes when a
+        connection breaks."""
         last_id = ""
         while True:
             headers = {"last-event-id": last_id} if last_id else {}
             kind, data = "", ""
             try:
                 with self._http.stream(
-                    "GET", f"/videos/{video_id}/events", headers=headers, timeout=60.0
+                    "GET", f"{path}/events", headers=headers, timeout=60.0
                 ) as response:
                     if response.is_error:
                         response.read()
@@ -132,7 +137,7 @@ class Client:
                                 return
                             kind, data = "", ""
             except httpx.TransportError:
-                self.get(video_id)  # raises if it was deleted; else go on after last_id
+                self.request("GET", path)  # raises if it was deleted; else go on after last_id
 
 
 def _json(response: httpx.Response) -> Json:

@@ -85,6 +85,7 @@ ROOMS = {
         stack                                   the embedded stack
         admin demo                              commands on Redis itself; the demo
         commands models                         those of the HTTP API; model tools
+        analyse                                 that of analyses
         cli
     """,
 }

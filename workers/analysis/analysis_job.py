@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -12,9 +12,10 @@ from schemas.analyses import AnalysedRun, resolve_analysis
 from schemas.artifacts import Manifest
 from schemas.capture_plan import Needed
 from schemas.jobs import JobSpec
-from schemas.maps import STORED_FORMS
+from schemas.models import ModelCard
+from workers.analysis.attention_calls import check_seen
 from workers.analysis.collect import reads_stored
-from workers.analysis.collector import CollectPlan
+from workers.analysis.collector import CollectPlan, tells_values
 from workers.analysis.run import collect_plans, run_analysis
 from workers.artifacts.read.reader import ArtifactReader
 from workers.artifacts.store import UNREADABLE, ArtifactStore
@@ -49,7 +50,8 @@ class AnalysisJob:
 
     def run(self) -> AnalysedAttention:
         """Raises what ``run_analysis`` does, and Unsupported for a model that is not served."""
-        stored = self._find_stored()
+        cards = self._cards()
+        stored = self._find_stored(cards)
         try:
             return self._analyse(stored)
         except UNREADABLE as error:
@@ -74,22 +76,32 @@ class AnalysisJob:
             stored_sources=tuple(place for place, each in enumerate(stored) if each is not None),
         )
 
-    def _find_stored(self) -> list[StoredRun | None]:
+    def _cards(self) -> dict[str, ModelCard]:
+        """Of its models, by id, once each is known to show its attention."""
+        found = {}
+        for id in {each.generation.model for each in self._spec.sources}:
+            model = self._model_of(id)
+            check_seen(model)
+            found[id] = model.card
+        return found
+
+    def _find_stored(self, cards: Mapping[str, ModelCard]) -> list[StoredRun | None]:
         """For each source what spares its run, None where nothing does."""
-        sources = self._spec.sources
         if self._spec.kind == "layer_sweep":  # of videos that are all still to be made
-            return [None] * len(sources)
-        models = {each.generation.model for each in sources}
-        runs = resolve_analysis(self._spec, {id: self._model_of(id).card for id in models})
+            return [None] * len(self._spec.sources)
+        runs = resolve_analysis(self._spec, cards)
         return list(map(self._find, runs, collect_plans(self._spec, runs)))
 
     def _find(self, run: AnalysedRun, plan: CollectPlan) -> StoredRun | None:
         model = self._model_of(run.recipe.generation.model)
 
         def usable(manifest: Manifest) -> bool:
-            # a lossy codec's tensors are not quite the source's: numbers should be exact
-            exact = manifest.form in STORED_FORMS and manifest.plan.codec != "int8"
-            return exact and reads_stored(model, manifest.plan, plan)
+            """Whether it tells all that the run would, and exactly: no lossy codec's tensors."""
+            if manifest.plan.codec == "int8" or not reads_stored(model, manifest.plan, plan):
+                return False
+            every = model.hooks.attention_modules
+            values = all(tells_values(attn, manifest.form) for attn in every)
+            return values or self._spec.kind == "sparsity"  # which looks at no values
 
         project = self._job.project
         try:

@@ -1,6 +1,7 @@
 """What is measured of a run, and the collector that measures it, call by call of its attention."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from workers.analysis.measures.motion import motion_flow
 from workers.analysis.measures.pictured import Pictured, pictured
 from workers.analysis.measures.rows import Heads, sample_rows
 from workers.analysis.measures.sparsity import DENSITIES, MASSES
+from workers.attention.attention_modules import AttentionModule
 from workers.attention.maps import Address, MapSource
 from workers.models.pipelines import LoadedModel
 
@@ -96,14 +98,22 @@ class StoredValues:
 
     def of(self, call: AttentionCall, branch: Branch) -> Tensor | None:
         """(folds, H, N, d), or None where the stored tensors do not tell."""
-        module = call.attn.module
-        to_v = getattr(module, "to_v", None) or getattr(module, "to_value", None)
         whole = call.video == slice(0, call.query.shape[2])
-        if self._form != "hidden" or to_v is None or call.attn.fused is not None or not whole:
+        if not tells_values(call.attn, self._form) or not whole:
             return None
+        to_v = value_projection(call.attn)
         hidden = self._source.get(Address(call.run.step, branch, call.attn.layer), "hidden")
         value: Tensor = to_v.forward(hidden)
         return value.reshape(*value.shape[:2], call.value.shape[1], -1).transpose(1, 2)
+
+
+def tells_values(attn: AttentionModule, form: Form) -> bool:
+    """Whether what is stored in ``form`` tells the layer's values."""
+    return form == "hidden" and attn.fused is None and value_projection(attn) is not None
+
+
+def value_projection(attn: AttentionModule) -> Any:
+    return getattr(attn.module, "to_v", None) or getattr(attn.module, "to_value", None)
 
 
 class Collector:
