@@ -9,7 +9,7 @@ from schemas.models import ModelCard
 from schemas.selection import branches_of, resolve_transfer
 
 # a measured step's time beside its own, at 128 rows of each map: bench/analysis
-STATISTICS_COST = 0.35
+STATISTICS_COST = 0.5
 SOURCE_RUNS = 2  # of each edit in a sweep: once for the layers, once for what is proposed then
 PROPOSALS = 4  # sets of layers that a sweep tries after it has measured the layers
 

@@ -15,7 +15,7 @@ from workers.analysis.measures.grid import TokenGrid
 from workers.analysis.measures.rows import Heads, Rows, all_rows, row_blocks
 
 BINS = 240  # cells a side
-EXACT_TOKENS = 4096
+EXACT_TOKENS = 2048
 
 
 class Pictured(NamedTuple):
