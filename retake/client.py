@@ -84,6 +84,12 @@ class Client:
     def edit(self, **body: Any) -> Json:
         return _json(self.request("POST", "/videos/edits", json=body))
 
+    def upload(self, path: Path) -> Json:
+        """Store a film of one's own; its id names it as the ``video`` of an edit."""
+        with path.open("rb") as file:
+            files = {"file": (path.name, file)}
+            return _json(self.request("POST", "/uploads", files=files, timeout=None))
+
     def get(self, video_id: str) -> Json:
         return _json(self.request("GET", f"/videos/{video_id}"))
 

@@ -10,6 +10,7 @@ from schemas.base import Frozen, canonical_hash
 MANIFEST_VERSION = 1
 INPUTS = -1  # the layer under which a step's transformer inputs and outputs are kept
 OUTPUTS = ("output", "output_b")  # some families give two: video and audio
+VELOCITY = "condition_velocity"  # of an uploaded film: its transformer's answer, in every step
 COMPUTED = ("computed", "computed_b")  # of an anchored edit: the cond output behind its answer
 
 LayerIndex = Annotated[int, Field(ge=0, le=100_000)]
@@ -29,6 +30,7 @@ class Needed(NamedTuple):
     ``passes``: how often each tensor is read in a step (2: cond maps into both branches of a
     model that calls its transformer once per branch). ``outputs``: whether the source's outputs
     are followed. ``computed_steps``: those in which the source's own cond output is wanted.
+    ``of_film``: the source is an uploaded film, whose run computed nothing at other steps.
     """
 
     layers: frozenset[int]
@@ -37,6 +39,7 @@ class Needed(NamedTuple):
     passes: int = 1
     outputs: bool = False
     computed_steps: frozenset[int] = frozenset()
+    of_film: bool = False
 
 
 class CapturePlan(Frozen):
@@ -70,6 +73,8 @@ class CapturePlan(Frozen):
     def covers(self, needed: Needed) -> bool:
         """Whether an edit can be made from what is kept; latents let any layer be recomputed."""
         if needed.outputs and not self.outputs:
+            return False
+        if needed.of_film and not needed.computed_steps <= set(self.steps):
             return False
         return self.form == "latents" or (
             needed.layers <= set(self.layers) and self._has_places(needed)

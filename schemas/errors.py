@@ -22,6 +22,8 @@ RetakeError
     ├── AttentionMissed       a layer or a call of the transformer did not come as expected
     ├── PromptUnchanged       an edit's words differ from its source's where the model reads none
     ├── NumericOverflow       the model's numbers are infinite or not numbers
+    ├── FilmUnreadable        an uploaded film cannot be decoded within the limits
+    ├── UploadMissing         the uploaded film was deleted before the job ran
     └── JobCancelled
 """
 
@@ -179,6 +181,14 @@ class PromptUnchanged(JobFailed):
 
 class NumericOverflow(JobFailed):
     code = "numeric_overflow"
+
+
+class FilmUnreadable(JobFailed):
+    code = "video_unreadable"
+
+
+class UploadMissing(JobFailed):
+    code = "upload_missing"
 
 
 class JobCancelled(JobFailed):

@@ -8,6 +8,7 @@ from pydantic import Field
 from schemas.analyses import AnalysisSpec
 from schemas.attention import CaptureSpec
 from schemas.base import Frozen
+from schemas.films.film import FittedFilm
 from schemas.maps import Look, maps_folder
 from schemas.recipes import Recipe
 
@@ -24,6 +25,8 @@ class JobSpec(Frozen):
     ``edit_source_key``: the key of ``recipe.source``, None for a plain generation.
     ``source_video_id``: the video that was remixed, where the source was named by id.
     ``start_timeout_s``: it fails unless a worker takes it up within so many seconds.
+    ``film``: of an edit of an uploaded film, how that was made to fit. ``film_capture``: what of
+    the film's attention is kept for later edits.
     ``look``: the job makes no video but the picture of a map of ``recipe``'s run: a map job, whose
     id begins with ``map_``, and which no route of videos knows.
     ``analysis``: the job makes no video but an analysis, of whose sources ``recipe`` is the first:
@@ -64,6 +67,8 @@ class JobSpec(Frozen):
         if self.look is not None:
             return "map"
         return "edit" if self.recipe.source else "generation"
+    film: FittedFilm | None = None
+    film_capture: CaptureSpec | None = None
 
     @property
     def folder(self) -> str:

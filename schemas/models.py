@@ -77,6 +77,7 @@ class ModelCard(Frozen):
     the width of their input. ``branches``: guidance branches at guidance_scale > 1, or
     at any if it is ``always_guided``.
     ``max_prompt_tokens``: what its tokenizer leaves of a prompt; None: not known.
+    ``supports_uploads``: whether edits may take an uploaded film as their source.
     ``supports_transfer``: whether its attention can be kept and put in; ``no_transfer_reason`` says
     why not. ``supports_preview``: whether its latents can be shown while a job runs.
     ``supports_step_cache``: whether requests may name a ``step_cache``.
@@ -116,6 +117,7 @@ class ModelCard(Frozen):
     no_transfer_reason: str = "it has no softmax attention map"
     supports_preview: bool = False
     supports_step_cache: bool = False
+    supports_uploads: bool = False
     grid: LatentGrid
     latent_channels: int
     loras: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from pydantic import Field
 from schemas.attention import TransferSpec
 from schemas.base import Frozen, Seed, canonical_hash
 from schemas.errors import SourceMismatch
+from schemas.films.film import Film
 
 KEY_VERSION = 1  # part of every key: raise it when the meaning of a recipe changes
 
@@ -72,9 +73,14 @@ SHARED = (
 
 
 class Recipe(Frozen):
-    """A generation, or an edit: a generation with the attention of ``source`` put into it."""
+    """A generation, or an edit: a generation with the attention of ``source`` put into it.
+
+    ``film``: the run follows an uploaded film, which ``generation.prompt`` describes; its seed then
+    is that of the noise between the film's latents and the start.
+    """
 
     generation: Generation
+    film: Film | None = None
     source: "Recipe | None" = None
     transfer: TransferSpec | None = None
 
@@ -85,6 +91,11 @@ class Recipe(Frozen):
         """
         value = {"v": KEY_VERSION, "project": project, "recipe": self.identity()}
         return canonical_hash(value)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a model makes it by itself, of nothing but the generation's settings."""
+        return self.source is None and self.film is None
 
     def identity(self) -> dict[str, object]:
         """What decides the numbers: all but ``fps``, which only paces the frames."""
@@ -98,6 +109,8 @@ class Recipe(Frozen):
         transfer = identity["transfer"]
         if transfer is not None and transfer["anchor"] is None:
             del transfer["anchor"]  # the key of an edit the paper's way is older than anchors
+        if self.film is None:
+            del identity["film"]  # older keys know of none
         if self.source is not None:
             identity["source"] = self.source.identity()
         return identity

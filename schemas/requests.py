@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from schemas.analyses import MAX_SOURCES, AnalysisChoices, AnalysisSpec
 from schemas.attention import CaptureSpec, TransferSpec
 from schemas.base import Frozen, LoraScale, OneError, Seed
+from schemas.films.film import Fit, StartS
 from schemas.jobs import Priority
 from schemas.recipes import Recipe, StepCache
 
@@ -59,6 +60,7 @@ Count = Annotated[int, Field(ge=-(2**63), le=2**63 - 1, json_schema_extra={"mini
 Guidance = Annotated[float, Field(allow_inf_nan=False, json_schema_extra={"minimum": 0})]
 ModelId = Annotated[str, Field(min_length=1, max_length=64)]
 VideoId = Annotated[str, Field(pattern=r"^video_[0-9a-zA-Z]{8,64}$")]
+SourceId = Annotated[str, Field(pattern=r"^(video_[0-9a-zA-Z]{8,64}|upload_[0-9a-f]{40})$")]
 
 
 class Settings(Frozen):
@@ -113,6 +115,16 @@ class SourceById(Frozen):
     id: VideoId
 
 
+class SourceOrUpload(Frozen):
+    """A video of the project, or a file that was uploaded."""
+
+    id: SourceId
+
+    @property
+    def is_upload(self) -> bool:
+        return self.id.startswith("upload_")
+
+
 class SourceByPrompt(Settings):
     """A source named by what makes it: prompt and seed (and settings), stored or not.
 
@@ -136,18 +148,37 @@ class RemixVideo(JobOptions):
 class EditVideo(Settings, JobOptions):
     """``POST /v1/videos/edits``: exactly one of ``video`` and ``source`` names the source.
 
-    The settings that an edit shares with its source may be repeated, but must agree with it.
+    The settings that an edit shares with its source may be repeated, but must agree with it. Of an
+    uploaded film they say what it is fitted to: ``fit`` crops it or puts bars around it,
+    ``start_s`` is where the part that is used begins, and ``source_prompt`` says what it shows.
     """
 
     prompt: Prompt
-    video: SourceById | None = None
+    video: SourceOrUpload | None = None
     source: SourceByPrompt | None = None
+    source_prompt: Prompt | None = None
+    fit: Fit | None = None
+    start_s: StartS | None = None
     transfer: TransferSpec | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.video is None) == (self.source is None):
             raise ValueError("name the source by video.id or by source.prompt and source.seed")
+        return self
+
+    @model_validator(mode="after")
+    def _said_of_a_film(self) -> Self:
+        if self.video is not None and self.video.is_upload:
+            if self.source_prompt is None:
+                raise ValueError(
+                    "source_prompt is required with an uploaded video: say what it shows, as in "
+                    "'A car is driving on the highway.'"
+                )
+            return self
+        for name in ("source_prompt", "fit", "start_s"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name} is for uploaded videos only; leave it out")
         return self
 
 

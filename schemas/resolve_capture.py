@@ -36,7 +36,7 @@ def resolve_capture(spec: CaptureSpec, card: ModelCard, recipe: Recipe) -> Captu
         )
     generation = recipe.generation
     if spec.scope == "presets":
-        spec = _read_by_presets(spec, card, generation)
+        spec = _read_by_presets(spec, card, recipe)
     chosen = CapturePlan(
         form=spec.form or "hidden",
         codec=spec.codec,
@@ -45,7 +45,7 @@ def resolve_capture(spec: CaptureSpec, card: ModelCard, recipe: Recipe) -> Captu
         branches=chosen_branches(spec.branches, card, generation, "capture.branches"),
         outputs=True,
     )
-    if recipe.transfer is not None and recipe.transfer.anchor is not None:
+    if recipe.film is not None or (recipe.transfer is not None and recipe.transfer.anchor):
         chosen = chosen.model_copy(update={"branches": ("cond",)})
     form = _choose_form(spec, chosen, card, recipe)
     if form == "dense":
@@ -57,18 +57,24 @@ def resolve_capture(spec: CaptureSpec, card: ModelCard, recipe: Recipe) -> Captu
     return plan.model_copy(update={"hidden_layers": last_layers(plan, left, card, generation)})
 
 
-def _read_by_presets(spec: CaptureSpec, card: ModelCard, generation: Generation) -> CaptureSpec:
-    """``spec`` with what it leaves open filled in: all that edits with anchored presets read."""
+def _read_by_presets(spec: CaptureSpec, card: ModelCard, recipe: Recipe) -> CaptureSpec:
+    """``spec`` with what it leaves open filled in: all that edits with anchored presets read.
+
+    Of an uploaded film they also read what its run computed, at every step that they compute.
+    """
     read = [
-        resolve_transfer(TransferSpec(preset=name), card, generation)
+        resolve_transfer(TransferSpec(preset=name), card, recipe.generation)
         for name, preset in presets_of(card).items()
         if preset.anchor is not None
     ]
     if not read:
         return spec
+    every_step = {
+        at for each in read for at in (each.computed_steps if recipe.film else each.steps)
+    }
     given = {
         "layers": spec.layers or tuple(sorted({at for each in read for at in each.layers})),
-        "steps": spec.steps or tuple(sorted({at for each in read for at in each.steps})),
+        "steps": spec.steps or tuple(sorted(every_step)),
         "branches": spec.branches or ("cond",),
     }
     return spec.model_copy(update=given)
@@ -135,7 +141,7 @@ def forms_of(card: ModelCard, recipe: Recipe) -> tuple[Form, ...]:
         forms = ["hidden", "qk", "latents"]
     elif recipe.transfer is None or resolve_transfer(recipe.transfer, card, generation).whole:
         forms = ["hidden", "qk"]
-    if frames * height * width <= DENSE_MAX_TOKENS:
+    if frames * height * width <= DENSE_MAX_TOKENS and recipe.film is None:
         forms.append("dense")
     return tuple(forms)
 

@@ -27,12 +27,13 @@ class ResolvedTransfer(Frozen):
     """What is put into an edit. ``heads`` None: all of them.
 
     ``computed_steps``: of an anchored edit, the steps in which the transformer is called; ``steps``
-    are then among them, and the one branch is cond. ``needed_branches``: the source's branches
-    whose attention is read.
+    are then among them, and the one branch is cond. ``of_film``: the source is an uploaded film.
+    ``needed_branches``: the source's branches whose attention is read.
     """
 
     anchor: Anchor | None = None
     computed_steps: tuple[int, ...] = ()
+    of_film: bool = False
     layers: tuple[int, ...]
     steps: tuple[int, ...]
     branches: tuple[Branch, ...]
@@ -63,6 +64,7 @@ class ResolvedTransfer(Frozen):
             passes,
             outputs=self.anchor is not None,
             computed_steps=frozenset(self.computed_steps),
+            of_film=self.of_film,
         )
 
     def strength_at(self, step: int) -> float:
@@ -190,6 +192,12 @@ def check_anchor(
                     "guidance an anchored edit follows; leave it out, or set transfer.anchor null",
                     param=field,
                 )
+    elif source.film is not None:
+        raise Unsupported(
+            "transfer.anchor: null is not allowed where the source is an uploaded video, which no "
+            "model denoised; leave it out, or give an interval",
+            param="transfer.anchor",
+        )
     cache, followed = source.generation.step_cache, source.transfer and source.transfer.anchor
     if cache is None and followed is None:
         return
@@ -254,7 +262,8 @@ def resolve_recipe(recipe: Recipe, card: ModelCard) -> ResolvedRecipe:
         transfer = resolve_transfer(each.transfer or TransferSpec(), card, each.generation)
         check_branches(transfer, card, each.source.generation)
         check_anchor(transfer, each.generation, each.source, card)
-        transfers.append(transfer)
+        of_film = each.source.film is not None
+        transfers.append(transfer.model_copy(update={"of_film": of_film}))
     return ResolvedRecipe(recipe, tuple(transfers))
 
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 from schemas.attention import TransferSpec
 from schemas.base import Frozen
+from schemas.films.film import FittedFilm
 from schemas.jobs import AttentionOrigin, Job, JobError, Status
 from schemas.recipes import StepCache
 
@@ -22,6 +23,7 @@ class Video(Frozen):
     transformer that it took, over those of a plain generation. ``queue_position``: of a queued one,
     1 for the next of its priority.
     ``prompt_truncated``: the prompt had more tokens than the model reads.
+    ``film``: of an edit of an uploaded film, how that was made to fit.
     """
 
     id: str
@@ -53,6 +55,7 @@ class Video(Frozen):
     cost: float | None
     prompt_truncated: bool | None
     queue_position: int | None
+    film: FittedFilm | None
 
 
 class VideoList(Frozen):
@@ -101,6 +104,7 @@ def video_of(job: Job, queue_position: int | None = None) -> Video:
         cost=state.result.cost if state.result else None,
         prompt_truncated=state.result.prompt_truncated if state.result else None,
         queue_position=queue_position,
+        film=job.spec.film,
     )
 
 

@@ -34,6 +34,7 @@ from service.routes import (
     models,
     studio,
     unsupported,
+    uploads,
     videos,
     webhooks,
 )
@@ -45,12 +46,14 @@ from storage.jobs.jobs import open_jobs
 from storage.keys import KeyStore
 from storage.limits import Limits, ProjectLimits
 from storage.outbox import Outbox
+from storage.uploads import UploadStore
 from storage.webhooks import WebhookStore
 
 # One flat list, the most requested first: a request is compared with each route before its own, and
 # included routers would cost time of their own
 MODULES = (
-    videos, events, content, edits, models, lineage, attention, analyses, webhooks, health,
+    videos, events, content, edits, models, lineage, attention, analyses, uploads, webhooks,
+    health,
     unsupported, studio, docs,
 )  # fmt: skip
 ROUTES = [route for module in MODULES for route in module.router.routes]
@@ -135,6 +138,7 @@ def open_state(settings: ServiceSettings, tracing: Tracing) -> AppState:
         webhook_dispatcher=WebhookDispatcher(webhooks, egress, metrics, settings.webhook_backoff_s),
         metrics=metrics,
         tracing=tracing,
+        uploads=UploadStore(redis, prefix=prefix),
     )
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.attention import CaptureSpec
+from storage.films.reader import FilmLimits
 from storage.keys import needs_keys, on_loopback
 from storage.settings import StorageSettings
 
@@ -123,6 +124,18 @@ class ServiceSettings(BaseSettings):
         2.0, ge=0, description="How long a process uses its list of models before reading it again."
     )
 
+    max_upload_bytes: int = Field(
+        512 * MiB, ge=1024, description="The largest video that may be uploaded."
+    )
+    upload_timeout_s: float = Field(
+        600.0, gt=0, description="How long an uploaded video may take to arrive."
+    )
+    upload_retention_s: int = Field(
+        7 * 86400,
+        ge=0,
+        description="How long an upload is kept after its last use; 0: until it is deleted.",
+    )
+    films: FilmLimits = Field(FilmLimits(), description="What reading an uploaded video may cost.")
     max_body_bytes: int = Field(MiB, ge=1024, description="The largest request body.")
     body_timeout_s: float = Field(20.0, gt=0, description="How long a body may take to arrive.")
     header_timeout_s: float = Field(

@@ -66,8 +66,8 @@ class Limits:
             await pipe.execute()
 
     async def stored_bytes(self, project: str) -> int:
-        """Bytes of the project's videos, attention artifacts and analyses."""
+        """Bytes of the project's videos, attention artifacts, analyses and uploads."""
         async with self._redis.pipeline(transaction=False) as pipe:
-            for kind in ("video_bytes", "artifact_bytes", "analysis_bytes"):
+            for kind in ("video_bytes", "artifact_bytes", "analysis_bytes", "upload_bytes"):
                 pipe.hget(f"{self._prefix}:{kind}", project)
             return sum(int(size or 0) for size in await pipe.execute())

@@ -28,6 +28,7 @@ ROOMS = {
     "schemas": """
         base errors                             frozen values and the error tree
         attention webhooks                      capture and transfer specs; webhook bodies
+        films                                   uploads, and how a source is made of one
         models recipes                          model cards; everything that decides a video
         capture_plan                            what an artifact holds, what an edit needs
         artifacts                               manifests of stored attention
@@ -40,9 +41,10 @@ ROOMS = {
     """,
     "storage": """
         settings lua                            which Redis and which object store; Lua scripts
+        films                                   uploaded films, read in a process of their own
         objects                                 bytes under keys: a folder or S3
         connect retry                           opening both stores; trying again
-        keys limits webhooks outbox             what Redis holds beside jobs
+        keys limits webhooks outbox uploads     what Redis holds beside jobs
         jobs                                    job records, queue, claims, events
         artifact_index                          which artifacts there are, who uses them
         retention                               what expires, what crashes left behind

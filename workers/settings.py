@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from storage.films.reader import FilmLimits
 from storage.settings import StorageSettings
 from workers import machine
 from workers.artifacts.settings import ArtifactSettings
@@ -39,6 +40,7 @@ class WorkerSettings(BaseSettings):
     artifacts: ArtifactSettings = Field(
         ArtifactSettings(), description="Memory, threads and caches for stored attention."
     )
+    films: FilmLimits = Field(FilmLimits(), description="What reading an uploaded video may cost.")
     media: MediaSettings = Field(MediaSettings(), description="How video files are written.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least severe level that is logged."

@@ -5,6 +5,7 @@ import logging
 
 from schemas.artifacts import artifact_id
 from schemas.errors import NotFound
+from schemas.films.upload import upload_key
 from schemas.jobs import Job
 from service.request.app_state import AppState
 from storage.retention.artifact_files import delete_artifact
@@ -43,6 +44,24 @@ async def remove_artifact(state: AppState, project: str, id: str) -> None:
     await state.artifacts.remove(project, id, even_pinned=True)
     await asyncio.to_thread(delete_artifact, state.objects, project, id)
     log.info("deleted %s", id, extra={"project": project})
+
+
+async def remove_upload(
+    state: AppState, project: str, id: str, *, before: float | None = None
+) -> None:
+    """Delete an uploaded film, and the stored attention of the sources that were made of it.
+
+    An edit that has not run by then fails. Raises NotFound; also, where ``before`` is given, if it
+    does not expire before that time.
+    """
+    removed = await state.uploads.remove(project, id, before=before)
+    if removed is None:
+        raise NotFound(f"no upload {id!r}", param="upload_id")
+    log.info("deleted %s", id, extra={"project": project})
+    await asyncio.to_thread(state.objects.delete, upload_key(project, removed.upload.sha256))
+    for source_key in removed.source_keys:
+        for artifact in await asyncio.to_thread(_artifacts_of, state, project, source_key):
+            await remove_artifact(state, project, artifact)
 
 
 def _artifacts_of(state: AppState, project: str, source_key: str) -> list[str]:

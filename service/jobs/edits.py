@@ -25,7 +25,7 @@ async def completed_source(call: Call, video_id: str, param: str) -> Job:
     return job
 
 
-async def remix_of(call: Call, source: Job, body: RemixVideo, **more: str) -> JobSpec:
+async def remix_of(call: Call, source: Job, body: RemixVideo, **more: Any) -> JobSpec:
     asked = Settings(
         negative_prompt=body.negative_prompt, guidance_scale=body.guidance_scale, fps=body.fps
     )
@@ -39,7 +39,7 @@ async def edit_of(
     asked: Settings,
     options: JobOptions,
     transfer: TransferSpec | None,
-    **more: str,
+    **more: Any,
 ) -> JobSpec:
     """An edit of one of the caller's videos, which the edit then names as its source."""
     recipe, source_id = source.spec.recipe, source.spec.id
@@ -55,7 +55,7 @@ async def edit_spec(
     asked: Settings,
     options: JobOptions,
     transfer: TransferSpec | None,
-    **more: str,
+    **more: Any,
 ) -> JobSpec:
     card = await call.state.catalogue.pick(asked.model or source.generation.model, None)
     edit = edit_generation(asked, prompt, source.generation, card)

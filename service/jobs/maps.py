@@ -99,12 +99,12 @@ async def check_view(call: Call, artifact: Artifact, view: MapView) -> None:
             param="artifact_id",
         )
     check_place(view.place, card, generation)
-    if artifact.recipe.source is None:
+    if artifact.recipe.is_plain:
         return  # what is not stored is made again
     if artifact.form not in STORED_FORMS:
         raise Unsupported(
-            f"artifact_id: of an edit, maps are shown from form {' or '.join(STORED_FORMS)}; this "
-            f"is {artifact.form}",
+            f"artifact_id: of an edit or an uploaded video, maps are shown from form "
+            f"{' or '.join(STORED_FORMS)}; this is {artifact.form}",
             param="artifact_id",
         )
     kept = {"layer": artifact.layers, "step": artifact.steps, "branch": artifact.branches}
@@ -112,8 +112,8 @@ async def check_view(call: Call, artifact: Artifact, view: MapView) -> None:
         value = getattr(view, name)
         if value not in values:
             raise InvalidRequest(
-                f"{name}: {value!r} is not kept, and an edit's maps are only shown from what is; "
-                f"allowed is {', '.join(map(str, values))}",
+                f"{name}: {value!r} is not kept, and maps of an edit or an uploaded video are only "
+                f"shown from what is; allowed is {', '.join(map(str, values))}",
                 param=name,
             )
 

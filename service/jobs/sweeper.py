@@ -5,13 +5,16 @@ Any number of processes may run it; a lock that expires gives each round to one 
 """
 
 import asyncio
+import contextlib
 import logging
+import time
 
 from schemas.errors import NotFound
-from service.jobs.deletion import remove_files, remove_video
+from service.jobs.deletion import remove_files, remove_upload, remove_video
 from service.request.app_state import AppState
 from storage.retention.index_repair import repair
 from storage.retention.retention import Retention, RetentionSettings
+from storage.retention.upload_files import collect_uploads
 from storage.retention.video_files import collect_videos
 
 log = logging.getLogger("retake.service")
@@ -36,10 +39,12 @@ async def sweep_for_ever(state: AppState) -> None:
         mine = await state.redis.set(lock, "1", nx=True, px=round(900 * settings.sweep_s))
         if mine:
             await expire_jobs(state)
+            await expire_uploads(state)
             await retention.expire()
             rounds = await state.redis.incr(f"{lock}:rounds")
             if rounds % ORPHAN_ROUNDS == 1:
                 await collect_videos(state.objects, state.jobs, settings.orphan_age_s)
+                await collect_uploads(state.objects, state.uploads, settings.orphan_age_s)
                 await retention.sweep()
                 await repair(state.objects, state.artifacts)
         await asyncio.sleep(settings.sweep_s)
@@ -65,4 +70,17 @@ async def expire_jobs(state: AppState) -> int:
                 removed += 1
             except NotFound:
                 continue  # another process or its owner deleted it meanwhile
+    return removed
+
+
+async def expire_uploads(state: AppState) -> int:
+    """Delete the uploads that have not been used for as long as they are kept; how many."""
+    removed, now = 0, time.time()
+    while expired := await state.uploads.list_expired(now, BATCH):
+        for project, id in expired:
+            with contextlib.suppress(NotFound):  # deleted, or used again meanwhile
+                await remove_upload(state, project, id, before=now)
+                removed += 1
+        if len(expired) < BATCH:
+            break
     return removed

@@ -1,6 +1,7 @@
 """What one API process holds open; opened in the lifespan, found on ``app.state.retake``."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from fastapi import Request
 from redis.asyncio import Redis
@@ -20,6 +21,7 @@ from storage.jobs.job_store import JobStore
 from storage.jobs.maintenance import Maintenance
 from storage.limits import Limits
 from storage.objects.objects import ObjectStore
+from storage.uploads import UploadStore
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class AppState:
     webhook_dispatcher: WebhookDispatcher
     metrics: Metrics
     tracing: Tracing
+    uploads: UploadStore
+    # reading a file takes a process of hundreds of megabytes: no more than so many at once
+    probes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 
 
 def app_state(request: Request) -> AppState:

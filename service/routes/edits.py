@@ -1,10 +1,13 @@
 """Edits: a source's shot with another prompt, the source named by path, by id, or by prompt."""
 
+import json
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 
+from schemas.errors import InvalidRequest
+from schemas.films.upload import upload_id
 from schemas.jobs import JobSpec
 from schemas.requests import BatchEdit, EditVideo, RemixVideo
 from schemas.videos import Video, VideoList
@@ -17,10 +20,15 @@ from service.jobs.edits import (
     source_recipe,
     with_defaults,
 )
+from service.jobs.resolve import capture_spec
 from service.jobs.submission import accept
+from service.jobs.uploads import film_source, store_upload
+from service.request.auth import Call
 from service.request.bodies import BodyOf
 from service.request.dependencies import CallDep, VideoIdDep
+from service.request.films import receive_form, receiving
 from service.wire.errors import COMMON, documented
+from service.wire.examples import UPLOAD_ID
 from service.wire.openapi import accepts
 from service.wire.replies import list_reply, video_reply
 
@@ -35,6 +43,13 @@ REMIX_EXAMPLES = {
 }
 EDIT_EXAMPLES = {
     "by id": {"prompt": "A red car is driving.", "video": {"id": "video_0199c0ffee42"}},
+    "of an uploaded film": {
+        "prompt": "A red car is driving on the highway.",
+        "source_prompt": "A car is driving on the highway.",
+        "video": {"id": UPLOAD_ID},
+        "fit": "pad",
+        "start_s": 1.5,
+    },
     "by prompt and seed": {
         "prompt": "A red car is driving on the highway.",
         "source": {"prompt": "A car is driving on the highway.", "seed": 7},
@@ -49,6 +64,32 @@ BATCH_EXAMPLES = {
         ],
     }
 }
+
+
+class EditBody(BodyOf[EditVideo]):
+    """The body of an edit. In a form, ``video`` may be a file: it becomes an upload of the project,
+    and the body then names that, as JSON would."""
+
+    def __init__(self) -> None:
+        super().__init__(EditVideo)
+
+    async def __call__(self, request: Request, call: CallDep) -> EditVideo:  # type: ignore[override]
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "multipart/form-data":
+            return await super().__call__(request)
+        async with receiving(call.state.settings) as film:
+            fields = await receive_form(request, call.state.settings, FILM_FIELD, film)
+            if film.given:
+                if FILM_FIELD in fields:
+                    raise InvalidRequest("video: was given twice", param=FILM_FIELD)
+                fields[FILM_FIELD] = {"id": upload_id(film.sha256)}
+            body = self.validate(fields, json.dumps(fields).encode(), strict=False)
+            if film.given:  # only now: what is refused is not stored
+                await store_upload(call, film, FILM_FIELD)
+            return body
+
+
+FILM_FIELD = "video"
 REFUSALS = documented(400, 404, 408, 409, 413, 415, 422, 429, 503)
 
 
@@ -60,11 +101,14 @@ REFUSALS = documented(400, 404, 408, 409, 413, 415, 422, 429, 503)
 )
 async def edit_video(
     call: CallDep,
-    body: Annotated[EditVideo, Depends(BodyOf(EditVideo))],
+    body: Annotated[EditVideo, Depends(EditBody())],
 ) -> Response:
-    """Queue an edit of a source named by id, or by the prompt and seed that make it."""
+    """Queue an edit of a source named by id, or by the prompt and seed that make it, or of an
+    uploaded film: ``video`` is then the file itself, or an upload's id."""
 
     async def make() -> list[JobSpec]:
+        if body.video is not None and body.video.is_upload:
+            return [await _edit_of_film(call, body)]
         if body.video is not None:
             source = await completed_source(call, body.video.id, "video.id")
             return [await edit_of(call, source, body.prompt, body, body, body.transfer)]
@@ -74,6 +118,13 @@ async def edit_video(
 
     (job,) = await accept(call, body, make)
     return await video_reply(call.state.jobs, job)
+
+
+async def _edit_of_film(call: Call, body: EditVideo) -> JobSpec:
+    recipe, card, shown = await film_source(call, body)
+    kept = capture_spec(body.capture, call.state.settings, card, recipe)
+    options: dict[str, Any] = {"film": shown, "film_capture": kept}
+    return await edit_spec(call, recipe, body.prompt, body, body, body.transfer, **options)
 
 
 @router.post(

@@ -45,6 +45,7 @@ class Model(Frozen):
     supports_transfer: bool
     supports_preview: bool
     supports_step_cache: bool
+    supports_uploads: bool
     presets: dict[PresetName, Preset]
 
 

@@ -10,6 +10,7 @@ DELIVERY_ID = f"evt_01a2092b7c5de41f0a1b2c3d4e5f_{ENDPOINT_ID}"
 ANALYSIS_ID = "analysis_01a2092b7c5de41f0a1b2c3d4e5f"
 SOURCE_KEY = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 ARTIFACT_ID = f"attn_{SOURCE_KEY}_2c26b46b68ffc68ff99b453c1d304134"
+UPLOAD_ID = f"upload_{SOURCE_KEY[:40]}"
 
 VIDEO: dict[str, Any] = {
     "id": VIDEO_ID,
@@ -41,6 +42,7 @@ VIDEO: dict[str, Any] = {
     "cost": None,
     "prompt_truncated": None,
     "queue_position": None,
+    "film": None,
 }
 RANGE = {"minimum": 32, "maximum": 128, "default": 96, "step": 16, "offset": 0}
 MODEL: dict[str, Any] = {
@@ -70,6 +72,7 @@ MODEL: dict[str, Any] = {
     "supports_transfer": True,
     "supports_preview": True,
     "supports_step_cache": True,
+    "supports_uploads": True,
     "presets": {"recolour": {"layers": None, "steps": 0.5, "branches": ["cond"]}},
 }
 GENERATION = {
@@ -209,6 +212,27 @@ ANALYSIS_RESULT: dict[str, Any] = {
 }
 
 
+UPLOAD: dict[str, Any] = {
+    "id": UPLOAD_ID,
+    "object": "upload",
+    "filename": "mine.mp4",
+    "bytes": 1048576,
+    "sha256": SOURCE_KEY,
+    "film": {
+        "container": "mp4",
+        "codec": "h264",
+        "width": 1920,
+        "height": 1080,
+        "rotation": 0,
+        "fps": 29.97,
+        "seconds": 12.4,
+        "audio": True,
+    },
+    "created_at": 1795453690,
+    "expires_at": 1796058490,
+}
+
+
 def page(entry: dict[str, Any]) -> dict[str, Any]:
     ids = {"first_id": entry["id"], "last_id": entry["id"]}
     return {"object": "list", "data": [entry], **ids, "has_more": False}
@@ -235,6 +259,9 @@ EXAMPLES: dict[str, Any] = {
             }
         ],
     },
+    "Upload": UPLOAD,
+    "UploadList": page(UPLOAD),
+    "UploadDeleted": {"id": UPLOAD_ID, "deleted": True, "object": "upload.deleted"},
     "ArtifactList": page(ARTIFACT),
     "ArtifactWithUses": {**ARTIFACT, "videos": [VIDEO_ID]},
     "ArtifactDeleted": {"id": ARTIFACT_ID, "deleted": True, "object": "attention.artifact.deleted"},

@@ -8,47 +8,95 @@ Wire format: RFC 7578.
 
 import json
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from schemas.errors import InvalidRequest, Unsupported
+from schemas.errors import InvalidRequest, TooLarge, Unsupported
 
 MAX_FIELDS = 1000
 MAX_DEPTH = 8
 MAX_NAME_BYTES = 256
 TEXT_FIELDS = frozenset(
-    {"prompt", "negative_prompt"}
+    {"prompt", "negative_prompt", "source_prompt"}
 )  # in these "" is a value; in others it means that the field is absent
 NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 
 Tree = dict[str, Any]
 
 
+class FilePart(Protocol):
+    """Where the bytes of a form's file go."""
+
+    def begin(self, filename: str) -> None: ...
+
+    def write(self, data: bytes) -> None: ...
+
+
 def parse_multipart(body: bytes, content_type: str) -> Tree:
     """The body as one nested object of strings; raises InvalidRequest."""
-    boundary = parse_options_header(content_type)[1].get(b"boundary")
-    if not boundary:
-        raise InvalidRequest("content-type: multipart/form-data needs a boundary")
-    fields = _Fields()
-    try:
-        parser = MultipartParser(boundary, fields.callbacks())
-        parser.write(body)
-        parser.finalize()
-    except FormParserError:
-        raise InvalidRequest("the body is not valid multipart/form-data") from None
-    if not fields.ended:
-        raise InvalidRequest("the multipart body ends before its closing boundary")
-    return rebuild(fields.pairs)
+    form = Form(content_type)
+    form.feed(body)
+    return form.end()
+
+
+class Form:
+    """A multipart body, given piece by piece. Every method raises InvalidRequest.
+
+    ``files``: the fields that may be files, and where their bytes go; a file in any other field is
+    refused. ``max_bytes``: of all that is no file.
+    """
+
+    def __init__(
+        self,
+        content_type: str,
+        files: Mapping[str, FilePart] | None = None,
+        max_bytes: int | None = None,
+    ) -> None:
+        boundary = parse_options_header(content_type)[1].get(b"boundary")
+        if not boundary:
+            raise InvalidRequest("content-type: multipart/form-data needs a boundary")
+        self._fields = _Fields(files or {})
+        self._max_bytes, self._fed = max_bytes, 0
+        try:
+            self._parser = MultipartParser(boundary, self._fields.callbacks())
+        except FormParserError:
+            raise InvalidRequest("the body is not valid multipart/form-data") from None
+
+    def feed(self, data: bytes) -> None:
+        """Parse the next piece. Raises TooLarge as well, and what ``files`` raise."""
+        self._fed += len(data)
+        try:
+            self._parser.write(data)
+        except FormParserError:
+            raise InvalidRequest("the body is not valid multipart/form-data") from None
+        beside = self._fed - self._fields.file_bytes
+        if self._max_bytes is not None and beside > self._max_bytes:
+            raise TooLarge(f"the form's fields are larger than the {self._max_bytes} bytes allowed")
+
+    def end(self) -> Tree:
+        """The fields as one nested object of strings, once all is fed."""
+        try:
+            self._parser.finalize()
+        except FormParserError:
+            raise InvalidRequest("the body is not valid multipart/form-data") from None
+        if not self._fields.ended:
+            raise InvalidRequest("the multipart body ends before its closing boundary")
+        return rebuild(self._fields.pairs)
 
 
 class _Fields:
-    """Collects (name, value) pairs from the parser's callbacks; refuses files and bad text."""
+    """Collects (name, value) pairs from the parser's callbacks; refuses files that are not
+    expected, and bad text."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: Mapping[str, FilePart]) -> None:
         self.pairs: list[tuple[str, str]] = []
         self.ended = False
+        self.file_bytes = 0
+        self._files = files
+        self._file: FilePart | None = None
         self._headers: dict[bytes, bytes] = {}
         self._header_name = b""
         self._header_value = b""
@@ -85,21 +133,35 @@ class _Fields:
             raise InvalidRequest(
                 f"a multipart field needs a name of 1 to {MAX_NAME_BYTES} characters"
             )
+        self._file = None
         if b"filename" in options:
-            raise Unsupported(
-                f"{name}: this server takes no uploads; name a source by video.id, or by "
-                "source.prompt and source.seed",
-                param=name,
-            )
+            self._file = self._file_of(name)
+            self._file.begin(_text(options[b"filename"], "a file's name"))
+            return
         if len(self.pairs) >= MAX_FIELDS:
             raise InvalidRequest(f"the form has more than {MAX_FIELDS} fields")
         self._name = name
         self._value.clear()
 
+    def _file_of(self, name: str) -> FilePart:
+        if name not in self._files:
+            raise Unsupported(
+                f"{name}: no file is taken here; a video is uploaded by POST /v1/uploads, or as "
+                "`video` of POST /v1/videos/edits",
+                param=name[:80],
+            )
+        return self._files[name]
+
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
+        if self._file is not None:
+            self.file_bytes += end - start
+            self._file.write(data[start:end])
+        else:
+            self._value += data[start:end]
 
     def _on_part_end(self) -> None:
+        if self._file is not None:
+            return
         self.pairs.append((self._name, _text(bytes(self._value), self._name)))
 
     def _on_end(self) -> None:

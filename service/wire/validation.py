@@ -14,7 +14,8 @@ MAX_SHOWN = 80
 HINTS = {
     "size": "allowed is WIDTHxHEIGHT, such as 832x480",
     "seconds": 'allowed is a decimal number as a string, such as "4"',
-    "id": "allowed is a video's id, as in video_0199c0ffee",
+    "id": "allowed is the id of a video, as in video_0199c0ffee, or of an upload where one may be "
+    "the source",
 }
 
 # by pydantic's error types, with its context's values

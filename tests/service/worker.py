@@ -51,6 +51,7 @@ CARD = ModelCard(
     grid=LatentGrid(vae_stride=(4, 8, 8), patch=(1, 2, 2)),
     latent_channels=16,
     supports_preview=True,
+    supports_uploads=True,
     created_at=1_700_000_000,
 )
 
@@ -65,7 +66,7 @@ def film(frames: int = 5, width: int = 96, height: int = 64) -> bytes:
         stream.options = {"flags": "+bitexact", "x264-params": "mbtree=0"}
         stream.codec_context.thread_count = 1
         for index in range(frames):
-            picture = np.full((height, width, 3), 40 * index, np.uint8)
+            picture = np.full((height, width, 3), 40 * index % 256, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
         container.mux(stream.encode())
     return file.getvalue()

@@ -37,8 +37,8 @@ def run_map_job(
             with reader:
                 return _draw_from(model, spec, look, on_step, reader)
         except UNREADABLE as error:
-            if spec.recipe.source is not None:
-                raise  # an edit's maps cannot be made again
+            if not spec.recipe.is_plain:
+                raise  # maps of an edit, or of an uploaded film, cannot be made again
             log.warning("job=%s attention unreadable (%s)", spec.id, type(error).__name__)
     return _draw_from(model, spec, look, on_step, None)
 
@@ -81,7 +81,7 @@ def _open(
         # no video uses it: what the index lists as its videos are videos
         return artifacts.open_reader(manifest, needed, model.pipeline._execution_device)
     except UNREADABLE as error:
-        if spec.recipe.source is not None:
+        if not spec.recipe.is_plain:
             raise
         log.warning("job=%s no attention found: %s", spec.id, type(error).__name__)
         return None

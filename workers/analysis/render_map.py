@@ -81,8 +81,10 @@ def render_map(
     """
     check_place(place, model.card, recipe.generation)
     if stored is None or stored.plan.form not in STORED_FORMS:
-        if recipe.source is not None:
-            raise Unsupported("an edit's map can only be shown from its stored attention")
+        if not recipe.is_plain:
+            raise Unsupported(
+                "the map of an edit or an uploaded video can only be shown from stored attention"
+            )
         return _run_to_step(model, recipe, place, bins, on_step)
     # any step will do, the first is the soonest; of two experts only the step's own has the layer
     at = 0 if len(model.hooks.transformers) == 1 else place.step

@@ -4,10 +4,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from torch import Tensor
+
+from schemas.capture_plan import INPUTS, OUTPUTS, VELOCITY
 from schemas.selection import ResolvedRecipe
 from workers.attention.attention_hooks import AttentionHooks
+from workers.attention.maps import Address, MapSource
 from workers.attention.recomputed_source import RecomputedSource
 from workers.attention.transfer import StoredAttention, Transfer
+
+
+class FilmOutputs:
+    """A MapSource of what an uploaded film's run was answered: one velocity at every step."""
+
+    def __init__(self, stored: MapSource) -> None:
+        self._stored = stored
+
+    def get(self, address: Address, name: str) -> Tensor:
+        if name in OUTPUTS:
+            return self._stored.get(Address(0, "cond", INPUTS), VELOCITY)
+        return self._stored.get(address, name)
 
 
 @contextmanager
@@ -21,10 +37,11 @@ def transfer_from(
     assert source is not None
     transfer = Transfer(wanted, stored.plan.form, stored.source)
     if wanted.anchor is not None:
+        of_film = source.film is not None
         transfer = replace(
             transfer,
-            outputs=stored.source,
-            follows_anchored=source.transfer is not None and source.transfer.anchor is not None,
+            outputs=FilmOutputs(stored.source) if of_film else stored.source,
+            follows_anchored=of_film or bool(source.transfer and source.transfer.anchor),
             same_prompt=resolved.recipe.generation.prompt == source.generation.prompt,
         )
     if stored.plan.form != "latents":

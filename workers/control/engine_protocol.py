@@ -33,7 +33,7 @@ class RenderedVideo(NamedTuple):
     transformer over those of a plain generation. ``not_captured``: why there is nothing
     ``captured`` of a job that was to keep its attention. ``seconds``: of its phases, as far as
     known. ``prompt_truncated``: the model did not read all of the
-    prompt."""
+    prompt. ``sound``: samples as ``storage.films.sound`` makes them, from the first frame on."""
 
     frames: NDArray[np.uint8]
     attention: AttentionOrigin = "none"
@@ -42,6 +42,7 @@ class RenderedVideo(NamedTuple):
     seconds: Mapping[str, float] = MappingProxyType({})
     not_captured: str | None = None
     prompt_truncated: bool = False
+    sound: bytes | None = None
 
 
 class AnalysedAttention(NamedTuple):

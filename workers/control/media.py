@@ -5,21 +5,25 @@ The same frames give the same bytes: nothing of time, machine or core count goes
 
 import io
 import math
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
 import av
 import numpy as np
+from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace
 from numpy.typing import NDArray
 from PIL import Image
 
+from storage.films.sound import CHANNELS, RATE
 from workers.media_settings import MediaSettings
 
 Frames = NDArray[np.uint8]  # (F, H, W, 3), RGB
 
 _ENCODER_THREADS = 4  # x264 writes their number into the stream, so it may not follow the cores
+_AUDIO_FRAME = 1024  # samples of one AAC frame
 _BT709 = 1  # AVColorPrimaries, AVColorTransferCharacteristic and AVColorSpace, ITU-T H.273
 _RESAMPLING = {"nearest": Image.Resampling.NEAREST, "lanczos": Image.Resampling.LANCZOS}
 
@@ -32,12 +36,17 @@ class Media(NamedTuple):
     spritesheet: bytes
 
 
-def encode_media(frames: Frames, fps: int, settings: MediaSettings) -> Media:
-    """The three files of ``frames``, (F, H, W, 3) uint8 RGB; ValueError for another shape."""
+def encode_media(
+    frames: Frames, fps: int, settings: MediaSettings, sound: bytes | None = None
+) -> Media:
+    """The three files of ``frames``, (F, H, W, 3) uint8 RGB; ValueError for another shape.
+
+    ``sound``: samples as ``storage.films.sound`` makes them.
+    """
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not len(frames):
         raise ValueError(f"frames must be (F, H, W, 3) uint8, not {frames.shape} {frames.dtype}")
     return Media(
-        video=encode_mp4(upscale(frames, settings), fps, settings.crf),
+        video=encode_mp4(upscale(frames, settings), fps, settings.crf, sound),
         thumbnail=_thumbnail(frames[0], settings),
         spritesheet=_spritesheet(frames, settings),
     )
@@ -54,12 +63,14 @@ def upscale(frames: Frames, settings: MediaSettings) -> Frames:
     return np.stack([np.asarray(Image.fromarray(f).resize(size, resampling)) for f in frames])
 
 
-def encode_mp4(frames: Frames, fps: int, crf: int) -> bytes:
-    """H.264 in mp4, BT.709, the index first so that a player starts before it has all of it."""
+def encode_mp4(frames: Frames, fps: int, crf: int, sound: bytes | None = None) -> bytes:
+    """H.264 and, where there is ``sound``, AAC in mp4; BT.709; the index first, so that a player
+    starts before it has all of it."""
     height, width = frames.shape[1:3]
     output = io.BytesIO()
     # room for the index is kept at the front: "faststart" would need the output to be a named file
-    options = {"moov_size": str(4096 + 64 * len(frames)), "fflags": "+bitexact"}
+    room = 4096 + 64 * len(frames) + len(sound or b"") // (_AUDIO_FRAME // 16)
+    options = {"moov_size": str(room), "fflags": "+bitexact"}
     with av.open(output, "w", format="mp4", container_options=options) as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height = width, height
@@ -69,6 +80,7 @@ def encode_mp4(frames: Frames, fps: int, crf: int) -> bytes:
         stream.options = {"crf": str(crf), "flags": "+bitexact", "x264-params": "mbtree=0"}
         context = stream.codec_context
         context.thread_count = _ENCODER_THREADS
+        track = None if sound is None else container.add_stream("aac", rate=RATE, layout="stereo")
         context.color_primaries = context.color_trc = context.colorspace = _BT709
         for number, image in enumerate(frames):
             frame = VideoFrame.from_ndarray(image, format="rgb24")
@@ -76,7 +88,21 @@ def encode_mp4(frames: Frames, fps: int, crf: int) -> bytes:
             frame.pts, frame.time_base = number, Fraction(1, fps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+        if track is not None and sound is not None:
+            for frame in _audio_frames(sound):
+                container.mux(track.encode(frame))
+            container.mux(track.encode(None))
     return output.getvalue()
+
+
+def _audio_frames(sound: bytes) -> Iterator[AudioFrame]:
+    samples = np.frombuffer(sound, np.int16).reshape(1, -1)  # left and right in turn
+    step = _AUDIO_FRAME * CHANNELS
+    for start in range(0, samples.shape[1], step):
+        frame = AudioFrame.from_ndarray(samples[:, start : start + step], "s16", "stereo")
+        frame.rate, frame.pts = RATE, start // CHANNELS
+        frame.time_base = Fraction(1, RATE)
+        yield frame
 
 
 def _thumbnail(image: Frames, settings: MediaSettings) -> bytes:

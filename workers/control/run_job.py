@@ -93,7 +93,8 @@ def _make_video(context: JobContext, lease: Lease, began: float) -> JobResult:
     clock.add(video.seconds)
     try:
         lease.check()
-        media = encode_media(video.frames, job.spec.recipe.generation.fps, context.settings.media)
+        fps = job.spec.recipe.generation.fps
+        media = encode_media(video.frames, fps, context.settings.media, video.sound)
         clock.end("encoding")
         lease.check()
         keys = _upload(context, lease, media)

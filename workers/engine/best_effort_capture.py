@@ -5,9 +5,10 @@ import time
 
 from torch import Tensor
 
-from schemas.capture_plan import CapturePlan
+from schemas.capture_plan import CapturePlan, Needed
 from schemas.errors import ArtifactWriteFailed
 from schemas.jobs import JobSpec
+from schemas.recipes import Recipe
 from schemas.resolve_capture import resolve_capture
 from workers.artifacts.store import ArtifactStore
 from workers.artifacts.write.writer import ArtifactWriter
@@ -62,11 +63,36 @@ def open_capture(
     """What the job is to keep of its attention; None: nothing."""
     if spec.capture is None:
         return None
-    generation, ttl_s = spec.recipe.generation, spec.capture.ttl_s
     plan = resolve_capture(spec.capture, model.card, spec.recipe)
+    return _open(artifacts, model, spec, spec.recipe, plan, spec.capture.ttl_s)
+
+
+def open_film_capture(
+    artifacts: ArtifactStore, model: LoadedModel, spec: JobSpec, needed: Needed
+) -> BestEffortCapture | None:
+    """What is to be kept of the uploaded film that the job edits: what was asked for, and what this
+    edit needs itself; None: nothing."""
+    source, asked = spec.recipe.source, spec.film_capture
+    if source is None or source.film is None or asked is None:
+        return None
+    plan = resolve_capture(asked, model.card, source)
+    layers, steps = needed.layers | {*plan.layers}, needed.computed_steps | {*plan.steps}
+    both = {"layers": tuple(sorted(layers)), "steps": tuple(sorted(steps))}
+    return _open(artifacts, model, spec, source, plan.model_copy(update=both), asked.ttl_s)
+
+
+def _open(
+    artifacts: ArtifactStore,
+    model: LoadedModel,
+    spec: JobSpec,
+    recipe: Recipe,
+    plan: CapturePlan,
+    ttl_s: int | None,
+) -> BestEffortCapture:
+    generation = recipe.generation
     writer = artifacts.open_writer(
         project=spec.project,
-        recipe=spec.recipe,
+        recipe=recipe,
         plan=plan,
         grid=model.card.grid.tokens(generation.width, generation.height, generation.num_frames),
         expires_at=None if ttl_s is None else int(time.time()) + ttl_s,

@@ -49,7 +49,9 @@ class PipelineEngine:
         self._index = IndexClient(settings.storage)
         fitted = settings.artifacts.fitted(settings.processes_here())
         artifacts = ArtifactStore(objects, fitted, self._index)
-        self._stores = Stores(objects, artifacts, SourceFinder(artifacts), settings.journal_after_s)
+        self._stores = Stores(
+            objects, artifacts, SourceFinder(artifacts), settings.journal_after_s, settings.films
+        )
 
     def cards(self) -> list[ModelCard]:
         return self._models.cards()

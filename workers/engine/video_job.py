@@ -6,21 +6,31 @@ in the same job, and where a capture cannot be stored, the video is made without
 
 import contextlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from schemas.errors import AttentionMissed, PromptUnchanged
+from schemas.errors import AttentionMissed, FilmUnreadable, PromptUnchanged, UploadMissing
 from schemas.jobs import AttentionOrigin, JobSpec
 from schemas.selection import ResolvedRecipe, resolve_recipe
-from storage.objects.objects import ObjectStore
+from storage.films.reader import FilmLimits
+from storage.objects.objects import ObjectStore, ObjectStoreError
 from workers.artifacts.read.reader import ArtifactReader
 from workers.artifacts.store import UNREADABLE, ArtifactStore
 from workers.attention.transfer import Capture, StoredAttention
 from workers.control.engine_protocol import RenderedVideo
-from workers.engine.best_effort_capture import MISSED, NO_MEMORY, BestEffortCapture, open_capture
+from workers.engine.best_effort_capture import (
+    MISSED,
+    NO_MEMORY,
+    BestEffortCapture,
+    open_capture,
+    open_film_capture,
+)
+from workers.engine.film_reader import FilmReader
 from workers.engine.source_finder import SourceFinder
-from workers.generation.denoise import Generated, OnStep
+from workers.generation.denoise import Generated, OnStep, denoise_only
 from workers.generation.generate import generate
 from workers.generation.journal import Journal, journals_folder
+from workers.generation.replay import counted
 from workers.models.pipelines import LoadedModel
 from workers.models.prompts import ReadPrompt, read_prompt
 
@@ -33,12 +43,14 @@ RESUMED = "the job went on from an earlier attempt, whose steps were not run aga
 
 
 class Stores(NamedTuple):
-    """Where a job reads and writes. ``journal_after_s``: see ``Journal``."""
+    """Where a job reads and writes. ``journal_after_s``: see ``Journal``. ``films``: what reading
+    an uploaded film may cost."""
 
     objects: ObjectStore
     artifacts: ArtifactStore
     sources: SourceFinder
     journal_after_s: float
+    films: FilmLimits = FilmLimits()
 
 
 class VideoJob:
@@ -54,6 +66,8 @@ class VideoJob:
     ) -> None:
         self._stores, self._model, self._spec = stores, model, spec
         self._on_step, self._ranks = on_step, ranks
+        self._films = FilmReader(stores.objects, spec.project, stores.films)
+        self._begin()
         self._prompt = self._read(spec.recipe.generation.prompt)
         self._resolved: ResolvedRecipe = resolve_recipe(spec.recipe, model.card)
 
@@ -62,8 +76,11 @@ class VideoJob:
 
         ``keep``: whether the capture that the job asks for is made.
         """
+        self._begin()
         self._check_prompt()
-        reader = self._stores.sources.open(self._model, self._spec, self._resolved.transfer)
+        reader = self._open_source()
+        if reader is None and keep and self._keep_film():
+            reader = self._open_source()
         if reader is None:
             return self._make(None, keep=keep)
         try:
@@ -74,6 +91,37 @@ class VideoJob:
                 "job=%s source unreadable (%s): replayed", self._spec.id, type(error).__name__
             )
         return self._make(None, keep=keep)
+
+    def _begin(self) -> None:
+        self._told: OnStep | None = self._on_step
+        self._film_passes = 0.0  # of the transformer, over the film before this edit of it
+
+    def _open_source(self) -> ArtifactReader | None:
+        return self._stores.sources.open(self._model, self._spec, self._resolved.transfer)
+
+    def _keep_film(self) -> bool:
+        """Run the uploaded film that is edited, and store its attention for this edit and others.
+
+        False: it was not to be, or could not be; the edit then runs the film itself.
+        """
+        source, transfer = self._spec.recipe.source, self._resolved.transfer
+        if source is None or source.film is None or transfer is None:
+            return False
+        needed = transfer.needed()
+        capture = open_film_capture(self._stores.artifacts, self._model, self._spec, needed)
+        if capture is None:
+            return False
+        steps = source.generation.num_inference_steps
+        told = counted(self._on_step, 0, steps)
+        try:
+            latents = self._films.latents(self._model, source)
+            held = Capture(capture.plan, capture)
+            self._film_passes = denoise_only(self._model, source, None, held, told, latents)
+        except BaseException:
+            capture.discard()
+            raise
+        self._told = counted(self._on_step, steps, 0, own=True)
+        return capture.publish() is not None
 
     def _make(self, reader: ArtifactReader | None, *, keep: bool) -> RenderedVideo:
         journal = self._journal(reader)
@@ -105,10 +153,11 @@ class VideoJob:
             made.frames,
             attention,
             capture,
-            self._cost(made.passes),
+            self._cost(made.passes + self._film_passes),
             made.seconds,
             not_captured,
             self._prompt.truncated,
+            self._sound(),
         )
 
     def _read(self, prompt: str) -> ReadPrompt:
@@ -131,6 +180,20 @@ class VideoJob:
                 f"{limit} tokens), so the edit would be the source; put what changes first"
             )
 
+    def _sound(self) -> bytes | None:
+        """Of the uploaded film that the video goes back to; None: there is none, or it cannot be
+        had, which is no reason to lose the video."""
+        root = self._spec.recipe.chain()[-1]
+        if root.film is None or not root.film.audio:
+            return None
+        if root.film.fps != self._spec.recipe.generation.fps:
+            return None  # at another pace it would not fit
+        try:
+            return self._films.sound(root)
+        except (FilmUnreadable, UploadMissing, ObjectStoreError) as error:
+            log.warning("job=%s sound left out: %s", self._spec.id, type(error).__name__)
+            return None
+
     def _cost(self, passes: float) -> float:
         """``passes`` over those of a plain generation of the same settings."""
         generation = self._spec.recipe.generation
@@ -145,11 +208,16 @@ class VideoJob:
         capture = Capture(captured.plan, captured) if captured else None
         if self._model.group is None:
             return generate(
-                self._model, self._resolved, stored=stored, capture=capture, on_step=self._on_step
+                self._model,
+                self._resolved,
+                stored=stored,
+                capture=capture,
+                on_step=self._told,
+                film=partial(self._films.latents, self._model),
             )
         assert self._ranks is not None
         return self._ranks.generate(
-            self._model, self._resolved, stored=stored, capture=capture, on_step=self._on_step
+            self._model, self._resolved, stored=stored, capture=capture, on_step=self._told
         )
 
     def _journal(self, reader: ArtifactReader | None) -> Journal | None:

@@ -102,6 +102,8 @@ class Family:
     plan for it that splits them at the first block, so that a layer's projections see this rank's
     alone.
     ``supports_step_cache``: whether its pipeline and blocks work with diffusers' first-block cache.
+    ``takes_films``: whether its latents are what its VAE gives of a video, and its transformer is
+    given nothing else with them: an uploaded film can then be followed.
     ``max_batch``: how many videos one batch may hold; 1 where a prompt's encoding depends on the
     other prompts of its batch.
     ``fps_argument``: what the pipeline calls the frame rate that its model is told.
@@ -127,6 +129,7 @@ class Family:
     supports_fused_qkv: bool = False
     supports_context_parallel: bool = False
     supports_step_cache: bool = False
+    takes_films: bool = False
     max_batch: int = 8
     templated: bool = False
     lowercases: bool = False
@@ -242,6 +245,17 @@ class Family:
     def can_preview(self, pipeline: Pipeline) -> bool:
         """Whether a run's latents can be shown: their layout is known, and a VAE encodes."""
         return self.latent_layout is not None and hasattr(getattr(pipeline, "vae", None), "encode")
+
+    def can_follow_films(self, pipeline: Pipeline) -> bool:
+        """Whether a run can be led along an uploaded film: ``takes_films``, and the scheduler takes
+        a flow's velocity and adds no noise of its own."""
+        scheduler = pipeline.scheduler
+        config = scheduler.config
+        flow = "FlowMatch" in type(scheduler).__name__ or (
+            config.get("prediction_type") == "flow_prediction" and config.get("use_flow_sigmas")
+        )
+        noisy = config.get("stochastic_sampling") or "sde" in config.get("algorithm_type", "")
+        return self.takes_films and bool(flow) and not noisy
 
     def takes_callback(self, pipeline: Pipeline) -> bool:
         return "callback_on_step_end" in inspect.signature(type(pipeline).__call__).parameters

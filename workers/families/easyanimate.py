@@ -20,6 +20,7 @@ class EasyAnimateFamily(Family):
 EASYANIMATE = EasyAnimateFamily(
     pipeline="EasyAnimatePipeline",
     name="easyanimate",
+    takes_films=True,
     attention=(Pattern(r"transformer_blocks\.\d+\.attn1", layout="text_video"),),
     batched=True,
     branch_order=("uncond", "cond"),

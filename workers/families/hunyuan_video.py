@@ -9,6 +9,7 @@ HUNYUAN_VIDEO = Family(
     pipeline="HunyuanVideoPipeline",
     name="hunyuan-video",
     supports_step_cache=True,
+    takes_films=True,
     attention=(
         Pattern(r"transformer_blocks\.\d+\.attn"),
         Pattern(r"single_transformer_blocks\.\d+\.attn", layout="video_text"),

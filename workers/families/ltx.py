@@ -6,6 +6,7 @@ LTX = Family(
     pipeline="LTXPipeline",
     name="ltx",
     supports_step_cache=True,
+    takes_films=True,
     attention=(Pattern(r"transformer_blocks\.\d+\.attn1"),),
     batched=True,
     branch_order=("uncond", "cond"),

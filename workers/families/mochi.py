@@ -21,6 +21,7 @@ MOCHI = MochiFamily(
     pipeline="MochiPipeline",
     name="mochi",
     supports_step_cache=True,
+    takes_films=True,
     attention=(Pattern(r"transformer_blocks\.\d+\.attn1"),),
     batched=True,
     branch_order=("uncond", "cond"),

@@ -5,6 +5,7 @@ from workers.families.base import Defaults, Family, Pattern
 SKYREELS_V2 = Family(
     pipeline="SkyReelsV2Pipeline",
     name="skyreels-v2",
+    takes_films=True,
     attention=(Pattern(r"blocks\.\d+\.attn1"),),
     supports_fused_qkv=True,
     float32_components=("vae",),

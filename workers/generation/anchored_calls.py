@@ -37,7 +37,8 @@ def anchored_calls(hooks: AttentionHooks, run: Run) -> Iterator[None]:
         yield
         return
     assert len(rows) == len(run.transfers), "rows that follow and rows that do not, in one batch"
-    answers = AnchoredCalls(hooks, run, rows)
+    (computed_steps,) = {transfer.resolved.computed_steps for transfer in rows}
+    answers = AnchoredCalls(hooks, run, rows, computed_steps)
     with ExitStack() as stack:
         for transformer in hooks.transformers:
             stack.enter_context(replaced(transformer, "forward", answers.forward_of(transformer)))
@@ -47,12 +48,18 @@ def anchored_calls(hooks: AttentionHooks, run: Run) -> Iterator[None]:
 class AnchoredCalls:
     """Of one run: each row of the batch follows the outputs that its transfer names."""
 
-    def __init__(self, hooks: AttentionHooks, run: Run, transfers: Sequence[Transfer]) -> None:
+    def __init__(
+        self,
+        hooks: AttentionHooks,
+        run: Run,
+        transfers: Sequence[Transfer],
+        computed_steps: tuple[int, ...],
+    ) -> None:
         self._hooks, self._run, self._transfers = hooks, run, transfers
         self._differences: list[Tensors] = []  # scale · d of each row, float32: (1, …)
         self._returned: Any = None  # what the transformer gave last, for its type
         self._held: dict[tuple[int, Address, str], Tensor] = {}  # what this step has read
-        (self._computed_steps,) = {transfer.resolved.computed_steps for transfer in transfers}
+        self._computed_steps = computed_steps
 
     def forward_of(self, transformer: nn.Module) -> Any:
         """The transformer's forward, made only where something is to be computed."""
@@ -80,7 +87,7 @@ class AnchoredCalls:
         run = self._run
         if len(run.here) == 1:
             return inputs
-        rows, first = len(self._transfers), run.here.index("cond") * len(self._transfers)
+        rows, first = run.row_count, run.here.index("cond") * run.row_count
         return {
             name: value[first : first + rows]
             if isinstance(value, Tensor) and value.ndim and len(value) == run.batch

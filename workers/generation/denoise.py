@@ -19,6 +19,7 @@ from workers.control.phase_clock import PhaseClock
 from workers.families.base import Frames
 from workers.generation.anchored_calls import anchored_calls
 from workers.generation.seeded_noise import seeded_noise
+from workers.generation.film_calls import film_calls
 from workers.generation.step_cache import cached_blocks
 from workers.models.loras import experts_of, lora_scales
 from workers.models.pipelines import LoadedModel
@@ -77,8 +78,13 @@ def denoise_only(
     transfer: Transfer | None,
     capture: Capture,
     on_step: OnStep | None,
+    film: Tensor | None = None,
 ) -> float:
-    """As ``denoise``, for what is captured alone: nothing is decoded. The passes that it took."""
+    """As ``denoise``, for what is captured alone: nothing is decoded. The passes that it took.
+
+    ``film``: latents (1, …) of an uploaded film, which the run then follows; the steps that it
+    computes are those of ``capture``.
+    """
 
     def after_step(info: StepInfo) -> None:
         if on_step is not None:
@@ -87,7 +93,7 @@ def denoise_only(
             raise _Denoised
 
     with _opened(model, [recipe], (transfer,), capture) as run, suppress(_Denoised):
-        _run(model, [recipe], run, after_step)
+        _run(model, [recipe], run, after_step, film)
     return run.passes
 
 
@@ -154,7 +160,13 @@ def _opened(
     )
 
 
-def _run(model: LoadedModel, chain: list[Recipe], run: Run, on_step: OnStep | None) -> Any:
+def _run(
+    model: LoadedModel,
+    chain: list[Recipe],
+    run: Run,
+    on_step: OnStep | None,
+    film: Tensor | None = None,
+) -> Any:
     """What the pipeline returned."""
     generation = chain[-1].generation
     total = generation.num_inference_steps
@@ -178,6 +190,7 @@ def _run(model: LoadedModel, chain: list[Recipe], run: Run, on_step: OnStep | No
             model.prompts.used_by(model.pipeline, generation.loras),
             anchored_calls(model.hooks, run),
             seeded_noise(model.pipeline.scheduler, arguments["generator"]),
+            film_calls(model, run, film),
             every_step(model, after_step) as callback,
         ):
             output = model.pipeline(**arguments, **callback)

@@ -6,7 +6,7 @@ from schemas.selection import ResolvedRecipe
 from workers.attention.stored_source import transfer_from
 from workers.attention.transfer import Capture, StoredAttention
 from workers.generation.denoise import Generated, OnStep, denoise
-from workers.generation.replay import replay
+from workers.generation.replay import FilmLatents, replay
 from workers.models.pipelines import LoadedModel
 
 
@@ -17,18 +17,22 @@ def generate(
     stored: StoredAttention | None = None,
     capture: Capture | None = None,
     on_step: OnStep | None = None,
+    film: FilmLatents | None = None,
 ) -> Generated:
     """The video of a recipe.
 
     ``stored``: the attention of its source; without it the source is replayed. ``on_step`` may
-    raise (JobCancelled) to stop: nothing of the run is left behind.
+    raise (JobCancelled) to stop: nothing of the run is left behind. ``film``: gives the latents
+    of an uploaded film, where the chain begins with one.
     Raises SourceMismatch, Unsupported, InvalidRequest, ArtifactMissing, ArtifactCorrupt.
     """
     check_fits(model, resolved, capture)
+    if stored is None and resolved.recipe.chain()[-1].film is not None and film is None:
+        raise Unsupported("an uploaded video cannot be made again: no model made it")
     if resolved.transfer is None:
         return denoise(model, [resolved.recipe], (None,), capture, on_step)
     if stored is None:
-        return replay(model, resolved, capture, on_step)
+        return replay(model, resolved, capture, on_step, film)
     with transfer_from(stored, model.hooks, resolved) as transfer:
         return denoise(model, [resolved.recipe], (transfer,), capture, on_step)
 

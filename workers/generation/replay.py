@@ -5,7 +5,7 @@ costs a tenth of a generation more; an edit the paper's way can share its source
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 
@@ -13,6 +13,7 @@ import torch
 
 from schemas.attention import Form
 from schemas.capture_plan import CapturePlan
+from schemas.recipes import Recipe
 from schemas.resolve_capture import last_layers
 from schemas.selection import ResolvedRecipe, ResolvedTransfer
 from workers.attention.maps import MemoryMaps
@@ -23,12 +24,20 @@ from workers.generation.denoise import Generated, OnStep, StepInfo, denoise, den
 from workers.models.pipelines import LoadedModel
 
 log = logging.getLogger("retake.generate")
+FilmLatents = Callable[[Recipe], torch.Tensor]  # of an uploaded film: (1, …), as the pipeline has
 
 
 def replay(
-    model: LoadedModel, resolved: ResolvedRecipe, capture: Capture | None, on_step: OnStep | None
+    model: LoadedModel,
+    resolved: ResolvedRecipe,
+    capture: Capture | None,
+    on_step: OnStep | None,
+    film: FilmLatents | None = None,
 ) -> Generated:
-    """The chain's sources, then the edit. Raises what ``generate`` does."""
+    """The chain's sources, then the edit. Raises what ``generate`` does.
+
+    ``film``: the latents of the uploaded film that the chain begins with.
+    """
     chain = resolved.chain()[::-1]  # the first source first
     if _fit_one_batch(model, chain):
         transfers = tuple(Transfer(each.transfer) if each.transfer else None for each in chain)
@@ -41,7 +50,7 @@ def replay(
             log.warning("a batch of %d does not fit: its rows run in turn", len(chain))
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    return _one_after_the_other(model, chain, capture, on_step)
+    return _one_after_the_other(model, chain, capture, on_step, film)
 
 
 def _fit_one_batch(model: LoadedModel, chain: list[ResolvedRecipe]) -> bool:
@@ -63,7 +72,9 @@ def _one_after_the_other(
     chain: list[ResolvedRecipe],
     capture: Capture | None,
     on_step: OnStep | None,
+    film: FilmLatents | None,
 ) -> Generated:
+    latents = None if film is None or chain[0].recipe.film is None else film(chain[0].recipe)
     transfer: Transfer | None = None
     passes = 0.0
     counts = [each.recipe.generation.num_inference_steps for each in chain]
@@ -72,11 +83,18 @@ def _one_after_the_other(
             assert edit.transfer is not None
             kept = MemoryMaps()
             plan = _kept_for(model, source, edit.transfer)
-            told = _counted(on_step, sum(counts[:place]), sum(counts[place + 1 :]))
-            passes += denoise_only(model, source.recipe, transfer, Capture(plan, kept), told)
+            told = counted(on_step, sum(counts[:place]), sum(counts[place + 1 :]))
+            passes += denoise_only(
+                model,
+                source.recipe,
+                transfer,
+                Capture(plan, kept),
+                told,
+                latents if place == 0 else None,
+            )
             stored = StoredAttention(plan, kept)
             transfer = sources.enter_context(_taken_from(model, stored, source, edit, transfer))
-        told = _counted(on_step, sum(counts[:-1]), 0, own=True)
+        told = counted(on_step, sum(counts[:-1]), 0, own=True)
         made = denoise(model, [chain[-1].recipe], (transfer,), capture, told)
         return made._replace(passes=made.passes + passes)
 
@@ -93,7 +111,7 @@ def _kept_for(
         form=form,
         codec="raw",
         layers=transfer.layers,
-        steps=transfer.steps,
+        steps=transfer.computed_steps if transfer.of_film else transfer.steps,
         branches=transfer.needed_branches,
         outputs=transfer.anchor is not None,
     )
@@ -128,7 +146,7 @@ def _taken_from(
         yield Transfer(edit.transfer, "qk", recomputed)
 
 
-def _counted(
+def counted(
     on_step: OnStep | None, before: int, behind: int, *, own: bool = False
 ) -> OnStep | None:
     """``on_step``, told where this run stands among those of the job."""

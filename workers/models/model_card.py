@@ -87,6 +87,7 @@ def describe(
         and settings.compile == "none"
         and settings.offload != "group"
         and settings.ranks == 1,
+        supports_uploads=settings.ranks == 1 and family.can_follow_films(pipeline),
         grid=grid,
         latent_channels=family.latent_channels(pipeline),
         loras=tuple(sorted(settings.loras)),

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from diffusers import AutoencoderDC, AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
 
 from schemas.models import LatentGrid
 from workers.families.base import Family, Pipeline
+from workers.models.vae_space import encode_video
 
 Floats = NDArray[np.float64]
 _SAMPLES = 2048  # latent positions to fit on: several times the channels of any family
@@ -107,7 +107,7 @@ def _pair(pipeline: Pipeline, grid: LatentGrid, clip: Floats) -> tuple[Floats, F
     colours = _means(clip, grid)
     film = torch.from_numpy(clip).movedim(-1, 0)[None]  # (1, 3, F, H, W)
     film = film.to(pipeline._execution_device, pipeline.vae.dtype)
-    latents = _encode(pipeline.vae, film)[0].double().cpu().movedim(0, -1).numpy()
+    latents = encode_video(pipeline.vae, film)[0].double().cpu().movedim(0, -1).numpy()
     if latents.shape[:3] != colours.shape[:3]:
         raise ValueError(f"a clip of {clip.shape} became latents {latents.shape}")
     return latents.reshape(-1, latents.shape[-1]), colours.reshape(-1, 3)
@@ -122,15 +122,3 @@ def _means(clip: Floats, grid: LatentGrid) -> Floats:
     height, width = frames.shape[1] // high, frames.shape[2] // wide
     means: Floats = frames.reshape(len(frames), height, high, width, wide, 3).mean((2, 4))
     return means
-
-
-@torch.no_grad()
-def _encode(vae: Any, film: Tensor) -> Tensor:
-    """The latents (1, C, f, h, w) of ``film``; the mode, where the VAE gives a distribution."""
-    pictures = isinstance(vae, AutoencoderKL | AutoencoderDC)  # of pictures, not of films
-    coded = vae.encode(film[0].movedim(1, 0) if pictures else film)
-    if hasattr(coded, "latent_dist"):
-        latents: Tensor = coded.latent_dist.mode()
-    else:
-        latents = coded.latent
-    return latents.movedim(0, 1)[None] if pictures else latents

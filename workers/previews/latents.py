@@ -4,23 +4,10 @@ Families lay out their latents differently and scale them in ways of their own; 
 are (C, F, H, W) in the VAE's own space.
 """
 
-from typing import Any
-
-import torch
 from torch import Tensor
 
-from schemas.models import LatentGrid
-from schemas.recipes import Generation
 from workers.families.base import Family, Pipeline
-
-_ORDER = {"BCFHW": (0, 1, 2, 3), "BFCHW": (1, 0, 2, 3), "BFHWC": (3, 0, 1, 2)}  # without B
-
-
-def vae_shape(grid: LatentGrid, generation: Generation) -> tuple[int, int, int]:
-    """The VAE's (F, H, W) of a film: tokens are patches of these."""
-    return grid.model_copy(update={"patch": (1, 1, 1)}).tokens(
-        generation.width, generation.height, generation.num_frames
-    )
+from workers.models.vae_space import LAYOUT_ORDER, scale_of, statistic
 
 
 def film_latents(
@@ -34,7 +21,7 @@ def film_latents(
     if family.latent_layout == "packed":
         film = _unpack(row, patch, shape)
     elif family.latent_layout is not None:
-        film = row.permute(_ORDER[family.latent_layout])
+        film = row.permute(LAYOUT_ORDER[family.latent_layout])
     else:
         raise ValueError(f"the layout of {family.name}'s latents is not known")
     film = film[:, -shape[0] :]  # CogVideoX 1.5 pads to whole patches, in front
@@ -55,21 +42,6 @@ def vae_latents(pipeline: Pipeline, frame: Tensor, number: int) -> Tensor:
 
     What the pipelines share: z = x · std / scale + mean, each where the VAE has it. fp32.
     """
-    config = pipeline.vae.config
-    mean = _statistic(pipeline.vae, "latents_mean", frame, number)
-    std = _statistic(pipeline.vae, "latents_std", frame, number)
-    # EDM (Cosmos) scales to the data's deviation in place of the VAE's factor
-    scale = pipeline.scheduler.config.get("sigma_data") or config.get("scaling_factor") or 1.0
-    return frame.float() * std / scale + mean
-
-
-def _statistic(vae: Any, name: str, frame: Tensor, number: int) -> Tensor:
-    """One value per channel, (C, 1, 1)."""
-    value = vae.config.get(name)
-    if value is None:
-        value = dict(vae.named_buffers(recurse=False)).get(name)  # LTX: with its weights
-    if value is None:
-        value = [float(name == "latents_std")] * len(frame)
-    values = torch.as_tensor(value, dtype=torch.float32, device=frame.device)
-    values = values.reshape(len(frame), -1)  # Cosmos has them for each frame too
-    return values[:, min(number, values.shape[1] - 1), None, None]
+    mean = statistic(pipeline.vae, "latents_mean", frame, number)
+    std = statistic(pipeline.vae, "latents_std", frame, number)
+    return frame.float() * std / scale_of(pipeline) + mean

@@ -110,10 +110,9 @@ def test_delete(sdk: openai.OpenAI) -> None:
         sdk.videos.retrieve(video.id)
 
 
-def test_uploads_extensions_and_characters_are_refused_clearly(sdk: openai.OpenAI) -> None:
+def test_pictures_extensions_and_characters_are_refused_clearly(sdk: openai.OpenAI) -> None:
     upload = ("film.mp4", b"bytes", "video/mp4")
     for call in (
-        lambda: sdk.videos.edit(prompt="A red car.", video=upload),
         lambda: sdk.videos.create(prompt="A car.", input_reference=upload),
         lambda: sdk.videos.extend(prompt="On.", seconds="4", video=upload),
         lambda: sdk.videos.create_character(name="x", video=upload),

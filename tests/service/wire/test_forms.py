@@ -76,7 +76,7 @@ def test_broken_forms_are_refused(body: bytes, says: str) -> None:
 
 def test_an_upload_is_refused_by_name() -> None:
     body = part("video", b"bytes", '; filename="film.mp4"') + b"--b--\r\n"
-    with pytest.raises(Unsupported, match=r"^video: this server takes no uploads"):
+    with pytest.raises(Unsupported, match=r"^video: no file is taken here"):
         parse_multipart(body, TYPE)
 
 

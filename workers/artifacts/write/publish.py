@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from schemas.artifacts import Manifest, Pack, artifact_folder, manifests_folder, parse_manifest
 from schemas.attention import Branch
-from schemas.capture_plan import INPUTS, OUTPUTS, TENSOR_NAMES, CapturePlan
+from schemas.capture_plan import COMPUTED, INPUTS, OUTPUTS, TENSOR_NAMES, VELOCITY, CapturePlan
 from schemas.errors import ArtifactCorrupt, ArtifactTooNew, ArtifactWriteFailed
 from schemas.recipes import Recipe
 from storage.objects.objects import ObjectMissing, ObjectStore
@@ -102,7 +102,10 @@ def _expected_tensors(manifest: Manifest) -> Iterator[tuple[int, Branch, int, st
     """All tensors that the plan names, as (step, branch, layer, name)."""
     form, layers = manifest.form, manifest.layers
     every_step = range(manifest.recipe.generation.num_inference_steps)
-    if manifest.outputs:
+    if manifest.recipe.film is not None:
+        yield (0, "cond", INPUTS, VELOCITY)
+        yield from product(manifest.steps, ("cond",), (INPUTS,), COMPUTED[:1])
+    elif manifest.outputs:
         yield from product(every_step, ("cond",), (INPUTS,), OUTPUTS[:1])
     if form == "latents":
         # a step's input is that of both branches
