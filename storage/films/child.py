@@ -151,7 +151,8 @@ def _fit(frame: VideoFrame, stream: VideoStream, film: Film, size: tuple[int, in
 
 def picture_of(frame: VideoFrame, stream: VideoStream) -> Image.Image:
     """As a player shows it: square pixels, turned the right way up."""
-    picture = frame.to_image().resize(square_size(frame, stream))
+    image: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]  # PyAV's
+    picture = image.resize(square_size(frame, stream))
     return picture.rotate(frame.rotation, expand=True) if frame.rotation % 360 else picture
 
 

@@ -63,8 +63,7 @@ def frames_of(
 def reds(frames: NDArray[np.uint8]) -> list[float]:
     """The number in the film of each frame, by its colour in the middle."""
     _, height, width, _ = frames.shape
-    values: NDArray[np.float64] = frames[:, height // 2, width // 2, 0] / 12
-    return values.tolist()
+    return [float(value) / 12 for value in frames[:, height // 2, width // 2, 0]]
 
 
 @pytest.mark.parametrize("kind", ["mp4", "10 bit", "mov", "webm"])

@@ -89,8 +89,8 @@ def encode_mp4(frames: Frames, fps: int, crf: int, sound: bytes | None = None) -
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         if track is not None and sound is not None:
-            for frame in _audio_frames(sound):
-                container.mux(track.encode(frame))
+            for piece in _audio_frames(sound):
+                container.mux(track.encode(piece))
             container.mux(track.encode(None))
     return output.getvalue()
 

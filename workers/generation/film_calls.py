@@ -10,7 +10,6 @@ edit's own is compared with. So a film is a source like an anchored edit, and ne
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,7 +83,7 @@ class FilmCalls(AnchoredCalls):
             run.capture.sink.put(Address(0, "cond", INPUTS), VELOCITY, self._velocity)
         return (torch.cat([self._velocity] * max(1, len(run.here))),)
 
-    def _from_noise(self, latents: Any) -> Tensor:
+    def _from_noise(self, latents: Tensor) -> Tensor:
         """The velocity, from the latents (B, …) of the first call: the same noise in each row."""
         noise = latents[-1:].float()
         film = self._film.to(noise.device)

@@ -182,7 +182,7 @@ def test_bodies_that_are_refused(api: Api) -> None:
         ({"files": {"file": ("a", WHOLE)}, "data": {"more": "x"}}, 400, "not a known field"),
         ({"files": [("file", ("a", WHOLE)), ("file", ("b", WHOLE))]}, 400, "more than one file"),
     ):
-        response = api.http.post("/uploads", **options)  # type: ignore[arg-type]
+        response = api.http.post("/uploads", **options)
         assert response.status_code == status, response.text
         assert words in response.json()["error"]["message"]
 
@@ -190,7 +190,7 @@ def test_bodies_that_are_refused(api: Api) -> None:
 def test_too_large(serve: Serve) -> None:
     api = serve(max_upload_bytes=2048)
     for options in ({"content": bytes(4096), "headers": MP4}, {"files": {"file": bytes(4096)}}):
-        response = api.http.post("/uploads", **options)  # type: ignore[arg-type]
+        response = api.http.post("/uploads", **options)
         assert response.status_code == 413
         assert "2048" in response.json()["error"]["message"]
     assert stored(api) == []

@@ -149,9 +149,9 @@ def test_the_sound_goes_with_the_video(engine: PipelineEngine, objects: ObjectSt
     fps, seconds = source.generation.fps, source.generation.num_frames / source.generation.fps
     assert len(made.sound) == round(seconds * RATE) * 4
     file = encode_media(made.frames, fps, MediaSettings(), made.sound).video
-    with av.open(io.BytesIO(file)) as container:
+    with av.open(io.BytesIO(file), "r") as container:
         assert len([*container.decode(video=0)]) == len(made.frames)
-    with av.open(io.BytesIO(file)) as container:
+    with av.open(io.BytesIO(file), "r") as container:
         heard = np.concatenate([each.to_ndarray() for each in container.decode(audio=0)], axis=1)
     assert abs(heard.shape[1] / RATE - seconds) < 0.1
     assert np.abs(heard).mean() > 0.1
