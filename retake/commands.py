@@ -71,7 +71,10 @@ def generate(
 
 
 def edit(
-    prompt: str,
+    what: Annotated[str, typer.Argument(metavar="FILM|PROMPT", help="A film, or the prompt.")],
+    prompt: Annotated[str | None, typer.Option(help="What the edit of a film shows.")] = None,
+    fit: Annotated[str | None, typer.Option(help="Of a film: crop or pad.")] = None,
+    start_s: Annotated[float | None, typer.Option(help="Of a film: where to begin.")] = None,
     video: Annotated[str | None, typer.Option(help="Id of the source.")] = None,
     source_prompt: Annotated[str | None, typer.Option(help="Or its prompt...")] = None,
     source_seed: Annotated[int | None, typer.Option(help="...and its seed.")] = None,
@@ -101,12 +104,22 @@ def edit(
     url: Url = URL,
     api_key: Key = None,
 ) -> None:
-    """Make the source again with PROMPT, keeping its shot."""
-    named = _source(source, source_prompt, source_seed)
-    if (video is None) == (named is None):
-        raise typer.BadParameter("give --video, or --source-prompt and --source-seed, or --source")
+    """Make a source again with another prompt, keeping its shot: `retake edit PROMPT --video ID`,
+    or of a film of your own, `retake edit mine.mp4 --source-prompt … --prompt …`."""
+    film = Path(what) if prompt is not None else None
+    if film is not None:
+        _check_film(film, source_prompt, video or source or source_seed)
+        named = None
+    else:
+        named = _source(source, source_prompt, source_seed)
+        if (video is None) == (named is None):
+            raise typer.BadParameter(
+                "give --video, or --source-prompt and --source-seed, or --source; or a film, "
+                "--source-prompt and --prompt"
+            )
     body = _drop_none(
-        prompt=prompt, video=video and {"id": video}, source=named, model=model, seed=seed,
+        prompt=prompt or what, video=video and {"id": video}, source=named, model=model, seed=seed,
+        source_prompt=source_prompt if film else None, fit=fit, start_s=start_s,
         size=size, seconds=seconds, num_frames=num_frames, fps=fps, num_inference_steps=steps,
         negative_prompt=negative_prompt, guidance_scale=guidance_scale, loras=_loras(lora),
         capture=_capture(capture, capture_spec), priority=priority, preview_every=preview_every,
@@ -114,7 +127,18 @@ def edit(
     )  # fmt: skip
     check_out(out)
     with Client(url, api_key) as client:
+        if film is not None:
+            body["video"] = {"id": client.upload(film)["id"]}
         _await(client, client.edit(**body), out)
+
+
+def _check_film(film: Path, source_prompt: str | None, other: object) -> None:
+    if not film.is_file():
+        raise typer.BadParameter(f"{film} is not a file; --prompt is for films of your own")
+    if source_prompt is None:
+        raise typer.BadParameter("--source-prompt is required: it says what the film shows")
+    if other is not None:
+        raise typer.BadParameter("the film is the source; leave out --video, --source and its seed")
 
 
 def get(video_id: str, out: Out = None, url: Url = URL, api_key: Key = None) -> None:

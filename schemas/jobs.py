@@ -67,6 +67,7 @@ class JobSpec(Frozen):
         if self.look is not None:
             return "map"
         return "edit" if self.recipe.source else "generation"
+
     film: FittedFilm | None = None
     film_capture: CaptureSpec | None = None
 

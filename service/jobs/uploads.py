@@ -127,6 +127,7 @@ def film_recipe(body: EditVideo, upload: Upload, card: ModelCard) -> Recipe:
             param="start_s",
         )
     chosen: dict[str, Any] = {"seed": FILM_SEED if body.seed is None else body.seed}
+    chosen["step_cache"] = None  # the film's run computes few steps, and those whole
     if body.size is None:
         chosen["size"] = size_for(info, card)
     if body.num_frames is None and body.seconds is None:

@@ -83,6 +83,7 @@ class EditBody(BodyOf[EditVideo]):
                 if FILM_FIELD in fields:
                     raise InvalidRequest("video: was given twice", param=FILM_FIELD)
                 fields[FILM_FIELD] = {"id": upload_id(film.sha256)}
+            fields = self.translated(fields)
             body = self.validate(fields, json.dumps(fields).encode(), strict=False)
             if film.given:  # only now: what is refused is not stored
                 await store_upload(call, film, FILM_FIELD)

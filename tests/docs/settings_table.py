@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from service.settings import ServiceSettings
+from storage.films.reader import FilmLimits
 from storage.settings import StorageSettings
 from workers.artifacts.settings import ArtifactSettings
 from workers.media_settings import MediaSettings
@@ -50,6 +51,7 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel], str], ...] = (
     ("A model's LoRAs", "Fields of each object in `loras`.", LoraSettings, ""),
     ("Stored attention", "Fields of `RETAKE_ARTIFACTS`, for each process.", ArtifactSettings, ""),
     ("Video files", "Fields of `RETAKE_MEDIA`.", MediaSettings, ""),
+    ("Uploaded videos", "Fields of `RETAKE_FILMS`, for each file.", FilmLimits, ""),
 )
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 UNITS = {

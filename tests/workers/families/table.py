@@ -35,7 +35,7 @@ not been run here**: run `retake models check MODEL` first ([below](#a-model-of-
 PROMPTS = {"hunyuan-video-1.5": "1000", "easyanimate": "256, its template among them"}
 COLUMNS = (
     *("family", "pipeline", "guidance", "maps", "fused", "compiled", "group offload", "step cache"),
-    *("size", "frames", "fps", "steps", "prompt", "float32", "licence"),
+    *("uploads", "size", "frames", "fps", "steps", "prompt", "float32", "licence"),
 )
 NOTES = """
 `prompt`: the tokens that the model reads of one; what is behind them is cut, and `prompt_truncated`
@@ -43,7 +43,8 @@ in the video says so. `float32`: components that stay in float32 whatever `dtype
 authors run them. Guidance: `two calls` a step, `one batch` a step, or `embedded` (one branch).
 Fused: projections are fused while loading; where that is not possible, diffusers has no fused
 projections or does not compute with them. Step cache: requests may name a `step_cache`; not where
-the model is compiled, in groups on the host or spread over ranks.
+the model is compiled, in groups on the host or spread over ranks. Uploads: edits may take an
+uploaded video as their source; not where the model is spread over ranks.
 
 Not served:
 
@@ -154,6 +155,7 @@ def row(case: Case) -> str:
         compiled(without) if maps else "-",
         "yes" if maps else "-",
         "yes" if family.supports_step_cache else "-",
+        "yes" if family.takes_films else "-",
         f"{family.defaults.width}x{family.defaults.height}",
         str(family.defaults.num_frames),
         str(family.defaults.fps),
