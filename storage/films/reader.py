@@ -29,7 +29,7 @@ class FilmLimits(Frozen):
     """How much one file may cost. Sizes in bytes, times in seconds."""
 
     memory_bytes: int = Field(
-        4 << 30, ge=1 << 28, description="Address space of the process that reads a video."
+        1 << 30, ge=1 << 28, description="Address space of the process that reads a video."
     )
     timeout_s: float = Field(60, gt=0, description="How long reading one video may take.")
     max_pixels: int = Field(

@@ -1,4 +1,4 @@
-"""A stranger's film through the whole product: the real SDK, the CLI, real Ray, the bundled model."""
+"""A stranger's film through the whole product: the SDK, the command, Ray, the bundled model."""
 
 import io
 from fractions import Fraction
