@@ -28,9 +28,9 @@ from service.request.bodies import BodyOf
 from service.request.dependencies import CallDep, VideoIdDep
 from service.request.films import receive_form, receiving
 from service.wire.errors import COMMON, documented
-from service.wire.examples import UPLOAD_ID
 from service.wire.openapi import accepts
 from service.wire.replies import list_reply, video_reply
+from service.wire.upload_examples import UPLOAD_ID
 
 router = APIRouter(prefix="/v1", tags=["edits"], responses=COMMON)
 

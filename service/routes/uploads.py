@@ -13,8 +13,8 @@ from service.jobs.uploads import store_upload
 from service.request.dependencies import CallDep
 from service.request.films import receive_form, receive_raw, receiving
 from service.wire.errors import COMMON, documented
-from service.wire.examples import UPLOAD_ID
 from service.wire.replies import page_of, reply
+from service.wire.upload_examples import UPLOAD_ID
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"], responses=COMMON)
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from schemas.webhooks import EVENT_TYPES
+from service.wire.upload_examples import UPLOADS
 
 VIDEO_ID = "video_01a2092b7c5de41f0a1b2c3d4e5f"
 ENDPOINT_ID = "webhook_01a2092b7c5de41f0a1b2c3d"
@@ -10,7 +11,6 @@ DELIVERY_ID = f"evt_01a2092b7c5de41f0a1b2c3d4e5f_{ENDPOINT_ID}"
 ANALYSIS_ID = "analysis_01a2092b7c5de41f0a1b2c3d4e5f"
 SOURCE_KEY = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 ARTIFACT_ID = f"attn_{SOURCE_KEY}_2c26b46b68ffc68ff99b453c1d304134"
-UPLOAD_ID = f"upload_{SOURCE_KEY[:40]}"
 
 VIDEO: dict[str, Any] = {
     "id": VIDEO_ID,
@@ -212,27 +212,6 @@ ANALYSIS_RESULT: dict[str, Any] = {
 }
 
 
-UPLOAD: dict[str, Any] = {
-    "id": UPLOAD_ID,
-    "object": "upload",
-    "filename": "mine.mp4",
-    "bytes": 1048576,
-    "sha256": SOURCE_KEY,
-    "film": {
-        "container": "mp4",
-        "codec": "h264",
-        "width": 1920,
-        "height": 1080,
-        "rotation": 0,
-        "fps": 29.97,
-        "seconds": 12.4,
-        "audio": True,
-    },
-    "created_at": 1795453690,
-    "expires_at": 1796058490,
-}
-
-
 def page(entry: dict[str, Any]) -> dict[str, Any]:
     ids = {"first_id": entry["id"], "last_id": entry["id"]}
     return {"object": "list", "data": [entry], **ids, "has_more": False}
@@ -259,9 +238,7 @@ EXAMPLES: dict[str, Any] = {
             }
         ],
     },
-    "Upload": UPLOAD,
-    "UploadList": page(UPLOAD),
-    "UploadDeleted": {"id": UPLOAD_ID, "deleted": True, "object": "upload.deleted"},
+    **UPLOADS,
     "ArtifactList": page(ARTIFACT),
     "ArtifactWithUses": {**ARTIFACT, "videos": [VIDEO_ID]},
     "ArtifactDeleted": {"id": ARTIFACT_ID, "deleted": True, "object": "attention.artifact.deleted"},
@@ -317,9 +294,7 @@ EXAMPLES: dict[str, Any] = {
         "error": {
             "message": "num_frames: 16 is not allowed; allowed is 1 to 33, of the form 4k+1; "
             "nearest is 17",
-            "type": "invalid_request_error",
-            "param": "num_frames",
-            "code": "invalid_value",
+            "type": "invalid_request_error", "param": "num_frames", "code": "invalid_value",
         }
     },
 }  # fmt: skip
