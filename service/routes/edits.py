@@ -11,6 +11,7 @@ from schemas.films.upload import upload_id
 from schemas.jobs import JobSpec
 from schemas.requests import BatchEdit, EditVideo, RemixVideo
 from schemas.videos import Video, VideoList
+from service.jobs.captures import capture_spec
 from service.jobs.edits import (
     at_element,
     completed_source,
@@ -20,7 +21,6 @@ from service.jobs.edits import (
     source_recipe,
     with_defaults,
 )
-from service.jobs.resolve import capture_spec
 from service.jobs.submission import accept
 from service.jobs.uploads import film_source, store_upload
 from service.request.auth import Call

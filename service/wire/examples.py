@@ -227,9 +227,7 @@ EXAMPLES: dict[str, Any] = {
         "object": "list",
         "data": [
             {
-                "video_id": VIDEO_ID,
-                "exists": True,
-                "source_key": SOURCE_KEY,
+                "video_id": VIDEO_ID, "exists": True, "source_key": SOURCE_KEY,
                 "prompt": "A car is driving on the highway.",
                 "negative_prompt": "",
                 "guidance_scale": 4.0,

@@ -18,8 +18,8 @@ from workers.attention.transfer import Capture, Transfer
 from workers.control.phase_clock import PhaseClock
 from workers.families.base import Frames
 from workers.generation.anchored_calls import anchored_calls
-from workers.generation.seeded_noise import seeded_noise
 from workers.generation.film_calls import film_calls
+from workers.generation.seeded_noise import seeded_noise
 from workers.generation.step_cache import cached_blocks
 from workers.models.loras import experts_of, lora_scales
 from workers.models.pipelines import LoadedModel
