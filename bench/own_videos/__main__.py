@@ -84,16 +84,12 @@ class Bench:
         shape = (self.generation.num_frames, self._size[1], self._size[0], 3)
         return torch.from_numpy(np.frombuffer(bytearray(data), np.uint8).reshape(shape))
 
-    def edit(
-        self, latents: Tensor, prompt: str, transfer: TransferSpec | None
-    ) -> tuple[Tensor, float]:
-        """The film's edit, or with None a generation of the prompt alone; and its cost."""
+    def edit(self, latents: Tensor, prompt: str, transfer: TransferSpec) -> tuple[Tensor, float]:
+        """The film's edit (3, T, H, W) in [0, 1], and its cost."""
         generation = self.generation.model_copy(update={"prompt": prompt})
-        recipe = Recipe(generation=generation)
-        if transfer is not None:
-            film = Film(sha256="0" * 64, fps=generation.fps)
-            source = Recipe(generation=self.generation, film=film)
-            recipe = Recipe(generation=generation, source=source, transfer=transfer)
+        film = Film(sha256="0" * 64, fps=generation.fps)
+        source = Recipe(generation=self.generation, film=film)
+        recipe = Recipe(generation=generation, source=source, transfer=transfer)
         resolved = resolve_recipe(recipe, self.model.card)
         made = generate(self.model, resolved, film=lambda _: latents)
         passes = generation.num_inference_steps * 2
@@ -165,13 +161,14 @@ def reconstruction(model: LoadedModel, latents: Tensor) -> Tensor:
         torch.tensor(values).view(1, -1, 1, 1, 1)
         for values in (vae.config.latents_mean, vae.config.latents_std)
     )
-    frames = vae.decode(latents * std + mean, return_dict=False)[0][0]
+    frames: Tensor = vae.decode(latents * std + mean, return_dict=False)[0][0]
     return ((frames / 2 + 0.5).clamp(0, 1) * 255).round() / 255
 
 
 def psnr(films: Tensor, other: Tensor) -> Values:
     error = (films - other).double().square().flatten(1).mean(1)
-    return (-10 * error.clamp(min=1e-10).log10()).numpy()
+    decibels: Values = (-10 * error.clamp(min=1e-10).log10()).numpy()
+    return decibels
 
 
 def summarise(figures: dict[str, Values]) -> dict[str, object]:

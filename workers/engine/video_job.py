@@ -90,6 +90,7 @@ class VideoJob:
             log.warning(
                 "job=%s source unreadable (%s): replayed", self._spec.id, type(error).__name__
             )
+        self._told = self._on_step
         return self._make(None, keep=keep)
 
     def _begin(self) -> None:
@@ -120,8 +121,10 @@ class VideoJob:
         except BaseException:
             capture.discard()
             raise
+        if capture.publish() is None:
+            return False
         self._told = counted(self._on_step, steps, 0, own=True)
-        return capture.publish() is not None
+        return True
 
     def _make(self, reader: ArtifactReader | None, *, keep: bool) -> RenderedVideo:
         journal = self._journal(reader)
