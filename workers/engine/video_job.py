@@ -67,7 +67,8 @@ class VideoJob:
         self._stores, self._model, self._spec = stores, model, spec
         self._on_step, self._ranks = on_step, ranks
         self._films = FilmReader(stores.objects, spec.project, stores.films)
-        self._begin()
+        self._told: OnStep | None = on_step
+        self._film_passes = 0.0  # of the transformer, over the film before this edit of it
         self._prompt = self._read(spec.recipe.generation.prompt)
         self._resolved: ResolvedRecipe = resolve_recipe(spec.recipe, model.card)
 
@@ -76,7 +77,7 @@ class VideoJob:
 
         ``keep``: whether the capture that the job asks for is made.
         """
-        self._begin()
+        self._told, self._film_passes = self._on_step, 0.0
         self._check_prompt()
         reader = self._open_source()
         if reader is None and keep and self._keep_film():
@@ -92,10 +93,6 @@ class VideoJob:
             )
         self._told = self._on_step
         return self._make(None, keep=keep)
-
-    def _begin(self) -> None:
-        self._told: OnStep | None = self._on_step
-        self._film_passes = 0.0  # of the transformer, over the film before this edit of it
 
     def _open_source(self) -> ArtifactReader | None:
         return self._stores.sources.open(self._model, self._spec, self._resolved.transfer)
