@@ -42,7 +42,8 @@ class CaptureSpec(Frozen):
     """What of a generation's attention is kept.
 
     ``scope``: ``presets`` keeps the layers, steps and branch that edits with the model's presets
-    read; ``everything`` all of them, which edits without an anchor read. ``layers``, ``steps`` and
+    read; ``regions`` every layer at those steps, which such edits with a region read;
+    ``everything`` all of them, which edits without an anchor read. ``layers``, ``steps`` and
     ``branches``, where given, win over it. Form latents keeps every step in either.
 
     ``form``: see docs/architecture.md; None lets the service choose from ``max_bytes``.
@@ -53,7 +54,7 @@ class CaptureSpec(Frozen):
 
     form: Form | None = "hidden"
     codec: CodecName = "zipnn"
-    scope: Literal["presets", "everything"] = "presets"
+    scope: Literal["presets", "regions", "everything"] = "presets"
     layers: Indices | None = None
     steps: Steps | None = None
     branches: Branches | None = None
@@ -69,16 +70,37 @@ class CaptureSpec(Frozen):
         return self
 
 
+# Those whose transformers can compute some of the tokens: workers/generation/wan_tokens.py
+REGION_FAMILIES = ("wan",)
+
+
+class Region(Frozen):
+    """Which tokens an anchored edit computes behind its first computed step, which is whole.
+
+    A token is computed where its velocity differs from the source's by more than ``threshold``
+    times Otsu's threshold of all differences, and so are those up to ``growth`` tokens from it in
+    its frame; the others are the source's own. They are chosen anew at each computed step. Where
+    more than ``max_share`` of all tokens would be computed, the change is of the whole picture: all
+    are, from there on. ``threshold`` 0 is an anchored edit without a region.
+    """
+
+    threshold: Annotated[float, Field(ge=0, le=4, allow_inf_nan=False)] = 0.5
+    growth: Annotated[int, Field(ge=0, le=64)] = 2
+    max_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.9
+
+
 class Anchor(Frozen):
     """An edit that follows its source's velocity and computes only how it differs from it.
 
     At step 0 and every ``interval``-th step behind it the difference of the two velocities is
     computed, in branch cond; in between the last one is kept. ``scale``: how much of the difference
-    is added; it takes the place of guidance. docs/architecture.md, "Anchored edits".
+    is added; it takes the place of guidance. ``region``: compute only the tokens that change; null:
+    all of them. docs/architecture.md, "Anchored edits".
     """
 
     interval: Annotated[int, Field(ge=1, le=1000)] = 5
     scale: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 1.0
+    region: Region | None = None
 
     def computed_steps(self, total_steps: int) -> tuple[int, ...]:
         """The steps of a run of so many in which the transformer is called."""

@@ -31,6 +31,8 @@ class Needed(NamedTuple):
     model that calls its transformer once per branch). ``outputs``: whether the source's outputs
     are followed. ``computed_steps``: those in which the source's own cond output is wanted.
     ``of_film``: the source is an uploaded film, whose run computed nothing at other steps.
+    ``values``: whether values are made of the source's hidden states, and not queries and keys
+    alone.
     """
 
     layers: frozenset[int]
@@ -40,6 +42,7 @@ class Needed(NamedTuple):
     outputs: bool = False
     computed_steps: frozenset[int] = frozenset()
     of_film: bool = False
+    values: bool = False
 
 
 class CapturePlan(Frozen):
@@ -75,6 +78,8 @@ class CapturePlan(Frozen):
         if needed.outputs and not self.outputs:
             return False
         if needed.of_film and not needed.computed_steps <= set(self.steps):
+            return False
+        if needed.values and self.form not in ("hidden", "latents"):
             return False
         return self.form == "latents" or (
             needed.layers <= set(self.layers) and self._has_places(needed)

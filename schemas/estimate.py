@@ -48,8 +48,9 @@ class FormEstimate(Frozen):
 class Estimate(Frozen):
     """``chosen``: the form that a capture with this spec would have, and ``hidden_layers`` those
     that need no rerun beside latents; ``chosen_bytes`` (decoded) and ``chosen_edit_cost`` are of
-    both together. ``replay_cost``: of an edit when nothing is stored. ``grid``: tokens as (frames,
-    rows, columns)."""
+    both together. ``chosen_least_edit_cost``: of an edit with a region, what it costs if hardly
+    anything changes, as the other if all does; else they are the same. ``replay_cost``: of an edit
+    when nothing is stored. ``grid``: tokens as (frames, rows, columns)."""
 
     model: str
     grid: tuple[int, int, int]
@@ -62,6 +63,7 @@ class Estimate(Frozen):
     hidden_layers: tuple[int, ...]
     chosen_bytes: int
     chosen_edit_cost: float
+    chosen_least_edit_cost: float
     forms: tuple[FormEstimate, ...]
     replay_cost: float
 
@@ -80,8 +82,8 @@ def estimate(
     plan = resolve_capture(any_form, card, recipe)
     read = plan.model_copy(
         update={
-            "layers": wanted.layers,
-            "steps": wanted.steps,
+            "layers": wanted.needed_layers,
+            "steps": wanted.needed_steps,
             "branches": wanted.needed_branches,
         }
     )
@@ -104,6 +106,7 @@ def estimate(
                 edit_read_bytes=round(plan_bytes(taken, card, generation) * share),
             )
         )
+    cost = edit_cost(chosen.form, wanted, card, generation, chosen.hidden_layers)
     grid = card.grid.tokens(generation.width, generation.height, generation.num_frames)
     return Estimate(
         model=card.id,
@@ -116,7 +119,8 @@ def estimate(
         chosen=chosen.form,
         hidden_layers=chosen.hidden_layers,
         chosen_bytes=plan_bytes(chosen, card, generation),
-        chosen_edit_cost=edit_cost(chosen.form, wanted, card, generation, chosen.hidden_layers),
+        chosen_edit_cost=cost,
+        chosen_least_edit_cost=cost - _left_out(wanted, card, generation),
         forms=tuple(forms),
         replay_cost=_replay_cost(recipe, wanted, card),
     )
@@ -141,11 +145,19 @@ def edit_cost(
     branches, total = len(branches_of(card, generation)), generation.num_inference_steps
     if wanted.anchor is not None:
         computed = len(wanted.computed_steps) / (total * branches)
-    recomputed = set(wanted.layers) - set(hidden_layers)
+    recomputed = set(wanted.needed_layers) - set(hidden_layers)
     if form != "latents" or not recomputed:
         return computed
-    share = len(wanted.steps) / total * len(wanted.needed_branches) / branches
+    share = len(wanted.needed_steps) / total * len(wanted.needed_branches) / branches
     return computed + (max(recomputed) + 1) / card.layers * share
+
+
+def _left_out(wanted: ResolvedTransfer, card: ModelCard, generation: Generation) -> float:
+    """What a region may save of an edit's cost: all but the first of its computed steps."""
+    if not wanted.region_layers:
+        return 0.0
+    passes = len(branches_of(card, generation)) * generation.num_inference_steps
+    return (len(wanted.computed_steps) - 1) / passes
 
 
 def _replay_cost(recipe: Recipe, wanted: ResolvedTransfer, card: ModelCard) -> float:

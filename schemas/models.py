@@ -4,9 +4,9 @@ from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from schemas.attention import Branch, Preset, PresetName
+from schemas.attention import REGION_FAMILIES, Branch, Preset, PresetName, Region
 from schemas.base import Frozen
-from schemas.errors import InvalidRequest
+from schemas.errors import InvalidRequest, Unsupported
 
 
 class LatentGrid(Frozen):
@@ -81,6 +81,7 @@ class ModelCard(Frozen):
     ``supports_transfer``: whether its attention can be kept and put in; ``no_transfer_reason`` says
     why not. ``supports_preview``: whether its latents can be shown while a job runs.
     ``supports_step_cache``: whether requests may name a ``step_cache``.
+    ``supports_region``: whether an anchored edit can compute some of the tokens alone.
     ``told_fps``: the model is told the frame rate, which then changes the video.
     ``checkpoint``: what it was recognised as, and ``defaults_source`` where its defaults are from.
     ``loras``: the names that requests may give. ``presets``: those that it has of its own, because
@@ -118,6 +119,7 @@ class ModelCard(Frozen):
     supports_preview: bool = False
     supports_step_cache: bool = False
     supports_uploads: bool = False
+    supports_region: bool = False
     grid: LatentGrid
     latent_channels: int
     loras: tuple[str, ...] = ()
@@ -126,6 +128,17 @@ class ModelCard(Frozen):
     defaults_source: str = ""
     presets: dict[PresetName, Preset] = Field(default_factory=dict)
     created_at: int = 0
+
+    def checked_region(self, region: Region | None) -> Region | None:
+        """``region``, or None where it leaves nothing out; raises Unsupported."""
+        if region is not None and not self.supports_region:
+            raise Unsupported(
+                f"transfer.anchor.region: model {self.id!r} ({self.family}) computes all tokens; "
+                f"families that can leave some out are {', '.join(REGION_FAMILIES)}, in one "
+                "process, not compiled or fused; allowed here is null",
+                param="transfer.anchor.region",
+            )
+        return region if region is not None and region.threshold > 0 else None
 
     @model_validator(mode="after")
     def _has_the_layers(self) -> Self:

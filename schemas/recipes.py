@@ -109,6 +109,8 @@ class Recipe(Frozen):
         transfer = identity["transfer"]
         if transfer is not None and transfer["anchor"] is None:
             del transfer["anchor"]  # the key of an edit the paper's way is older than anchors
+        elif transfer is not None and transfer["anchor"]["region"] is None:
+            del transfer["anchor"]["region"]  # as is that of an anchored one than regions
         if self.film is None:
             del identity["film"]  # older keys know of none
         if self.source is not None:
@@ -141,3 +143,12 @@ def check_same_shot(edit: Generation, source: Generation) -> None:
                 "attention only fits a run with the same settings",
                 param=param,
             )
+
+
+def check_generated(source: Recipe, param: str) -> None:
+    """Raise SourceMismatch naming ``param`` unless ``source`` is a plain generation."""
+    if source.source is not None or source.film is not None:
+        raise SourceMismatch(
+            f"{param}: the source is an edit or an upload, not a generation; allowed is null",
+            param=param,
+        )

@@ -35,7 +35,7 @@ def resolve_capture(spec: CaptureSpec, card: ModelCard, recipe: Recipe) -> Captu
             param="capture",
         )
     generation = recipe.generation
-    if spec.scope == "presets":
+    if spec.scope != "everything":
         spec = _read_by_presets(spec, card, recipe)
     chosen = CapturePlan(
         form=spec.form or "hidden",
@@ -58,7 +58,8 @@ def resolve_capture(spec: CaptureSpec, card: ModelCard, recipe: Recipe) -> Captu
 
 
 def _read_by_presets(spec: CaptureSpec, card: ModelCard, recipe: Recipe) -> CaptureSpec:
-    """``spec`` with what it leaves open filled in: all that edits with anchored presets read.
+    """``spec`` with what it leaves open filled in: all that edits with anchored presets read,
+    and, of scope regions, what such edits with a region read.
 
     Of an uploaded film they also read what its run computed, at every step that they compute.
     """
@@ -69,12 +70,15 @@ def _read_by_presets(spec: CaptureSpec, card: ModelCard, recipe: Recipe) -> Capt
     ]
     if not read:
         return spec
-    every_step = {
-        at for each in read for at in (each.computed_steps if recipe.film else each.steps)
-    }
+    layers = {at for each in read for at in each.needed_layers}
+    steps = {at for each in read for at in each.needed_steps}
+    if spec.scope == "regions":
+        layers = set(range(card.layers))
+    if spec.scope == "regions" or recipe.film:
+        steps = {at for each in read for at in each.computed_steps}
     given = {
-        "layers": spec.layers or tuple(sorted({at for each in read for at in each.layers})),
-        "steps": spec.steps or tuple(sorted(every_step)),
+        "layers": spec.layers or tuple(sorted(layers)),
+        "steps": spec.steps or tuple(sorted(steps)),
         "branches": spec.branches or ("cond",),
     }
     return spec.model_copy(update=given)
@@ -130,17 +134,21 @@ def forms_of(card: ModelCard, recipe: Recipe) -> tuple[Form, ...]:
     """The forms that can hold the attention that the run of ``recipe`` uses.
 
     An edit runs with its source's queries and keys: mixed ones (strength below 1, chosen heads)
-    are no projection of any hidden state, and its latents alone do not tell them.
+    are no projection of any hidden state, and its latents alone do not tell them. With a region
+    it has no queries of the tokens that it leaves out.
     """
     generation = recipe.generation
     frames, height, width = card.grid.tokens(
         generation.width, generation.height, generation.num_frames
     )
-    forms: list[Form] = ["qk"]
     if recipe.source is None:
-        forms = ["hidden", "qk", "latents"]
-    elif recipe.transfer is None or resolve_transfer(recipe.transfer, card, generation).whole:
-        forms = ["hidden", "qk"]
+        forms: list[Form] = ["hidden", "qk", "latents"]
+    else:
+        transfer = resolve_transfer(recipe.transfer or TransferSpec(), card, generation)
+        forms = ["hidden"] if transfer.whole else []
+        if transfer.region_layers:
+            return tuple(forms)  # not every token has a query
+        forms.append("qk")
     if frames * height * width <= DENSE_MAX_TOKENS and recipe.film is None:
         forms.append("dense")
     return tuple(forms)

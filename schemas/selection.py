@@ -20,7 +20,7 @@ from schemas.base import Frozen
 from schemas.capture_plan import Needed
 from schemas.errors import InvalidRequest, SourceMismatch, Unsupported
 from schemas.models import ModelCard
-from schemas.recipes import Generation, Recipe, check_same_shot
+from schemas.recipes import Generation, Recipe, check_generated, check_same_shot
 
 
 class ResolvedTransfer(Frozen):
@@ -28,12 +28,14 @@ class ResolvedTransfer(Frozen):
 
     ``computed_steps``: of an anchored edit, the steps in which the transformer is called; ``steps``
     are then among them, and the one branch is cond. ``of_film``: the source is an uploaded film.
-    ``needed_branches``: the source's branches whose attention is read.
+    ``region_layers``: with a region, every layer, whose states tell the values of what it leaves
+    out. ``needed_branches``: the source's branches whose attention is read.
     """
 
     anchor: Anchor | None = None
     computed_steps: tuple[int, ...] = ()
     of_film: bool = False
+    region_layers: tuple[int, ...] = ()
     layers: tuple[int, ...]
     steps: tuple[int, ...]
     branches: tuple[Branch, ...]
@@ -45,6 +47,14 @@ class ResolvedTransfer(Frozen):
     @property
     def needed_branches(self) -> tuple[Branch, ...]:
         return ("cond",) if self.source_branch == "cond" else self.branches
+
+    @property
+    def needed_layers(self) -> tuple[int, ...]:
+        return self.region_layers or self.layers
+
+    @property
+    def needed_steps(self) -> tuple[int, ...]:
+        return self.computed_steps if self.region_layers else self.steps
 
     def source_of(self, branch: Branch) -> Branch:
         """The source's branch that goes into the edit's ``branch``."""
@@ -58,13 +68,14 @@ class ResolvedTransfer(Frozen):
     def needed(self, passes: int = 1) -> Needed:
         """What is read of the source; ``passes`` as in ``Needed``."""
         return Needed(
-            frozenset(self.layers),
-            frozenset(self.steps),
+            frozenset(self.needed_layers),
+            frozenset(self.needed_steps),
             frozenset(self.needed_branches),
             passes,
             outputs=self.anchor is not None,
             computed_steps=frozenset(self.computed_steps),
             of_film=self.of_film,
+            values=bool(self.region_layers),
         )
 
     def strength_at(self, step: int) -> float:
@@ -75,8 +86,7 @@ class ResolvedTransfer(Frozen):
         return self.strength + (self.strength_end - self.strength) * part
 
 
-# Settled by sweeps on the bundled model: docs/experiments/model.md. What holds of that model alone
-# (which layers) stands in its own retake.json.
+# Settled by sweeps: docs/experiments/model.md. Which layers is a model's own: its retake.json
 PRESETS: dict[PresetName, Preset] = {
     "auto": Preset(),
     "recolour": Preset(),
@@ -131,11 +141,14 @@ def resolve_transfer(
     steps = steps_of(spec.steps, generation, "transfer.steps")
     branches = chosen_branches(spec.branches, card, generation, "transfer.branches")
     computed: tuple[int, ...] = ()
-    if spec.anchor is not None:
-        computed, steps, branches = _anchored(spec.anchor, steps, branches, generation)
+    anchor = spec.anchor
+    if anchor is not None:
+        computed, steps, branches = _anchored(anchor, steps, branches, generation)
+        anchor = anchor.model_copy(update={"region": card.checked_region(anchor.region)})
     return ResolvedTransfer(
-        anchor=spec.anchor,
+        anchor=anchor,
         computed_steps=computed,
+        region_layers=tuple(range(card.layers)) if anchor and anchor.region else (),
         layers=resolve_indices(spec.layers, card.layers, "transfer.layers"),
         steps=steps,
         branches=branches,
@@ -179,9 +192,8 @@ def check_anchor(
 ) -> None:
     """Raise SourceMismatch unless ``source``'s run can be followed as ``transfer`` wants.
 
-    The source's guidance goes into what is followed, so that an edit's own would be without
-    effect; and of a source that is itself anchored, or was made with a step cache, only the
-    computed steps have attention.
+    The source's guidance goes into what is followed; and of one that is anchored, or was made with
+    a step cache, only the computed steps have attention.
     """
     if transfer.anchor is not None:
         for field in ("guidance_scale", "negative_prompt"):
@@ -198,6 +210,8 @@ def check_anchor(
             "model denoised; leave it out, or give an interval",
             param="transfer.anchor",
         )
+    if transfer.region_layers:
+        check_generated(source, "transfer.anchor.region")
     cache, followed = source.generation.step_cache, source.transfer and source.transfer.anchor
     if cache is None and followed is None:
         return

@@ -141,8 +141,8 @@ class ModelSettings(Frozen):
     replay_bytes: int = Field(
         8 << 30,
         ge=0,
-        description="Device memory for the hidden states of a source that is replayed before an "
-        "anchored edit; what does not fit is computed again.",
+        description="Device memory for the hidden states of a source that is replayed for an "
+        "anchored edit, of one step at a time; what does not fit is computed again.",
     )
     defaults: CardDefaults = Field(
         CardDefaults(),

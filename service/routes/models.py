@@ -46,6 +46,7 @@ class Model(Frozen):
     supports_preview: bool
     supports_step_cache: bool
     supports_uploads: bool
+    supports_region: bool
     presets: dict[PresetName, Preset]
 
 

@@ -73,6 +73,7 @@ MODEL: dict[str, Any] = {
     "supports_preview": True,
     "supports_step_cache": True,
     "supports_uploads": True,
+    "supports_region": True,
     "presets": {"recolour": {"layers": None, "steps": 0.5, "branches": ["cond"]}},
 }
 GENERATION = {
@@ -252,6 +253,7 @@ EXAMPLES: dict[str, Any] = {
         "hidden_layers": [],
         "chosen_bytes": 983040,
         "chosen_edit_cost": 1.0,
+        "chosen_least_edit_cost": 1.0,
         "forms": [FORM],
         "replay_cost": 2.0,
     },

@@ -6,8 +6,10 @@ import pytest
 from pydantic import ValidationError
 
 from schemas.attention import (
+    Anchor,
     CaptureSpec,
     Preset,
+    Region,
     StepRange,
     TransferSpec,
     resolve_indices,
@@ -32,6 +34,10 @@ REFUSED: list[tuple[type[Frozen], dict[str, Any], str]] = [
     (TransferSpec, {"preset": "sepia"}, "preset"),
     (TransferSpec, {"layer": [3]}, "Extra inputs"),
     (Preset, {"steps": 0}, "greater than 0"),
+    (Region, {"threshold": float("nan")}, "finite number"),
+    (Region, {"growth": -1}, "greater than or equal to 0"),
+    (Region, {"max_share": 0}, "greater than 0"),
+    (Anchor, {"region": {"share": 0.5}}, "Extra inputs"),
 ]
 
 

@@ -136,3 +136,18 @@ def test_what_cannot_be_is_refused_by_name() -> None:
         estimate(CaptureSpec(form=None, max_bytes=1000), TransferSpec(), WAN, recipe())
     with pytest.raises(InvalidRequest, match=r"transfer\.layers: 30"):
         estimate(CaptureSpec(), TransferSpec(layers=(30,)), WAN, recipe())
+
+
+def test_a_region_costs_between_its_first_step_and_all_of_them() -> None:
+    card = WAN.model_copy(update={"supports_region": True})
+    anchored = {"interval": 5, "region": {}}
+    transfer = TransferSpec.model_validate({"layers": (3, 6), "anchor": anchored})
+    capture = CaptureSpec(form="hidden", scope="regions")
+    found = estimate(capture, transfer, card, recipe())
+    assert found.chosen_least_edit_cost == pytest.approx(0.01)
+    assert found.chosen_edit_cost == pytest.approx(0.10)
+    of_all = TransferSpec(anchor=Anchor(interval=5))
+    read = forms(found)["hidden"].edit_read_bytes
+    assert read == forms(estimate(capture, of_all, card, recipe()))["hidden"].edit_read_bytes
+    plain = estimate(capture, of_all, card, recipe())
+    assert plain.chosen_least_edit_cost == plain.chosen_edit_cost == 0.10

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from schemas.attention import TransferSpec
+from schemas.attention import Anchor, Region, TransferSpec
 from schemas.errors import SourceMismatch
 from schemas.recipes import SHARED, Generation, Recipe, StepCache, check_same_shot
 from tests.schemas.records import EDIT, EDIT_KEY, GENERATION, SOURCE, SOURCE_KEY
@@ -30,6 +30,15 @@ def test_keys_are_what_they_always_were() -> None:
     """Artifacts are stored under them: another key is a lost artifact."""
     assert SOURCE.key("default") == SOURCE_KEY
     assert EDIT.key("default") == EDIT_KEY
+
+
+def test_the_key_of_an_anchored_edit_is_older_than_regions() -> None:
+    anchored, regional = (
+        EDIT.model_copy(update={"transfer": TransferSpec(anchor=anchor)}).key("default")
+        for anchor in (Anchor(interval=2), Anchor(interval=2, region=Region()))
+    )
+    assert anchored == "d2548c5870ef68bea06c5c8951d2aafc14aa8b4d06c9c73663b28155454da178"
+    assert regional != anchored
 
 
 @pytest.mark.parametrize("field", OTHER)

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from schemas.attention import Anchor, CaptureSpec, Preset, StepRange, TransferSpec
-from schemas.errors import InvalidRequest, SourceMismatch
+from schemas.attention import Anchor, CaptureSpec, Preset, Region, StepRange, TransferSpec
+from schemas.errors import InvalidRequest, SourceMismatch, Unsupported
 from schemas.models import IntRange, LatentGrid, ModelCard
 from schemas.recipes import Generation, Recipe
 from schemas.resolve_capture import form_bytes, forms_of, resolve_capture
@@ -182,3 +182,48 @@ def test_an_edit_of_an_anchored_edit_computes_where_that_did(
 def test_bad_anchors_are_refused(anchor: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match=next(iter(anchor))):
         TransferSpec.model_validate({"anchor": anchor})
+
+
+REGIONAL = WAN_1_3B.model_copy(update={"supports_region": True})
+REGION = {"interval": 5, "region": {}}
+
+
+def test_an_edit_with_a_region_reads_every_layer_of_its_computed_steps() -> None:
+    """Also where the maps of few are put in: keys and values of what it leaves out are there."""
+    spec = TransferSpec.model_validate({"layers": (3,), "steps": (0, 5), "anchor": REGION})
+    resolved = resolve_transfer(spec, REGIONAL, RUN)
+    assert (resolved.layers, resolved.steps) == ((3,), (0, 5))
+    needed = resolved.needed()
+    assert needed.layers == frozenset(range(30))
+    assert needed.steps == frozenset(range(0, 50, 5))
+    few = {name: Preset(layers=(3, 6)) for name in PRESETS if name != "paper"}
+    card = REGIONAL.model_copy(update={"presets": few})
+    assert not resolve_capture(CaptureSpec(), card, SOURCE).covers(needed)
+    kept = resolve_capture(CaptureSpec(scope="regions"), card, SOURCE)
+    assert kept.covers(needed)
+    assert kept.branches == ("cond",)
+    assert not kept.model_copy(update={"form": "qk"}).covers(needed), "values are of hidden states"
+
+
+def test_a_region_that_leaves_nothing_out_is_none() -> None:
+    whole, plain = (
+        resolve_transfer(TransferSpec(anchor=anchor), REGIONAL, RUN)
+        for anchor in (Anchor(region=Region(threshold=0)), Anchor())
+    )
+    assert whole == plain
+
+
+def test_a_region_is_refused_where_it_is_not_possible() -> None:
+    spec = TransferSpec.model_validate({"anchor": REGION})
+    says = r"transfer\.anchor\.region: model 'wan' .* families that can leave some out are wan"
+    with pytest.raises(Unsupported, match=says) as refused:
+        resolve_transfer(spec, WAN_1_3B, RUN)
+    assert refused.value.param == "transfer.anchor.region"
+    again = Recipe(generation=RUN, source=_edit(anchor={"interval": 5}), transfer=spec)
+    with pytest.raises(SourceMismatch, match=r"transfer\.anchor\.region: the source is an edit or"):
+        resolve_recipe(again, REGIONAL)
+
+
+def test_what_an_edit_with_a_region_can_keep() -> None:
+    assert forms_of(REGIONAL, _edit(anchor=REGION)) == ("hidden",)
+    assert forms_of(REGIONAL, _edit(anchor=REGION, strength=0.5)) == ()

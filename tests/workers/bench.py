@@ -71,7 +71,8 @@ class Bench:
         kept: list[Tensor] = []
 
         def keep(info: StepInfo) -> None:
-            kept.append(info.latents[-1].clone())
+            if info.own:
+                kept.append(info.latents[-1].clone())
 
         generate(self.model, recipe, on_step=keep, **options)
         return torch.stack(kept)

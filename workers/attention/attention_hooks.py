@@ -102,6 +102,7 @@ class AttentionHooks:
             partial_steps=partial_steps,
         )
         run.checked = run.checked or self._watchers > 0
+        run.may_share = not self._compiled  # a compiled projection keeps its shapes
         with self.swapped_in(run):
             forms = {row.form for row in transfers if row is not None}
             with ExitStack() as ways:

@@ -77,6 +77,7 @@ def install(state: HookState, attn: AttentionModule) -> None:
         projection = attn.projection(axis)
         if projection is not None:
             projection.register_forward_pre_hook(_BEFORE[axis])
+            projection.register_forward_hook(_spread)
         place = attn.norm(axis) or projection
         if place is not None:
             place.register_forward_hook(_BEHIND[axis])
@@ -116,6 +117,16 @@ _BEFORE = {axis: _input_hook(axis) for axis in AXES}
 _BEHIND = {axis: _qk_hook(axis) for axis in AXES}
 
 
+def _spread(module: Any, args: tuple[Any, ...], out: Tensor) -> Tensor | None:
+    """Rows that share a source are given one product of its states."""
+    site: HookSite = module.retake
+    if not site.state.active or torch.compiler.is_compiling():
+        return None
+    whole = site.run.for_all_rows(out)
+    # a view of one row; without a norm behind it a processor may rotate it in place
+    return whole if site.attn.norm_q is not None or whole is out else whole.contiguous()
+
+
 def _on_fused(module: Any, args: tuple[Any, ...], out: Tensor) -> Tensor | None:
     """With fused projections query and key are the first columns of one output."""
     site: HookSite = module.retake
@@ -132,6 +143,8 @@ def _on_fused(module: Any, args: tuple[Any, ...], out: Tensor) -> Tensor | None:
     value_width = out.shape[-1] // 3
     # the whole product again: a product of fewer columns would differ in its last bit
     source: Tensor = module.forward(swapped)
+    if not torch.compiler.is_compiling():
+        source = site.run.for_all_rows(source)
     return torch.cat([source[..., :-value_width], out[..., -value_width:]], dim=-1)
 
 

@@ -49,7 +49,7 @@ class Position:
         self.module: nn.Module | None = None
         self.inputs: dict[str, Any] = {}
         self.passes = 0.0  # of the transformer over one video and branch: what the run has cost
-        self._cost = 0  # of the call under way
+        self._cost: float = 0  # of the call under way, or of the part that is being computed
         self.visits: dict[tuple[int, Axis], int] = {}
 
     def begin_call(
@@ -89,12 +89,23 @@ class Position:
     def narrowed(self, branch: Branch, inputs: dict[str, Any]) -> Iterator[None]:
         """Within the block the call computes ``branch`` alone, on ``inputs``."""
         whole = self.here, self.inputs
-        self.passes -= (len(self.here) - 1) * self.row_count
         self.here, self.inputs = (branch,), inputs
+        try:
+            with self.costing(self.row_count, self._cost):
+                yield
+        finally:
+            self.here, self.inputs = whole
+
+    @contextmanager
+    def costing(self, passes: float, counted: float) -> Iterator[None]:
+        """Within the block a part of the call is computed: ``passes`` where ``counted`` were."""
+        whole = self._cost
+        self.passes += passes - counted
+        self._cost = passes
         try:
             yield
         finally:
-            self.here, self.inputs = whole
+            self._cost = whole
 
     def pass_by(self, attention_modules: Iterable[AttentionModule]) -> None:
         """The call is answered without being made: its layers are not missed, but not needed."""

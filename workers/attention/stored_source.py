@@ -53,7 +53,7 @@ def transfer_from(
         hooks,
         stored.source,
         layers=layers,
-        hidden_layers=frozenset(wanted.layers) - layers,
+        hidden_layers=frozenset(wanted.needed_layers) - layers,
         branches=branches if wanted.anchor is None else ("cond",),
     ) as recomputed:
         yield replace(transfer, form="hidden", source=recomputed)

@@ -1,10 +1,12 @@
 """One exchange of attention: what takes what from where, and how the two are mixed."""
 
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from schemas.attention import Branch
 from workers.attention.maps import Address
 from workers.attention.transfer import Transfer
 
@@ -48,6 +50,52 @@ def level_of(transfer: Transfer, strength: float, above: Level | None) -> Level:
         return "qk"
     # below a mixed row there is no hidden state that holds its queries and keys
     return "qk" if transfer.source is None and above == "qk" else "input"
+
+
+def planned_swaps(
+    transfers: Sequence[Transfer | None],
+    here: tuple[Branch, ...],
+    step: int,
+    layer: int,
+    level: Level,
+    size: int,
+) -> Iterator[AttentionSwap]:
+    """The exchanges of ``level`` at ``layer`` in a call of branches ``here``.
+
+    A batch is laid out as [branch 0 rows, branch 1 rows, …], a row ``size`` parts of it.
+    """
+    rows = len(transfers)
+    for b, branch in enumerate(here):
+        above_level: Level | None = None
+        for r, transfer in enumerate(transfers):
+            strength = _strength(transfer, step, layer, branch)
+            if transfer is None or strength == 0:
+                above_level = None
+                continue
+            above_level = level_of(transfer, strength, above_level)
+            if above_level != level:
+                continue
+            from_branch = transfer.resolved.source_of(branch)
+            above_branch = here.index(from_branch) if from_branch in here else b
+            first, above = (b * rows + r) * size, (above_branch * rows + r - 1) * size
+            yield AttentionSwap(
+                part=slice(first, first + size),
+                above=slice(above, above + size),
+                address=Address(step, from_branch, layer),
+                transfer=transfer,
+                strength=strength,
+            )
+
+
+def _strength(transfer: Transfer | None, step: int, layer: int, branch: Branch) -> float:
+    if (
+        transfer is None
+        or layer not in transfer.resolved.layers
+        or step not in transfer.resolved.steps
+        or branch not in transfer.resolved.branches
+    ):
+        return 0.0
+    return transfer.resolved.strength_at(step)
 
 
 def mix(view: Tensor, video: slice, source: Tensor, swap: AttentionSwap) -> None:

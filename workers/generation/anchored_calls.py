@@ -6,6 +6,9 @@ source's cond output is kept until the next such step. Every call, of whatever b
 with what the source's gave plus scale · d: the pipeline's own guidance then makes the source's
 guided velocity plus scale · d, whatever its formula, since all branches are moved alike.
 
+With a region a row computes only the tokens that it changes (``workers.generation.region``); what
+is left out is its source's, and its difference zero.
+
 The idea of a difference of velocities is FlowEdit's (arXiv 2412.08629); keeping d, transferring the
 maps (arXiv 2504.10317) and leaving out uncond were measured here: docs/experiments/model.md.
 """
@@ -24,6 +27,8 @@ from workers.attention.maps import Address, MapSource
 from workers.attention.run import Run
 from workers.attention.transfer import Transfer
 from workers.attention.transformer_calls import extra_names, tensors_of
+from workers.generation.region import ActiveTokens, TokenGrid
+from workers.generation.wan_tokens import inputs_of, patch_of, some_tokens
 from workers.patching import replaced
 
 Tensors = tuple[Tensor, ...]
@@ -40,6 +45,8 @@ def anchored_calls(hooks: AttentionHooks, run: Run) -> Iterator[None]:
     (computed_steps,) = {transfer.resolved.computed_steps for transfer in rows}
     answers = AnchoredCalls(hooks, run, rows, computed_steps)
     with ExitStack() as stack:
+        if answers.regions:
+            stack.enter_context(some_tokens(hooks))
         for transformer in hooks.transformers:
             stack.enter_context(replaced(transformer, "forward", answers.forward_of(transformer)))
         yield
@@ -60,6 +67,12 @@ class AnchoredCalls:
         self._returned: Any = None  # what the transformer gave last, for its type
         self._held: dict[tuple[int, Address, str], Tensor] = {}  # what this step has read
         self._computed_steps = computed_steps
+        self.regions: dict[int, ActiveTokens] = {}  # by row; the others compute all tokens
+        for row, transfer in enumerate(transfers):
+            anchor = transfer.resolved.anchor
+            if anchor is not None and anchor.region is not None:
+                patch = patch_of(hooks.transformers[0])
+                self.regions[row] = ActiveTokens(anchor.region, patch)
 
     def forward_of(self, transformer: nn.Module) -> Any:
         """The transformer's forward, made only where something is to be computed."""
@@ -68,14 +81,15 @@ class AnchoredCalls:
 
         def forward(*args: Any, **kwargs: Any) -> Any:
             run = self._run
+            if self._hooks.current is not run:  # a source's, between this run's steps
+                return compute(*args, **kwargs)
             self._held = {key: each for key, each in self._held.items() if key[1].step == run.step}
             if "cond" in run.here and run.step in self._computed_steps:
                 inputs = dict(signature.bind(transformer, *args, **kwargs).arguments)
                 del inputs["self"]
                 narrow = self._narrowed(inputs)
                 with run.narrowed("cond", narrow):
-                    self._returned = compute(**narrow)
-                    self._note(tensors_of(self._returned))
+                    self._note(self._computed(transformer, compute, narrow))
             else:
                 run.pass_by(self._hooks.modules_of(transformer))
             return _like(self._returned, self._answer())
@@ -88,12 +102,41 @@ class AnchoredCalls:
         if len(run.here) == 1:
             return inputs
         rows, first = run.row_count, run.here.index("cond") * run.row_count
-        return {
-            name: value[first : first + rows]
-            if isinstance(value, Tensor) and value.ndim and len(value) == run.batch
-            else value
-            for name, value in inputs.items()
-        }
+        return _part(inputs, run.batch, slice(first, first + rows))
+
+    def _computed(self, transformer: nn.Module, compute: Any, inputs: dict[str, Any]) -> Tensors:
+        """The edits' cond outputs (rows, …); a source's where a region leaves it as it is."""
+        if all(region.chosen is None for region in self.regions.values()):
+            self._returned = compute(**inputs)
+            return tensors_of(self._returned)
+        rows = [self._one(transformer, compute, inputs, row) for row in range(len(self._transfers))]
+        return tuple(torch.cat(each) for each in zip(*rows, strict=True))
+
+    def _one(
+        self, transformer: nn.Module, compute: Any, inputs: dict[str, Any], row: int
+    ) -> Tensors:
+        """As ``_computed``, of one row: each has tokens of its own."""
+        run, rows = self._run, len(self._transfers)
+        region = self.regions.get(row)
+        chosen = None if region is None else region.chosen
+        own = _part(inputs, rows, slice(row, row + 1))
+        if chosen is None:
+            with run.one_row(row, own), run.costing(1, 1):
+                self._returned = compute(**own)
+            return tensors_of(self._returned)
+        followed = self._source_computed(self._transfers[row])
+        active = chosen.nonzero().flatten()
+        with run.one_row(row, own, active), run.costing(len(active) / run.tokens, 1):
+            if not len(active):
+                run.pass_by(self._hooks.modules_of(transformer))
+                return followed
+            self._returned = compute(**inputs_of(own, active))
+        outputs = tensors_of(self._returned)
+        places = TokenGrid.of(outputs[0], patch_of(transformer)).spread(chosen)
+        return tuple(
+            torch.where(places, edit, source)
+            for edit, source in zip(outputs, followed, strict=True)
+        )
 
     def _note(self, outputs: Tensors) -> None:
         """Keep how the edits' cond ``outputs`` (rows, …) differ from their sources'.
@@ -108,12 +151,12 @@ class AnchoredCalls:
             anchor = transfer.resolved.anchor
             assert anchor is not None
             source = own if transfer.same_prompt else self._source_computed(transfer)
-            self._differences.append(
-                tuple(
-                    anchor.scale * (edit.float() - followed.float())
-                    for edit, followed in zip(own, source, strict=True)
-                )
+            differences = tuple(
+                edit.float() - followed.float() for edit, followed in zip(own, source, strict=True)
             )
+            if row in self.regions:
+                differences = (self.regions[row].take(*differences),)
+            self._differences.append(tuple(anchor.scale * each for each in differences))
         if run.capture is not None and run.capture.plan.outputs:
             for name, tensor in zip(COMPUTED, outputs, strict=False):
                 run.capture.sink.put(Address(run.step, "cond", INPUTS), name, tensor[-1:])
@@ -156,6 +199,16 @@ class AnchoredCalls:
         if key not in self._held:
             self._held[key] = source.get(address, name)
         return self._held[key]
+
+
+def _part(inputs: dict[str, Any], batch: int, rows: slice) -> dict[str, Any]:
+    """``inputs`` of some rows: a part of whatever holds the whole batch."""
+    return {
+        name: value[rows]
+        if isinstance(value, Tensor) and value.ndim and len(value) == batch
+        else value
+        for name, value in inputs.items()
+    }
 
 
 def _like(returned: Any, answer: Tensors) -> Any:

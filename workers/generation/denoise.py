@@ -66,7 +66,7 @@ def denoise(
     """The stock pipeline over ``chain`` in one batch; only the last row is decoded."""
     clock = PhaseClock()
     with _opened(model, chain, transfers, capture) as run, _first_call(model, clock):
-        output = _run(model, chain, run, _timed(on_step, clock))
+        output = run_pipeline(model, chain, run, _timed(on_step, clock))
     frames = model.family.frames(output)
     clock.end("decoding")
     return Generated(frames, run.passes, clock.seconds)
@@ -93,7 +93,7 @@ def denoise_only(
             raise _Denoised
 
     with _opened(model, [recipe], (transfer,), capture) as run, suppress(_Denoised):
-        _run(model, [recipe], run, after_step, film)
+        run_pipeline(model, [recipe], run, after_step, film)
     return run.passes
 
 
@@ -160,14 +160,14 @@ def _opened(
     )
 
 
-def _run(
+def run_pipeline(
     model: LoadedModel,
     chain: list[Recipe],
     run: Run,
     on_step: OnStep | None,
     film: Tensor | None = None,
 ) -> Any:
-    """What the pipeline returned."""
+    """What the stock pipeline returned; ``run`` has the hooks."""
     generation = chain[-1].generation
     total = generation.num_inference_steps
     arguments = model.call | model.family.call_arguments([each.generation for each in chain])

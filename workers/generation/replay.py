@@ -1,7 +1,8 @@
 """An edit whose source is not stored: the sources are run again, each before what is made of it.
 
-What the next run needs of a source stays in this process's memory. An anchored edit of it then
-costs a tenth of a generation more; an edit the paper's way can share its source's batch.
+An anchored edit runs beside its source, step by step, and costs a tenth of a generation more; an
+edit the paper's way can share its source's batch. Otherwise what the next run needs of a source
+stays in this process's memory.
 """
 
 import logging
@@ -20,6 +21,7 @@ from workers.attention.maps import MemoryMaps
 from workers.attention.recomputed_source import RecomputedSource
 from workers.attention.stored_source import transfer_from
 from workers.attention.transfer import Capture, StoredAttention, Transfer
+from workers.generation.beside import generate_beside
 from workers.generation.denoise import Generated, OnStep, StepInfo, denoise, denoise_only
 from workers.models.pipelines import LoadedModel
 
@@ -50,6 +52,8 @@ def replay(
             log.warning("a batch of %d does not fit: its rows run in turn", len(chain))
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+    if _fit_side_by_side(model, chain):
+        return generate_beside(model, chain[0].recipe, chain[1], capture, on_step)
     return _one_after_the_other(model, chain, capture, on_step, film)
 
 
@@ -65,6 +69,14 @@ def _fit_one_batch(model: LoadedModel, chain: list[ResolvedRecipe]) -> bool:
     same = len({each.recipe.generation.guidance_scale for each in chain}) == 1
     crosses = any(each.transfer and each.transfer.source_branch == "cond" for each in chain)
     return same and (model.family.batched or not crosses)
+
+
+def _fit_side_by_side(model: LoadedModel, chain: list[ResolvedRecipe]) -> bool:
+    """Ranks would need a second thread each, and a step cache would serve both runs."""
+    source, edit = chain[0], chain[-1]
+    anchored = edit.transfer is not None and edit.transfer.anchor is not None
+    plain = source.recipe.film is None and source.recipe.generation.step_cache is None
+    return len(chain) == 2 and anchored and plain and model.group is None
 
 
 def _one_after_the_other(
@@ -110,8 +122,8 @@ def _kept_for(
     plan = CapturePlan(
         form=form,
         codec="raw",
-        layers=transfer.layers,
-        steps=transfer.computed_steps if transfer.of_film else transfer.steps,
+        layers=transfer.needed_layers,
+        steps=transfer.computed_steps if transfer.of_film else transfer.needed_steps,
         branches=transfer.needed_branches,
         outputs=transfer.anchor is not None,
     )

@@ -88,6 +88,7 @@ def describe(
         and settings.offload != "group"
         and settings.ranks == 1,
         supports_uploads=settings.ranks == 1 and family.can_follow_films(pipeline),
+        supports_region=_computes_some_tokens(family, settings),
         grid=grid,
         latent_channels=family.latent_channels(pipeline),
         loras=tuple(sorted(settings.loras)),
@@ -97,6 +98,12 @@ def describe(
         presets=said.presets or {},
         created_at=int(time.time()),
     )
+
+
+def _computes_some_tokens(family: Family, settings: ModelSettings) -> bool:
+    """Blocks are not compiled for so many tokens, and the query has a linear of its own."""
+    whole = settings.compile != "none" or settings.ranks > 1 or settings.fuse_projections
+    return family.supports_region and not whole
 
 
 def _frames(axis: Axis, default: int, maximum: int, only: int | None) -> IntRange:

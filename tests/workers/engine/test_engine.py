@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from schemas.attention import CaptureSpec, TransferSpec
+from schemas.attention import Anchor, CaptureSpec, TransferSpec
 from schemas.errors import JobCancelled
 from schemas.jobs import Job, JobSpec, JobState
 from schemas.recipes import Recipe
@@ -249,6 +249,26 @@ def test_a_resumed_job_says_that_its_attention_is_not_kept(journaling: PipelineE
     resumed = journaling.render(job, unheard_step)
     assert resumed.captured is None
     assert resumed.not_captured == RESUMED
+
+
+@pytest.mark.parametrize("after", [3, 4, 6])
+def test_a_stopped_anchored_edit_goes_on_where_it_was(
+    journaling: PipelineEngine, after: int
+) -> None:
+    """Behind a step of its source, which left no hidden states this time, or behind its own."""
+    source = job_of(journaling, "a car").spec.recipe
+    spec = job_of(journaling, "a red car", source).spec
+    anchored = TransferSpec(anchor=Anchor(interval=2))
+    recipe = spec.recipe.model_copy(update={"transfer": anchored})
+    job = Job(spec=spec.model_copy(update={"recipe": recipe}), state=JobState())
+    whole, calls = computed(journaling, job)
+    journaling.forget(job.spec)
+    with pytest.raises(JobCancelled):
+        journaling.render(job, Stopped(after=after))
+    resumed, later_calls = computed(journaling, job)
+    assert (resumed.frames == whole.frames).all()
+    assert later_calls < calls
+    journaling.forget(job.spec)
 
 
 def test_a_damaged_journal_is_computed_from_there(

@@ -112,8 +112,8 @@ class EditVideos:
         plan = CapturePlan(
             form="hidden",
             codec="raw",
-            layers=layers,
-            steps=self._transfer.steps,
+            layers=self._transfer.region_layers or layers,
+            steps=self._transfer.needed_steps,
             branches=self._transfer.needed_branches,
             outputs=self._transfer.anchor is not None,
         )
