@@ -1,8 +1,9 @@
 """Edit quality on the bundled model: is the structure kept, and is the asked change made?
 
-Owns the report: for each seed a source, and for each edit three runs: `plain`, a re-generation of
-the edit's prompt; `edit`, anchored to the source with the model's preset of its kind; `paper`, a
-whole second generation with the source's attention, as in the paper. Prints a table, then one JSON
+Owns the report: for each seed a source, and for each edit four runs: `plain`, a re-generation of
+the edit's prompt; `edit`, anchored to the source with the model's preset of its kind; `region`, the
+same with only the tokens computed that change; `paper`, a whole second generation with the source's
+attention, as in the paper. Prints a table, then one JSON
 line. `cost` is counted calls of the transformer over plain's, `structure` the correlation of edge
 maps with the source's, `whole` the share of films whose object is whole, `untouched` the PSNR (dB)
 outside the objects; intervals are 95% bootstraps over seeds. Only seeds whose source shows its car
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +23,16 @@ import torch
 from torch import Tensor
 
 from bench.report import Cell, print_figures, print_table
-from schemas.attention import PresetName
+from schemas.attention import PresetName, Region
 from schemas.selection import PRESETS
 from training.anchored import generate_anchored
 from training.drawing.scenes import OBJECTS
-from training.edits import EDITS, SOURCE, Values, change_made, score
+from training.edits import EDITS, SOURCE, Edit, Values, change_made, score
 from training.exchange import BRANCHES, Anchor, Branch, Choice, Exchange
 from training.judge import Judge, Verdict, judge_films, load_judge, validate_judge
 from training.metrics import bootstrap
 from training.sampling import Settings, generate, load_pipeline
+from training.sheets import contact_sheet
 from training.stock import Pipeline
 from workers.model_settings import CardDefaults
 
@@ -43,7 +46,8 @@ TEXTS = {
     "A car drives.": "car",
 }
 FIGURES = ("cost", "structure", "iou", "change_made", "whole", "untouched")
-RUNS = ("plain", "edit", "paper")
+RUNS = ("plain", "edit", "region", "paper")
+_SHOWN = 24  # films on a sheet
 _COND: tuple[Branch, ...] = ("cond",)
 # the paper's own way: a second generation, with the layers that its sweep chose
 PAPER: dict[str, Choice] = {
@@ -127,28 +131,57 @@ class Bench:
         return made, [passes / len(seeds) for passes in self.exchange.passes]
 
 
-def run_edits(bench: Bench, seeds: list[int], batch: int) -> dict[str, Values]:
+def with_region(choice: Choice, region: Region) -> Choice:
+    """`choice`, which is anchored, computing only the tokens that change."""
+    assert choice.anchor is not None
+    anchor = replace(
+        choice.anchor,
+        region="renewed",
+        region_threshold=region.threshold,
+        region_growth=region.growth,
+        region_max_share=region.max_share,
+    )
+    return replace(choice, anchor=anchor)
+
+
+def run_edits(
+    bench: Bench,
+    seeds: list[int],
+    batch: int,
+    runs: Sequence[str] = RUNS,
+    region: Region | None = None,
+    sheets: Path | None = None,
+    edits: Sequence[Edit] = EDITS,
+) -> dict[str, Values]:
     """Every figure by `edit.run.figure`, over the seeds whose source shows its car."""
     figures: dict[str, list[Values]] = defaultdict(list)
-    choices: dict[str, list[Choice | None]] = {
-        "plain": [None for _ in EDITS],
-        "edit": [bench.choices[edit.kind] for edit in EDITS],
-        "paper": [PAPER[edit.kind] for edit in EDITS],
+    films_of: dict[str, list[Tensor]] = defaultdict(list)
+    anchored = [bench.choices[edit.kind] for edit in edits]
+    choices: dict[str, Sequence[Choice | None]] = {
+        "plain": [None for _ in edits],
+        "edit": anchored,
+        "region": [with_region(choice, region or Region()) for choice in anchored],
+        "paper": [PAPER[edit.kind] for edit in edits],
     }
     for low in range(0, len(seeds), batch):
         part = seeds[low : low + batch]
         source, source_seen = bench.source(part)
+        plain = bench.exchange.passes[0] / len(part)  # the source is a plain run
+        films_of["source"].append(source.cpu())
         shown = source_seen.obj == OBJECTS.index("car")
         figures["source.shown"].append(shown.astype(np.float64))
-        plain: list[float] = []
-        for run in RUNS:
-            made, passes = bench.edit([edit.prompt for edit in EDITS], choices[run], part)
-            plain = plain or passes
-            for index, (edit, (films, seen)) in enumerate(zip(EDITS, made, strict=True)):
+        for run in runs:
+            made, passes = bench.edit([edit.prompt for edit in edits], choices[run], part)
+            for index, (edit, (films, seen)) in enumerate(zip(edits, made, strict=True)):
                 values = score(edit, films, seen, source, source_seen)
-                values["cost"] = np.full(len(part), passes[index] / plain[index])
+                values["cost"] = np.full(len(part), passes[index] / plain)
                 for key in FIGURES:
                     figures[f"{edit.name}.{run}.{key}"].append(values[key][shown])
+                films_of[f"{edit.name}.{run}"].append(films.cpu())
+    if sheets is not None:
+        for name, films_made in films_of.items():
+            labels = [str(seed) for seed in seeds[:_SHOWN]]
+            contact_sheet(torch.cat(films_made)[:_SHOWN], sheets / f"{name}.png", labels)
     return {key: np.concatenate(values) for key, values in figures.items()}
 
 
@@ -171,7 +204,7 @@ def summarise(figures: dict[str, Values]) -> dict[str, object]:
     summary: dict[str, object] = {}
     rows: list[list[Cell]] = []
     for edit in EDITS:
-        for run in RUNS:
+        for run in (run for run in RUNS if f"{edit.name}.{run}.cost" in figures):
             row: list[Cell] = [edit.name, run]
             for key in FIGURES:
                 mean, low, high = bootstrap(figures[f"{edit.name}.{run}.{key}"])
@@ -199,12 +232,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=Settings().num_inference_steps)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--runs", nargs="*", choices=RUNS, help="all, and text alone, if none is")
+    parser.add_argument("--edits", nargs="*", choices=[edit.name for edit in EDITS])
+    parser.add_argument("--region", type=Region.model_validate_json, default=Region())
+    parser.add_argument("--sheets", type=Path, help="folder of contact sheets, a PNG a run")
     args = parser.parse_args()
     settings = Settings(num_inference_steps=args.steps)
     bench = Bench(args.model, args.device, settings, getattr(torch, args.dtype))
     judged = validate_judge(bench.judge, args.drawn, args.device)
     seeds = list(range(args.first_seed, args.first_seed + args.seeds))
-    figures = run_edits(bench, seeds, args.batch) | run_texts(bench, seeds, args.batch)
+    runs = args.runs or RUNS
+    edits = [edit for edit in EDITS if args.edits is None or edit.name in args.edits]
+    figures = run_edits(bench, seeds, args.batch, runs, args.region, args.sheets, edits)
+    if not args.runs:
+        figures |= run_texts(bench, seeds, args.batch)
     summary = summarise(figures)
     summary |= {f"judge.{key}": round(value, 4) for key, value in judged.items()}
     setting = {"seeds": len(seeds), "device": args.device, "dtype": args.dtype}

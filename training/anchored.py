@@ -64,6 +64,7 @@ class _Edit:
         self.latents = noise  # (B, C, t, h, w) float32
         self.difference = torch.zeros_like(noise)
         self.active: Tensor | None = None
+        self.whole = torch.zeros(len(noise), 1, dtype=torch.bool, device=noise.device)
 
     @property
     def group(self) -> Group:
@@ -73,7 +74,10 @@ class _Edit:
         """Hold a computed difference (B, C, t, h, w) and choose the tokens of the next one."""
         computed = self.active
         if self.anchor.region == "renewed" or (self.anchor.region == "first" and computed is None):
-            self.active = active_tokens(self._masked(difference, computed), self.anchor)
+            chosen = active_tokens(self._masked(difference, computed), self.anchor)
+            share = chosen.float().mean(1, keepdim=True)
+            self.whole = self.whole | (share > self.anchor.region_max_share)
+            self.active = chosen | self.whole
         # the first is computed whole, and only its chosen tokens are used
         self.difference = self._masked(difference, self.active if computed is None else computed)
 

@@ -40,6 +40,7 @@ class Anchor:
     region: Literal["all", "first", "renewed"] = "all"
     region_threshold: float = 0.5  # share of Otsu's
     region_growth: int = 2  # tokens
+    region_max_share: float = 1.0  # of all tokens; a film with more is computed whole from there on
 
     def computes(self, step: int) -> bool:
         """Whether the edit computes this step."""

@@ -1,32 +1,42 @@
 """What an anchored edit costs, over a plain run: the second half of ``bench.engine``.
 
     python -m bench.engine.anchored                  Wan2.1-1.3B's size on a GPU: 832x480, 81 frames
+    python -m bench.engine.anchored --together 1 4 16        and so many edits of one source at once
 
 50 steps, the default interval, from hidden states and from latents in memory, and of a source that
-is replayed; runs are taken in turn, and the ratios are of medians.
+is replayed; runs are taken in turn, and the ratios are of medians. Edits together are one batch
+that shares the source's tensors; a figure is of one of them, over a plain run. Random weights
+change everywhere, so the region's threshold is one that leaves tokens out; its cost says how many.
 """
 
 import argparse
 import statistics
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 from bench.engine import model as engine_model
 from bench.report import median_ratio, print_figures, print_table
-from schemas.attention import Anchor, CaptureSpec, Form
+from schemas.attention import Anchor, CaptureSpec, Form, Region
+from schemas.recipes import Recipe
 from schemas.resolve_capture import resolve_capture
+from schemas.selection import resolve_recipe
+from workers.analysis.interventions.videos import Progress, Wish, denoise_batch
 from workers.attention.maps import MemoryMaps
+from workers.attention.stored_source import transfer_from
 from workers.attention.transfer import Capture, StoredAttention
 
 STEPS = 50
+THRESHOLD = 1.2  # of Otsu's
 FORMS: tuple[Form, ...] = ("hidden", "latents")
 
 
-def measure(bench: engine_model.Bench, rounds: int) -> dict[str, float]:
-    """Figures by name."""
+def measure(bench: engine_model.Bench, rounds: int, counts: Sequence[int] = ()) -> dict[str, float]:
+    """Figures by name; ``counts``: of edits that are made together."""
     source = bench.source_of(STEPS)
     stored: dict[Form, StoredAttention] = {}
     for form in FORMS:
@@ -35,25 +45,64 @@ def measure(bench: engine_model.Bench, rounds: int) -> dict[str, float]:
         plain = bench.timed(source, capture=Capture(plan, maps))
         stored[form] = StoredAttention(plan, maps)
     edit = engine_model.edit_of(source, "A red car is driving on the highway.", Anchor())
+    region = Anchor(region=Region(threshold=THRESHOLD, growth=0, max_share=1))
+    regional = engine_model.edit_of(source, "A red car is driving on the highway.", region)
     own = engine_model.edit_of(source, source.generation.prompt + " ", Anchor())
     runs: dict[str, Callable[[], engine_model.Timed]] = {
         "plain": lambda: bench.timed(source),
         "hidden": lambda: bench.timed(edit, stored=stored["hidden"]),
         "latents": lambda: bench.timed(edit, stored=stored["latents"]),
         "replayed": lambda: bench.timed(edit),
+        "region": lambda: bench.timed(regional, stored=stored["hidden"]),
     }
-    seconds: dict[str, list[float]] = {kind: [] for kind in runs}
+    timed: dict[str, list[engine_model.Timed]] = {kind: [] for kind in runs}
+    together: dict[tuple[Form, int], list[float]] = {
+        (form, count): [] for form in FORMS for count in counts
+    }
     for _ in range(rounds):
         for kind, run in runs.items():
-            seconds[kind].append(run().seconds)
+            timed[kind].append(run())
+        for (form, count), each in together.items():
+            each.append(seconds_together(bench, stored[form], source, count) / count)
+    seconds = {kind: [run.seconds for run in each] for kind, each in timed.items()}
     again = bench.timed(own, stored=stored["hidden"])
     return {
         "anchored_over_plain": median_ratio(seconds["hidden"], seconds["plain"]),
         "anchored_from_latents_over_plain": median_ratio(seconds["latents"], seconds["plain"]),
         "anchored_replayed_over_plain": median_ratio(seconds["replayed"], seconds["plain"]),
+        "anchored_region_over_plain": median_ratio(seconds["region"], seconds["plain"]),
+        "anchored_region_cost": timed["region"][0].passes / timed["plain"][0].passes,
         "plain_s": statistics.median(seconds["plain"]),
         "anchored_self_max_diff": float((again.latents - plain.latents).abs().max()),
+    } | {
+        f"{count}_together_from_{form}_over_plain": median_ratio(each, seconds["plain"])
+        for (form, count), each in together.items()
     }
+
+
+def seconds_together(
+    bench: engine_model.Bench, stored: StoredAttention, source: Recipe, count: int
+) -> float:
+    """Of ``count`` edits of ``source`` in one batch, to the end of the last step."""
+    edits = [
+        resolve_recipe(
+            engine_model.edit_of(source, f"Car {number} is red.", Anchor()), bench.model.card
+        )
+        for number in range(count)
+    ]
+    with transfer_from(stored, bench.model.hooks, edits[0]) as taken:
+        wishes = [Wish(edit.recipe.generation, transfer=taken) for edit in edits]
+        began = time.monotonic()
+        with suppress(engine_model.Denoised):
+            denoise_batch(bench.model, wishes, Progress(STEPS, ended))
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.monotonic() - began
+
+
+def ended(done: int, total: int) -> None:
+    if done == total:
+        raise engine_model.Denoised
 
 
 def main() -> None:
@@ -63,11 +112,13 @@ def main() -> None:
     parser.add_argument("--size", default="832x480", help="pixels")
     parser.add_argument("--frames", type=int, default=81)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--together", type=int, nargs="*", default=[], help="edits in one batch")
     args = parser.parse_args()
     width, height = (int(side) for side in args.size.split("x"))
     model = engine_model.build_model(args.width, args.layers, STEPS, (width, height), args.frames)
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(engine_model.Bench(model, Path(folder), 1 << 30), args.rounds)
+        bench = engine_model.Bench(model, Path(folder), 1 << 30)
+        figures = measure(bench, args.rounds, args.together)
     print_table(("run", "over plain"), list(figures.items()))
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     print_figures(figures | {"device": device, "rounds": args.rounds})

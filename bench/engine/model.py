@@ -39,6 +39,7 @@ class Denoised(Exception):
 class Timed:
     seconds: float
     cpu_seconds: float
+    passes: float
     latents: Tensor
 
 
@@ -144,7 +145,9 @@ class Bench:
                 if info.latents.is_cuda:
                     torch.cuda.synchronize()
                 seconds, cpu = time.monotonic() - started, time.process_time() - cpu_started
-                seen.append(Timed(seconds, cpu, info.latents[-1].clone()))
+                run = self.model.hooks.current
+                assert run is not None
+                seen.append(Timed(seconds, cpu, run.passes, info.latents[-1].clone()))
                 raise Denoised
 
         with suppress(Denoised):
