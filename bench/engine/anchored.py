@@ -33,6 +33,12 @@ from workers.attention.transfer import Capture, StoredAttention
 STEPS = 50
 THRESHOLD = 1.2  # of Otsu's
 FORMS: tuple[Form, ...] = ("hidden", "latents")
+NAMES = {
+    "hidden": "anchored",
+    "latents": "anchored_from_latents",
+    "replayed": "anchored_replayed",
+    "region": "anchored_region",
+}
 
 
 def measure(bench: engine_model.Bench, rounds: int, counts: Sequence[int] = ()) -> dict[str, float]:
@@ -56,34 +62,40 @@ def measure(bench: engine_model.Bench, rounds: int, counts: Sequence[int] = ()) 
         "region": lambda: bench.timed(regional, stored=stored["hidden"]),
     }
     timed: dict[str, list[engine_model.Timed]] = {kind: [] for kind in runs}
-    together: dict[tuple[Form, int], list[float]] = {
+    together: dict[tuple[Form, int], list[tuple[float, float]]] = {
         (form, count): [] for form in FORMS for count in counts
     }
     for _ in range(rounds):
         for kind, run in runs.items():
             timed[kind].append(run())
         for (form, count), each in together.items():
-            each.append(seconds_together(bench, stored[form], source, count) / count)
-    seconds = {kind: [run.seconds for run in each] for kind, each in timed.items()}
+            each.append(seconds_of_one(bench, stored[form], source, count))
     again = bench.timed(own, stored=stored["hidden"])
-    return {
-        "anchored_over_plain": median_ratio(seconds["hidden"], seconds["plain"]),
-        "anchored_from_latents_over_plain": median_ratio(seconds["latents"], seconds["plain"]),
-        "anchored_replayed_over_plain": median_ratio(seconds["replayed"], seconds["plain"]),
-        "anchored_region_over_plain": median_ratio(seconds["region"], seconds["plain"]),
+    plain_s, plain_cpu_s = (
+        [getattr(run, name) for run in timed["plain"]] for name in ("seconds", "cpu_seconds")
+    )
+    figures = {
+        "plain_s": statistics.median(plain_s),
         "anchored_region_cost": timed["region"][0].passes / timed["plain"][0].passes,
-        "plain_s": statistics.median(seconds["plain"]),
         "anchored_self_max_diff": float((again.latents - plain.latents).abs().max()),
-    } | {
-        f"{count}_together_from_{form}_over_plain": median_ratio(each, seconds["plain"])
-        for (form, count), each in together.items()
     }
+    for kind, name in NAMES.items():
+        runs_s, runs_cpu_s = (
+            [getattr(run, key) for run in timed[kind]] for key in ("seconds", "cpu_seconds")
+        )
+        figures[f"{name}_over_plain"] = median_ratio(runs_s, plain_s)
+        figures[f"{name}_cpu_over_plain"] = median_ratio(runs_cpu_s, plain_cpu_s)
+    for (form, count), each in together.items():
+        name = f"{count}_together_from_{form}"
+        figures[f"{name}_over_plain"] = median_ratio([wall for wall, _ in each], plain_s)
+        figures[f"{name}_cpu_over_plain"] = median_ratio([cpu for _, cpu in each], plain_cpu_s)
+    return figures
 
 
-def seconds_together(
+def seconds_of_one(
     bench: engine_model.Bench, stored: StoredAttention, source: Recipe, count: int
-) -> float:
-    """Of ``count`` edits of ``source`` in one batch, to the end of the last step."""
+) -> tuple[float, float]:
+    """Wall and CPU time of one of ``count`` edits of ``source`` in a batch, to its last step."""
     edits = [
         resolve_recipe(
             engine_model.edit_of(source, f"Car {number} is red.", Anchor()), bench.model.card
@@ -92,12 +104,13 @@ def seconds_together(
     ]
     with transfer_from(stored, bench.model.hooks, edits[0]) as taken:
         wishes = [Wish(edit.recipe.generation, transfer=taken) for edit in edits]
-        began = time.monotonic()
+        began, cpu_began = time.monotonic(), time.process_time()
         with suppress(engine_model.Denoised):
             denoise_batch(bench.model, wishes, Progress(STEPS, ended))
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        return time.monotonic() - began
+        seconds, cpu = time.monotonic() - began, time.process_time() - cpu_began
+    return seconds / count, cpu / count
 
 
 def ended(done: int, total: int) -> None:
