@@ -11,6 +11,7 @@ from torch import Tensor
 
 from schemas.attention import TransferSpec
 from schemas.capture_plan import CapturePlan
+from schemas.errors import Unsupported
 from schemas.maps import STORED_FORMS
 from schemas.recipes import Recipe
 from schemas.selection import resolve_recipe
@@ -56,6 +57,13 @@ def collect(
     check_seen(model)
     if stored is not None and reads_stored(model, stored.plan, plan):
         return _from_stored(model, recipe, plan, stored, on_progress)
+    anchor = recipe.transfer.anchor if recipe.transfer is not None else None
+    if anchor is not None and anchor.region is not None:
+        raise Unsupported(
+            "sources: an edit with a region has the attention of some tokens alone; name its "
+            "source, or capture the edit",
+            param="sources",
+        )
     collector = Collector(model, recipe, plan)
     _run(model, recipe, collector, max(plan.steps), on_progress)
     return collector.collected
@@ -109,10 +117,14 @@ def _run(
     on_progress: OnProgress | None,
     stored: StoredAttention | None = None,
 ) -> None:
+    done = 0
+
     def after_step(info: StepInfo) -> None:
+        nonlocal done
+        if info.own:
+            done = min(info.step, last) + 1
         if on_progress is not None:
-            # the steps of a source that runs before its edit count as none, and can be stopped
-            on_progress(min(info.step, last) + 1 if info.own else 0, last + 1)
+            on_progress(done, last + 1)  # a source's steps count as none, and can be stopped
         if not info.own:
             return
         collector.check_step(info.step)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.analysis import definitions as definitions
-from schemas.attention import Anchor, Form
+from schemas.attention import Anchor, Form, Region
 from schemas.errors import Unsupported
 from schemas.recipes import Recipe
 from tests import tiny
@@ -267,11 +267,13 @@ class TestOnOneModel:
         plan = plan_for(bench.model, source, steps=(0, 2), branches=("cond",))
         heard: list[int] = []
         found = collect(bench.model, edit, plan, on_progress=lambda done, of: heard.append(done))
-        assert heard == [0, 0, 0, 1, 2, 3], "the source's steps first, which count as none"
+        assert heard == [0, 1, 1, 2, 2, 3], "the source's steps by turns, which count as none"
         alone = collect(bench.model, source, plan)
         taken, own = Address(2, "cond", 1), Address(2, "cond", 0)
         assert np.allclose(found.signatures[taken], alone.signatures[taken], atol=1e-4)
         assert not np.allclose(found.signatures[own], alone.signatures[own], atol=1e-4)
+        with pytest.raises(Unsupported, match="some tokens alone"):
+            collect(bench.model, bench.edit(source, "dog", anchor=Anchor(region=Region())), plan)
 
     @pytest.mark.parametrize("settings", [{"compile": "eager"}])
     def test_compiled_models_are_refused(self, tmp_path: Path, settings: dict[str, Any]) -> None:
