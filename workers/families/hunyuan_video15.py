@@ -1,6 +1,7 @@
 """HunyuanVideo 1.5. The guider calls the transformer once for each branch."""
 
-from workers.families.base import Defaults, GuiderFamily, Pattern, Pipeline
+from workers.families.base import Defaults, Pattern, Pipeline
+from workers.families.guider import GuiderFamily
 
 
 class HunyuanVideo15Family(GuiderFamily):

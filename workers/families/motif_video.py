@@ -3,7 +3,8 @@
 Two streams first, then blocks over [video, text].
 """
 
-from workers.families.base import Defaults, GuiderFamily, Pattern
+from workers.families.base import Defaults, Pattern
+from workers.families.guider import GuiderFamily
 
 MOTIF_VIDEO = GuiderFamily(
     pipeline="MotifVideoPipeline",

@@ -30,7 +30,7 @@ def _nothing_is_queued(api: Api) -> Any:
         ({"sources": [RUN] * 17}, "sources", "at most 16 item"),
         ({"sources": [{}]}, "sources.0", "name a video by id, or a run by prompt and seed"),
         ({"sources": [RUN, {"prompt": "A car."}]}, "sources.1", "seed is required"),
-        ({"sources": [{"id": "x"}]}, "sources.0.id", "allowed is a video's id"),
+        ({"sources": [{"id": "x"}]}, "sources.0.id", "allowed is the id of a video"),
         ({"sources": [{"id": "video_00000000", "seed": 1}]}, "sources.0", "seed does not go"),
         ({"sources": [{**EDIT, "video": {"id": "video_00000000"}}]}, "sources.0", "not both"),
         ({"sources": [{**RUN, "transfer": {}}]}, "sources.0", "transfer is of an edit"),

@@ -10,6 +10,7 @@ import pytest
 
 from schemas import errors
 from tests.service.conftest import Api
+from tests.service.worker import film
 
 PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 SERVICE = Path(__file__).parents[3] / "service"
@@ -18,6 +19,7 @@ SERVICE = Path(__file__).parents[3] / "service"
 def test_its_python_runs(api: Api, tmp_path: Path) -> None:
     namespace: dict[str, Any] = {}
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "mine.mp4").write_bytes(film())
     with contextlib.chdir(tmp_path):
         for block in blocks:
             code = block.replace("http://127.0.0.1:8000", api.url)
