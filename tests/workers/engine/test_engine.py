@@ -251,7 +251,7 @@ def test_a_resumed_job_says_that_its_attention_is_not_kept(journaling: PipelineE
     assert resumed.not_captured == RESUMED
 
 
-@pytest.mark.parametrize("after", [3, 4, 6])
+@pytest.mark.parametrize("after", [1, 4, 5])
 def test_a_stopped_anchored_edit_goes_on_where_it_was(
     journaling: PipelineEngine, after: int
 ) -> None:
