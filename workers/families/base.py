@@ -104,7 +104,6 @@ class Family:
     ``supports_step_cache``: whether its pipeline and blocks work with diffusers' first-block cache.
     ``takes_films``: whether its latents are what its VAE gives of a video, and its transformer is
     given nothing else with them: an uploaded film can then be followed.
-    ``supports_region``: whether ``workers.generation.wan_tokens`` can compute some of its tokens.
     ``max_batch``: how many videos one batch may hold; 1 where a prompt's encoding depends on the
     other prompts of its batch.
     ``fps_argument``: what the pipeline calls the frame rate that its model is told.
@@ -131,7 +130,6 @@ class Family:
     supports_context_parallel: bool = False
     supports_step_cache: bool = False
     takes_films: bool = False
-    supports_region: bool = False
     max_batch: int = 8
     templated: bool = False
     lowercases: bool = False

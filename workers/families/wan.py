@@ -10,7 +10,6 @@ WAN = Family(
     supports_fused_qkv=True,
     supports_context_parallel=True,
     supports_step_cache=True,
-    supports_region=True,
     components=("transformer", "transformer_2"),
     float32_components=("vae",),
     defaults=Defaults(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from schemas.attention import REGION_FAMILIES
 from schemas.base import canonical_hash
 from schemas.models import IntRange, ModelCard
 from workers.attention.attention_hooks import AttentionHooks
@@ -103,7 +104,7 @@ def describe(
 def _computes_some_tokens(family: Family, settings: ModelSettings) -> bool:
     """Blocks are not compiled for so many tokens, and the query has a linear of its own."""
     whole = settings.compile != "none" or settings.ranks > 1 or settings.fuse_projections
-    return family.supports_region and not whole
+    return family.name in REGION_FAMILIES and not whole
 
 
 def _frames(axis: Axis, default: int, maximum: int, only: int | None) -> IntRange:

