@@ -18,6 +18,7 @@ RetakeError
     ├── ArtifactCorrupt       bytes do not match their manifest
     ├── ArtifactTooNew        a manifest of a later version than this server reads
     ├── ArtifactWriteFailed   the attention could not be stored
+    ├── PictureMissing        the picture that the video starts from is not stored as it was
     ├── ArtifactMissing       no artifact covers the transfer (the worker then replays)
     ├── AttentionMissed       a layer or a call of the transformer did not come as expected
     ├── PromptUnchanged       an edit's words differ from its source's where the model reads none
@@ -189,6 +190,10 @@ class FilmUnreadable(JobFailed):
 
 class UploadMissing(JobFailed):
     code = "upload_missing"
+
+
+class PictureMissing(JobFailed):
+    code = "picture_missing"
 
 
 class JobCancelled(JobFailed):

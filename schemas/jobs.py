@@ -27,6 +27,8 @@ class JobSpec(Frozen):
     ``start_timeout_s``: it fails unless a worker takes it up within so many seconds.
     ``film``: of an edit of an uploaded film, how that was made to fit. ``film_capture``: what of
     the film's attention is kept for later edits.
+    ``picture_bytes``: of the pictures in its folder, which its runs start from; they count among
+    the project's stored bytes as long as the job's record is there.
     ``look``: the job makes no video but the picture of a map of ``recipe``'s run: a map job, whose
     id begins with ``map_``, and which no route of videos knows.
     ``analysis``: the job makes no video but an analysis, of whose sources ``recipe`` is the first:
@@ -49,6 +51,7 @@ class JobSpec(Frozen):
     batch_id: str | None = None
     traceparent: str | None = None
     start_timeout_s: int | None = None
+    picture_bytes: Annotated[int, Field(ge=0)] = 0
     look: Look | None = None
     analysis: AnalysisSpec | None = None
     source_video_ids: tuple[str | None, ...] = ()
@@ -79,6 +82,15 @@ class JobSpec(Frozen):
         if self.look is not None:
             return f"{maps_folder(self.project, self.look.artifact_id)}/{self.id}"
         return f"videos/{self.project}/{self.id}"
+
+    def pictures(self) -> list[str]:
+        """The names of what its runs start from, those of all sources' chains, each once."""
+        recipes = (self.recipe,) if self.analysis is None else self.analysis.sources
+        return list(dict.fromkeys(name for each in recipes for name in each.pictures()))
+
+    def picture_key(self, name: str) -> str:
+        """The object that holds, for this job, the picture of that name (``Picture.sha256``)."""
+        return f"{self.folder}/pictures/{name}.png"
 
 
 AttentionOrigin = Literal["none", "stored", "replayed"]

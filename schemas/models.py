@@ -1,12 +1,14 @@
 """Model cards: what a loaded model offers. Workers publish them; the API validates against them."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from schemas.attention import REGION_FAMILIES, Branch, Preset, PresetName, Region
 from schemas.base import Frozen
 from schemas.errors import InvalidRequest, Unsupported
+
+Input = Literal["text", "image"]
 
 
 class LatentGrid(Frozen):
@@ -86,6 +88,7 @@ class ModelCard(Frozen):
     ``checkpoint``: what it was recognised as, and ``defaults_source`` where its defaults are from.
     ``loras``: the names that requests may give. ``presets``: those that it has of its own, because
     which layers and steps carry what is a model's own (``schemas.selection.PRESETS`` otherwise).
+    ``inputs``: what a video may be made from; ``required_inputs``: what it cannot be made without.
     What a worker of a later version says beyond this is left out, not refused.
     """
 
@@ -120,6 +123,8 @@ class ModelCard(Frozen):
     supports_step_cache: bool = False
     supports_uploads: bool = False
     supports_region: bool = False
+    inputs: tuple[Input, ...] = ("text",)
+    required_inputs: tuple[Input, ...] = ("text",)
     grid: LatentGrid
     latent_channels: int
     loras: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """Recipes: everything that decides a video, and the key derived from it."""
 
-from typing import Annotated, Any
+import hashlib
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -8,6 +9,8 @@ from schemas.attention import TransferSpec
 from schemas.base import Frozen, Seed, canonical_hash
 from schemas.errors import SourceMismatch
 from schemas.films.film import Film
+
+PictureFit = Literal["crop", "pad", "stretch"]
 
 KEY_VERSION = 1  # part of every key: raise it when the meaning of a recipe changes
 
@@ -32,10 +35,29 @@ class StepCache(Frozen):
         return tuple(range(0, total_steps, self.refresh or 1))
 
 
+class Picture(Frozen):
+    """The picture that a run starts from, which has the video's size.
+
+    ``sha256``: its name, ``pixels_hash``: the same picture in another file has the same. ``fit``:
+    how it was brought to the video's size before it was stored.
+    """
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    fit: PictureFit = "crop"
+
+
+def pixels_hash(width: int, height: int, rgb: bytes) -> str:
+    """SHA-256, hex, of a picture: its size and its pixels, 8 bits each, row by row."""
+    digest = hashlib.sha256(f"RGB {width}x{height}\n".encode())
+    digest.update(rgb)
+    return digest.hexdigest()
+
+
 class Generation(Frozen):
     """The settings of one run of the stock pipeline, all resolved.
 
     ``frame_rate``: ``fps``, where the model is told it; None where it only paces the frames.
+    ``picture``: what it starts from; an edit may have another than its source.
     """
 
     model: str
@@ -52,6 +74,7 @@ class Generation(Frozen):
     loras: tuple[tuple[str, float], ...] = ()
     step_cache: StepCache | None = None
     frame_rate: int | None = None
+    picture: Picture | None = None
 
     @property
     def size(self) -> str:
@@ -98,14 +121,18 @@ class Recipe(Frozen):
         return self.source is None and self.film is None
 
     def identity(self) -> dict[str, object]:
-        """What decides the numbers: all but ``fps``, which only paces the frames."""
+        """What decides the numbers: not ``fps``, which only paces the frames, nor how a picture
+        came to be what it is."""
         identity: dict[str, Any] = self.model_dump(
-            mode="json", exclude={"generation": {"fps"}, "source": True}
+            mode="json", exclude={"generation": {"fps", "picture"}, "source": True}
         )
+        # keys of runs without these are older than they are
         if self.generation.frame_rate is None:
-            del identity["generation"]["frame_rate"]  # keys are older than the field
+            del identity["generation"]["frame_rate"]
         if self.generation.step_cache is None:
-            del identity["generation"]["step_cache"]  # keys of runs without it are older
+            del identity["generation"]["step_cache"]
+        if self.generation.picture is not None:
+            identity["generation"]["picture"] = self.generation.picture.sha256
         transfer = identity["transfer"]
         if transfer is not None and transfer["anchor"] is None:
             del transfer["anchor"]  # the key of an edit the paper's way is older than anchors
@@ -130,6 +157,11 @@ class Recipe(Frozen):
     def chain(self) -> "list[Recipe]":
         """This recipe and those it was edited from, nearest first."""
         return [self] if self.source is None else [self, *self.source.chain()]
+
+    def pictures(self) -> list[str]:
+        """The names (``Picture.sha256``) of what a replay of the chain starts from, each once."""
+        found = [each.generation.picture for each in self.chain()]
+        return list(dict.fromkeys(each.sha256 for each in found if each is not None))
 
 
 def check_same_shot(edit: Generation, source: Generation) -> None:

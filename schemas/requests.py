@@ -9,7 +9,7 @@ from schemas.attention import CaptureSpec, TransferSpec
 from schemas.base import Frozen, LoraScale, OneError, Seed
 from schemas.films.film import Fit, StartS
 from schemas.jobs import Priority
-from schemas.recipes import Recipe, StepCache
+from schemas.recipes import PictureFit, Recipe, StepCache
 
 Size = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$", examples=["96x64"])]
 SECONDS = r"^[0-9]{1,6}(\.[0-9]{1,12})?$"
@@ -91,6 +91,36 @@ class Settings(Frozen):
         return self
 
 
+class InputReference(Frozen):
+    """A picture in JSON. In a form it is a file of the name ``input_reference``."""
+
+    image_url: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="A data URL of a PNG, JPEG or WebP picture",
+            examples=["data:image/png;base64,iVBORw0KGgo="],
+        ),
+    ]
+
+
+class PictureInput(Frozen):
+    """The picture that a video starts from. An edit without one keeps its source's.
+
+    ``input_reference_fit``: how it is brought to the video's size. ``crop`` (left out) cuts off
+    what is too long, ``pad`` adds black bars, ``stretch`` changes its shape.
+    """
+
+    input_reference: InputReference | None = None
+    input_reference_fit: PictureFit | None = None
+
+    @model_validator(mode="after")
+    def _fits_something(self) -> Self:
+        if self.input_reference_fit is not None and self.input_reference is None:
+            raise ValueError("input_reference_fit needs an input_reference")
+        return self
+
+
 class JobOptions(Frozen):
     """What concerns the job rather than the video. ``capture`` true: the server's default.
 
@@ -105,7 +135,7 @@ class JobOptions(Frozen):
     start_timeout_s: Annotated[int, Field(ge=1, le=7 * 86400)] | None = None
 
 
-class CreateVideo(Settings, JobOptions):
+class CreateVideo(Settings, PictureInput, JobOptions):
     """``POST /v1/videos``."""
 
     prompt: Prompt
@@ -125,7 +155,7 @@ class SourceOrUpload(Frozen):
         return self.id.startswith("upload_")
 
 
-class SourceByPrompt(Settings):
+class SourceByPrompt(Settings, PictureInput):
     """A source named by what makes it: prompt and seed (and settings), stored or not.
 
     ``seed`` has no default here: without it the source would be another video.
@@ -135,7 +165,7 @@ class SourceByPrompt(Settings):
     seed: Seed
 
 
-class RemixVideo(JobOptions):
+class RemixVideo(PictureInput, JobOptions):
     """``POST /v1/videos/{id}/remix``: the path names the source."""
 
     prompt: Prompt
@@ -145,7 +175,7 @@ class RemixVideo(JobOptions):
     transfer: TransferSpec | None = None
 
 
-class EditVideo(Settings, JobOptions):
+class EditVideo(Settings, PictureInput, JobOptions):
     """``POST /v1/videos/edits``: exactly one of ``video`` and ``source`` names the source.
 
     The settings that an edit shares with its source may be repeated, but must agree with it. Of an
@@ -200,7 +230,7 @@ class EstimateAttention(Settings):
     transfer: TransferSpec | None = None
 
 
-class AnalysedSource(Settings):
+class AnalysedSource(Settings, PictureInput):
     """One run: a video named by ``id``, or what makes one, which need not exist.
 
     With ``video`` or ``source`` it is an edit of that, by ``transfer``; its seed and the other

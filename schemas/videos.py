@@ -6,7 +6,7 @@ from schemas.attention import TransferSpec
 from schemas.base import Frozen
 from schemas.films.film import FittedFilm
 from schemas.jobs import AttentionOrigin, Job, JobError, Status
-from schemas.recipes import StepCache
+from schemas.recipes import Picture, StepCache
 
 NOTHING_TO_KEEP = (
     "capture was false, or was left to the server, which keeps none or has no form within its limit"
@@ -24,6 +24,7 @@ class Video(Frozen):
     1 for the next of its priority.
     ``prompt_truncated``: the prompt had more tokens than the model reads.
     ``film``: of an edit of an uploaded film, how that was made to fit.
+    ``input_reference``: the picture that it starts from, by its content, and how it was fitted.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Video(Frozen):
     guidance_scale: float
     loras: tuple[tuple[str, float], ...]
     step_cache: StepCache | None
+    input_reference: Picture | None
     transfer: TransferSpec | None
     source_key: str
     attention: AttentionOrigin | None
@@ -96,6 +98,7 @@ def video_of(job: Job, queue_position: int | None = None) -> Video:
         guidance_scale=generation.guidance_scale,
         loras=generation.loras,
         step_cache=generation.step_cache,
+        input_reference=generation.picture,
         transfer=job.spec.recipe.transfer,
         source_key=job.spec.source_key,
         attention=state.result.attention if state.result else None,

@@ -56,6 +56,7 @@ MODULES = (
     health,
     unsupported, studio, docs,
 )  # fmt: skip
+DECODED_AT_ONCE = 2  # pictures, by one process
 ROUTES = [route for module in MODULES for route in module.router.routes]
 
 
@@ -139,6 +140,7 @@ def open_state(settings: ServiceSettings, tracing: Tracing) -> AppState:
         metrics=metrics,
         tracing=tracing,
         uploads=UploadStore(redis, prefix=prefix),
+        decoding=asyncio.Semaphore(DECODED_AT_ONCE),
     )
 
 

@@ -137,7 +137,18 @@ class ServiceSettings(BaseSettings):
     )
     films: FilmLimits = Field(FilmLimits(), description="What reading an uploaded video may cost.")
     max_body_bytes: int = Field(MiB, ge=1024, description="The largest request body.")
-    body_timeout_s: float = Field(20.0, gt=0, description="How long a body may take to arrive.")
+    max_picture_bytes: int = Field(
+        16 * MiB, ge=1024, description="The largest file of a picture that a video starts from."
+    )
+    max_picture_pixels: int = Field(
+        50_000_000, ge=1, description="The most pixels that such a picture may have."
+    )
+    body_timeout_s: float = Field(
+        20.0,
+        gt=0,
+        description="How long a body may take to arrive. One with pictures has more, by "
+        "its size: a second for each 128 KiB.",
+    )
     header_timeout_s: float = Field(
         10.0, gt=0, description="How long a request's headers may take to arrive."
     )

@@ -9,13 +9,16 @@ from typing import Any
 
 import diffusers
 import torch
+import transformers
+from PIL import Image
 from transformers import T5Tokenizer, UMT5Config, UMT5EncoderModel
 
-from schemas.recipes import Generation, Recipe
+from schemas.recipes import Generation, Picture, Recipe, pixels_hash
 from workers.model_settings import CardDefaults, ModelSettings
 from workers.models.pipelines import LoadedModel, load_model
 
 parts: Any = diffusers  # untyped
+encoders: Any = transformers  # its constructors are untyped
 TEXT_DIM = 32
 LAYERS, HEADS = 3, 2
 WIDTH, HEIGHT, FRAMES, STEPS = 32, 32, 5, 3
@@ -62,7 +65,7 @@ def wan_vae() -> Any:
     return parts.AutoencoderKLWan(base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
 
 
-def wan_transformer(layers: int = LAYERS, heads: int = HEADS) -> Any:
+def wan_transformer(layers: int = LAYERS, heads: int = HEADS, **more: Any) -> Any:
     transformer = parts.WanTransformer3DModel(
         num_attention_heads=heads,
         attention_head_dim=12,
@@ -70,6 +73,7 @@ def wan_transformer(layers: int = LAYERS, heads: int = HEADS) -> Any:
         freq_dim=16,
         ffn_dim=32,
         num_layers=layers,
+        **more,
     )
     louder(transformer)
     with torch.no_grad():
@@ -104,6 +108,56 @@ def wan(seed: int = 0) -> Any:
     )
 
 
+def clip_vision() -> Any:
+    """Sees pictures of 16x16 pixels as four patches."""
+    config = encoders.CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=16,
+        patch_size=8,
+    )
+    return louder(encoders.CLIPVisionModel(config).eval())
+
+
+def clip_processor() -> Any:
+    side = {"height": 16, "width": 16}
+    return encoders.CLIPImageProcessor(size=side, crop_size=side)
+
+
+def wan_i2v(seed: int = 0) -> Any:
+    """As Wan 2.1: the picture in channels of its own, and through CLIP."""
+    torch.manual_seed(seed)
+    tokens = tokenizer()
+    transformer = wan_transformer(
+        in_channels=36, out_channels=16, image_dim=16, added_kv_proj_dim=24
+    )
+    return parts.WanImageToVideoPipeline(
+        tokenizer=tokens,
+        text_encoder=louder(umt5(len(tokens))),
+        image_encoder=clip_vision(),
+        image_processor=clip_processor(),
+        vae=wan_vae(),
+        scheduler=wan(seed).scheduler,
+        transformer=transformer,
+    )
+
+
+def painting(width: int, height: int, seed: int = 0) -> Image.Image:
+    """A picture of large random patches."""
+    noise = torch.randint(0, 256, (4, 4, 3), generator=torch.Generator().manual_seed(seed))
+    small = Image.frombytes("RGB", (4, 4), bytes(noise.flatten().tolist()))
+    return small.resize((width, height), Image.Resampling.NEAREST)
+
+
+def give_picture(model: LoadedModel, image: Image.Image) -> Picture:
+    """The name of ``image`` in recipes, once ``model`` has it."""
+    name = pixels_hash(*image.size, image.tobytes())
+    model.pictures[name] = image
+    return Picture(sha256=name)
+
+
 def load(pipeline: Any, folder: Path, **settings: Any) -> LoadedModel:
     """``pipeline`` saved to ``folder`` and loaded as the service loads a model."""
     torch.set_num_threads(1)  # at this size threads only cost, and tests share the cores
@@ -130,4 +184,7 @@ def recipe(model: LoadedModel, prompt: str = "a car", **changes: Any) -> Recipe:
         "fps": card.fps.default,
         **changes,
     }
+    if "image" in card.required_inputs and "picture" not in values:
+        image = painting(values["width"], values["height"])
+        values["picture"] = give_picture(model, image)
     return Recipe(generation=Generation(**values))

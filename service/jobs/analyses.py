@@ -13,6 +13,7 @@ from schemas.jobs import Job, JobSpec, Status
 from schemas.recipes import Recipe
 from schemas.requests import AnalysedSource, CreateAnalysis, Settings
 from service.jobs.edits import completed_source, source_recipe
+from service.jobs.pictures import RequestPictures
 from service.jobs.resolve import edit_generation, edit_recipe, new_generation
 from service.request.auth import Call
 
@@ -27,22 +28,22 @@ class Asked(NamedTuple):
     estimate: AnalysisEstimate
 
 
-async def resolved(call: Call, body: CreateAnalysis) -> Asked:
+async def resolved(call: Call, pictures: RequestPictures, body: CreateAnalysis) -> Asked:
     """``body`` with every choice made. Raises InvalidRequest and its kin, NotFound, Unavailable:
     whatever the analysis would be refused for, by the field's name."""
     found = []
     for place, source in enumerate(body.sources):
         with named_below(f"sources.{place}"):
-            found.append(await _recipe_of(call, source))
+            found.append(await _recipe_of(call, pictures, source))
     spec = body.spec_of(tuple(recipe for recipe, _ in found))
     estimate = estimate_analysis(spec, await call.state.catalogue.cards())
     return Asked(spec, tuple(video_id for _, video_id in found), estimate)
 
 
-async def analysis_spec(call: Call, body: CreateAnalysis) -> JobSpec:
+async def analysis_spec(call: Call, pictures: RequestPictures, body: CreateAnalysis) -> JobSpec:
     """The job of an analysis. Raises as ``resolved``, and InvalidRequest past the project's
     limit of its cost."""
-    asked = await resolved(call, body)
+    asked = await resolved(call, pictures, body)
     await _check_cost(call, asked)
     first = asked.spec.sources[0]
     return JobSpec(
@@ -71,32 +72,39 @@ def named_below(place: str) -> Iterator[None]:
         raise type(error)(message, param=param, code=error.code) from None
 
 
-async def _recipe_of(call: Call, source: AnalysedSource) -> tuple[Recipe, str | None]:
+async def _recipe_of(
+    call: Call, pictures: RequestPictures, source: AnalysedSource
+) -> tuple[Recipe, str | None]:
     """The run, and the video that it was named by."""
     if source.id is not None:
-        recipe = (await completed_source(call, source.id, "id")).spec.recipe
-        await _check_served(call, recipe, "id")
-        return recipe, source.id
+        return await _video_recipe(call, pictures, source.id, "id"), source.id
     assert source.prompt is not None
     asked = Settings(**{name: getattr(source, name) for name in Settings.model_fields})
     if source.video is None and source.source is None:
         card = await call.state.catalogue.pick(source.model, call.state.settings.default_model)
-        return Recipe(generation=new_generation(asked, source.prompt, card)), None
-    of = await _edited(call, source)
+        generation = new_generation(asked, source.prompt, card)
+        return Recipe(generation=await pictures.put_into(generation, source, card)), None
+    of = await _edited(call, pictures, source)
     card = await call.state.catalogue.pick(source.model or of.generation.model, None)
     edit = edit_generation(asked, source.prompt, of.generation, card)
+    edit = await pictures.put_into(edit, source, card)
     limit = call.state.settings.max_edit_chain
     return edit_recipe(edit, of, source.transfer, card, limit), None
 
 
-async def _edited(call: Call, edit: AnalysedSource) -> Recipe:
+async def _edited(call: Call, pictures: RequestPictures, edit: AnalysedSource) -> Recipe:
     """What an edit is of."""
     if edit.video is not None:
-        recipe = (await completed_source(call, edit.video.id, "video.id")).spec.recipe
-        await _check_served(call, recipe, "video.id")
-        return recipe
+        return await _video_recipe(call, pictures, edit.video.id, "video.id")
     assert edit.source is not None
-    return await source_recipe(call, edit.source, edit.model)
+    return await source_recipe(call, pictures, edit.source, edit.model)
+
+
+async def _video_recipe(call: Call, pictures: RequestPictures, id: str, param: str) -> Recipe:
+    job = await completed_source(call, id, param)
+    await _check_served(call, job.spec.recipe, param)
+    pictures.keep(job.spec)
+    return job.spec.recipe
 
 
 async def _check_served(call: Call, recipe: Recipe, param: str) -> None:

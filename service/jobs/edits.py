@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from schemas.attention import TransferSpec
 from schemas.errors import InvalidRequest, SourceNotReady
 from schemas.jobs import Job, JobSpec
 from schemas.recipes import Recipe
-from schemas.requests import JobOptions, RemixVideo, Settings, SourceByPrompt
+from schemas.requests import EditVideo, RemixVideo, Settings, SourceByPrompt
+from service.jobs.pictures import RequestPictures
 from service.jobs.resolve import edit_generation, edit_recipe, new_generation
 from service.jobs.submission import job_spec
 from service.request.auth import Call
@@ -25,45 +25,47 @@ async def completed_source(call: Call, video_id: str, param: str) -> Job:
     return job
 
 
-async def remix_of(call: Call, source: Job, body: RemixVideo, **more: Any) -> JobSpec:
+async def remix_of(
+    call: Call, pictures: RequestPictures, source: Job, body: RemixVideo, **more: Any
+) -> JobSpec:
     asked = Settings(
         negative_prompt=body.negative_prompt, guidance_scale=body.guidance_scale, fps=body.fps
     )
-    return await edit_of(call, source, body.prompt, asked, body, body.transfer, **more)
+    return await edit_of(call, pictures, source, asked, body, **more)
 
 
 async def edit_of(
     call: Call,
+    pictures: RequestPictures,
     source: Job,
-    prompt: str,
     asked: Settings,
-    options: JobOptions,
-    transfer: TransferSpec | None,
+    body: EditVideo | RemixVideo,
     **more: Any,
 ) -> JobSpec:
     """An edit of one of the caller's videos, which the edit then names as its source."""
+    pictures.keep(source.spec)
     recipe, source_id = source.spec.recipe, source.spec.id
-    return await edit_spec(
-        call, recipe, prompt, asked, options, transfer, source_video_id=source_id, **more
-    )
+    return await edit_spec(call, pictures, recipe, asked, body, source_video_id=source_id, **more)
 
 
 async def edit_spec(
     call: Call,
+    pictures: RequestPictures,
     source: Recipe,
-    prompt: str,
     asked: Settings,
-    options: JobOptions,
-    transfer: TransferSpec | None,
+    body: EditVideo | RemixVideo,
     **more: Any,
 ) -> JobSpec:
     card = await call.state.catalogue.pick(asked.model or source.generation.model, None)
-    edit = edit_generation(asked, prompt, source.generation, card)
-    recipe = edit_recipe(edit, source, transfer, card, call.state.settings.max_edit_chain)
-    return job_spec(call, recipe, card, options, **more)
+    edit = edit_generation(asked, body.prompt, source.generation, card)
+    edit = await pictures.put_into(edit, body, card)
+    recipe = edit_recipe(edit, source, body.transfer, card, call.state.settings.max_edit_chain)
+    return job_spec(call, recipe, card, body, **more)
 
 
-async def source_recipe(call: Call, source: SourceByPrompt, model: str | None) -> Recipe:
+async def source_recipe(
+    call: Call, pictures: RequestPictures, source: SourceByPrompt, model: str | None
+) -> Recipe:
     """The recipe of a source that is described by prompt and seed; it need not be stored."""
     if model and source.model and model != source.model:
         raise InvalidRequest(
@@ -71,7 +73,8 @@ async def source_recipe(call: Call, source: SourceByPrompt, model: str | None) -
         )
     wanted, param = source.model or model, "source.model" if source.model else "model"
     card = await call.state.catalogue.pick(wanted, call.state.settings.default_model, param)
-    return Recipe(generation=new_generation(source, source.prompt, card, "source."))
+    generation = new_generation(source, source.prompt, card, "source.")
+    return Recipe(generation=await pictures.put_into(generation, source, card, "source."))
 
 
 def with_defaults(edit: RemixVideo, shared: dict[str, Any]) -> RemixVideo:

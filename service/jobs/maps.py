@@ -21,6 +21,7 @@ from schemas.errors import (
 from schemas.jobs import Job, JobError, JobSpec
 from schemas.maps import STORED_FORMS, Look, MapView, check_place, map_id
 from service.background.event_streams import ENDED
+from service.jobs.pictures import RequestPictures
 from service.jobs.submission import open_jobs_limit
 from service.request.auth import Call
 from service.wire.content import Content
@@ -82,10 +83,23 @@ async def _submit(call: Call, artifact: Artifact, look: Look, id: str) -> Job:
         look=look,
     )
     job = await state.jobs.submit_map(
-        spec, retry_s=state.settings.map_retry_s, max_open=await open_jobs_limit(call)
+        await _with_pictures(call, spec, artifact),
+        retry_s=state.settings.map_retry_s,
+        max_open=await open_jobs_limit(call),
     )
     log.info("%s %s map", job.state.status, id, extra={"project": call.project})
     return job
+
+
+async def _with_pictures(call: Call, spec: JobSpec, artifact: Artifact) -> JobSpec:
+    """The pictures that ``spec`` starts from, of a video that used the artifact, stored for it."""
+    if not spec.pictures():
+        return spec
+    pictures = RequestPictures(call)
+    for video_id in await call.state.artifacts.videos(call.project, artifact.id):
+        with contextlib.suppress(NotFound):
+            pictures.keep((await call.state.jobs.get(call.project, video_id)).spec)
+    return (await pictures.store([spec]))[0]
 
 
 async def check_view(call: Call, artifact: Artifact, view: MapView) -> None:

@@ -82,6 +82,7 @@ def edit_generation(
         loras=_loras(asked, card, "") if asked.loras else source.loras,
         step_cache=asked.step_cache,
         frame_rate=source.frame_rate and fps,  # None also in a source older than the field
+        picture=source.picture,
     )
     check_same_shot(edit, source)
     return edit

@@ -10,12 +10,13 @@ from fastapi import Request
 from pydantic import BaseModel
 
 from schemas.base import canonical_hash
-from schemas.errors import InvalidRequest, RateLimited
+from schemas.errors import InvalidRequest, RateLimited, RetakeError
 from schemas.jobs import Job, JobSpec
 from schemas.models import ModelCard
 from schemas.recipes import Recipe
 from schemas.requests import JobOptions
 from service.jobs.captures import capture_spec
+from service.jobs.pictures import RequestPictures
 from service.jobs.resolve import preview_steps
 from service.request.auth import Call
 
@@ -57,9 +58,10 @@ def new_video_id() -> str:
 async def accept(
     call: Call,
     body: BaseModel,
-    make: Callable[[], Awaitable[Sequence[JobSpec]]],
+    make: Callable[[RequestPictures], Awaitable[Sequence[JobSpec]]],
 ) -> list[Job]:
-    """Submit the specs that ``make`` gives, or return the jobs that the key already stands for.
+    """Submit the specs that ``make`` gives, with their pictures, or return the jobs that the key
+    already stands for.
 
     A repeated request is answered from the store before it is checked again: its source or its
     model may be gone by then.
@@ -71,11 +73,20 @@ async def accept(
         if jobs:
             return jobs
     traceparent = call.state.tracing.traceparent(call.request)
-    specs = [spec.model_copy(update={"traceparent": traceparent}) for spec in await make()]
+    pictures = RequestPictures(call)
+    specs = [spec.model_copy(update={"traceparent": traceparent}) for spec in await make(pictures)]
     await _check_webhooks(call, specs)
-    jobs = await call.state.jobs.submit(
-        specs, idempotency_key=key, body_hash=digest, max_open=await open_jobs_limit(call)
-    )
+    max_open = await open_jobs_limit(call)
+    specs = await pictures.store(specs)
+    try:
+        jobs = await call.state.jobs.submit(
+            specs, idempotency_key=key, body_hash=digest, max_open=max_open
+        )
+    except RetakeError:  # refused; after any other error they may have been accepted
+        await pictures.discard(specs)
+        raise
+    accepted = {job.spec.id for job in jobs}
+    await pictures.discard([spec for spec in specs if spec.id not in accepted])
     for job in jobs:
         log.info(
             "queued %s %s priority=%s",

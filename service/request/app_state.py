@@ -26,6 +26,8 @@ from storage.uploads import UploadStore
 
 @dataclass(frozen=True)
 class AppState:
+    """``decoding``: held while a picture is decoded: many large ones would fill the memory."""
+
     settings: ServiceSettings
     redis: Redis
     jobs: JobStore
@@ -44,6 +46,7 @@ class AppState:
     metrics: Metrics
     tracing: Tracing
     uploads: UploadStore
+    decoding: asyncio.Semaphore
     # reading a file takes a process of hundreds of megabytes: no more than so many at once
     probes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from typing import Any, Generic, TypeVar
 
 from fastapi import Request
@@ -12,7 +13,7 @@ from schemas.errors import InvalidRequest, RequestTimeout, TooLarge, Unsupported
 from schemas.requests import JobOptions
 from service.request.app_state import app_state
 from service.wire.foreign_fields import translate
-from service.wire.forms import parse_multipart
+from service.wire.forms import PICTURE, PicturePart, parse_multipart
 from service.wire.validation import invalid
 
 # A body over the limit is read on and discarded up to here, so that its sender can read our answer
@@ -20,6 +21,8 @@ from service.wire.validation import invalid
 MAX_DISCARDED_BYTES = 64 << 20
 # Of one object; the largest schema has half as many. Each unknown field is an error to format.
 MAX_FIELDS = 64
+_SLOWEST_BYTES_PER_S = 128 << 10  # of a picture, beyond the time that any body has
+_DATA_URL = re.compile(rb'"data:[^"]*"')
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -28,26 +31,34 @@ class BodyOf(Generic[Model]):
     """A dependency that yields the body as ``model``.
 
     JSON is strict (``"7"`` is no integer); a form's strings are turned into the schema's types.
-    ``optional``: a missing body stands for ``{}``.
+    ``optional``: a missing body stands for ``{}``. ``pictures``: how many of the largest pictures
+    it may hold, beside what any body may.
     """
 
-    def __init__(self, model: type[Model], *, optional: bool = False) -> None:
+    def __init__(self, model: type[Model], *, optional: bool = False, pictures: int = 0) -> None:
         self.model = model
         self.optional = optional
+        self.pictures = pictures
 
     async def __call__(self, request: Request) -> Model:
         content_type = request.headers.get("content-type", "")
         kind = content_type.partition(";")[0].strip().lower()
-        body = await read_body(request)
+        text_bytes = app_state(request).settings.max_body_bytes
+        body = await read_body(request, self.pictures)
         if not body and self.optional:
             return self.validate({}, b"{}", strict=True)
         if kind == "application/json":
+            _check_text(body, text_bytes)
             sent = parse_json(body)
             data = self.translated(sent)
             raw = body if data is sent else json.dumps(data).encode()
             return self.validate(data, raw, strict=True)
         if kind == "multipart/form-data":
-            data = self.translated(parse_multipart(body, content_type))
+            picture = PicturePart(app_state(request).settings.max_picture_bytes)
+            files = {PICTURE: picture} if self.pictures else None
+            sent = parse_multipart(body, content_type, files, text_bytes)
+            picture.put_into(sent)
+            data = self.translated(sent)
             return self.validate(data, json.dumps(data).encode(), strict=False)
         raise UnsupportedMediaType(
             f"content-type: {kind[:80]!r} is not allowed; allowed are application/json and "
@@ -64,31 +75,45 @@ class BodyOf(Generic[Model]):
             raise invalid(self.model, error.errors(include_url=False), data) from None
 
 
-async def read_body(request: Request) -> bytes:
-    """The whole body; raises TooLarge, RequestTimeout, or InvalidRequest if it is cut off."""
+async def read_body(request: Request, pictures: int = 0) -> bytes:
+    """The whole body, with room for so many ``pictures`` in base64.
+
+    Raises TooLarge, RequestTimeout, or InvalidRequest if it is cut off.
+    """
     settings = app_state(request).settings
-    limit = settings.max_body_bytes
+    room = pictures * settings.max_picture_bytes * 4 // 3
+    limit, timeout_s = settings.max_body_bytes + room, settings.body_timeout_s
+    discarded = max(limit, MAX_DISCARDED_BYTES)
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > MAX_DISCARDED_BYTES:
+    if declared.isdigit() and int(declared) > discarded:
         raise _too_large(limit)
+    if declared.isdigit() and room:
+        timeout_s += int(declared) / _SLOWEST_BYTES_PER_S
     body, size = bytearray(), 0
     try:
-        async with asyncio.timeout(settings.body_timeout_s):
+        async with asyncio.timeout(timeout_s):
             async for chunk in request.stream():
                 size += len(chunk)
                 if size <= limit:
                     body += chunk
-                elif size > MAX_DISCARDED_BYTES:
+                elif size > discarded:
                     break
     except TimeoutError:
-        raise RequestTimeout(
-            f"the body did not arrive within {settings.body_timeout_s:g} seconds"
-        ) from None
+        raise RequestTimeout(f"the body did not arrive within {timeout_s:.3g} seconds") from None
     except ClientDisconnect:
         raise InvalidRequest("the body broke off") from None
     if size > limit:
         raise _too_large(limit)
     return bytes(body)
+
+
+def _check_text(body: bytes, limit: int) -> None:
+    """Raise TooLarge unless all but the pictures in a JSON body is within ``limit``: a number or a
+    list of megabytes would take seconds to parse."""
+    if len(body) > limit:
+        text = len(body) - sum(len(found[0]) for found in _DATA_URL.finditer(body))
+        if text > limit:
+            raise _too_large(limit)
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from schemas.errors import InvalidRequest, RequestTimeout, TooLarge
 from service.settings import ServiceSettings
-from service.wire.forms import Form
+from service.wire.forms import FilePart, Form
 
 MAX_NAME_CHARS = 200
 
@@ -80,11 +80,19 @@ async def receive_raw(request: Request, settings: ServiceSettings, film: FilmFil
 
 
 async def receive_form(
-    request: Request, settings: ServiceSettings, field: str, film: FilmFile
+    request: Request,
+    settings: ServiceSettings,
+    field: str,
+    film: FilmFile,
+    more: Mapping[str, FilePart] | None = None,
 ) -> dict[str, Any]:
-    """The fields of a form whose file, if it has one, is in ``field``. Raises as ``receive_raw``
-    does."""
-    form = Form(request.headers.get("content-type", ""), {field: film}, settings.max_body_bytes)
+    """The fields of a form whose file, if it has one, is in ``field``; ``more``: other fields that
+    may be files. Raises as ``receive_raw`` does, and what ``more`` raise."""
+    form = Form(
+        request.headers.get("content-type", ""),
+        {field: film, **(more or {})},
+        settings.max_body_bytes,
+    )
     await _stream(request, settings, form.feed)
     await asyncio.to_thread(film.flush)
     return form.end()

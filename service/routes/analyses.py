@@ -13,6 +13,7 @@ from schemas.requests import CreateAnalysis
 from service.background.event_streams import ENDED
 from service.jobs.analyses import analysis_spec, list_page, resolved
 from service.jobs.deletion import remove_files
+from service.jobs.pictures import RequestPictures
 from service.jobs.submission import accept
 from service.request.auth import Call
 from service.request.bodies import BodyOf
@@ -105,12 +106,12 @@ def file_responses(media: str, example: Any = None) -> dict[int | str, dict[str,
     openapi_extra=accepts(CreateAnalysis, EXAMPLES, form=False),
 )
 async def create_analysis(
-    call: CallDep, body: Annotated[CreateAnalysis, Depends(BodyOf(CreateAnalysis))]
+    call: CallDep, body: Annotated[CreateAnalysis, Depends(BodyOf(CreateAnalysis, pictures=1))]
 ) -> Response:
     """Queue an analysis of runs, named by the ids of videos or by what makes them."""
 
-    async def make() -> list[JobSpec]:
-        return [await analysis_spec(call, body)]
+    async def make(pictures: RequestPictures) -> list[JobSpec]:
+        return [await analysis_spec(call, pictures, body)]
 
     (job,) = await accept(call, body, make)
     return reply(analysis_of(job))
@@ -123,10 +124,10 @@ async def create_analysis(
     openapi_extra=accepts(CreateAnalysis, EXAMPLES, form=False),
 )
 async def estimate_analysis(
-    call: CallDep, body: Annotated[CreateAnalysis, Depends(BodyOf(CreateAnalysis))]
+    call: CallDep, body: Annotated[CreateAnalysis, Depends(BodyOf(CreateAnalysis, pictures=1))]
 ) -> Response:
     """What the analysis would take if nothing were stored; it is checked, and nothing is queued."""
-    return reply((await resolved(call, body)).estimate)
+    return reply((await resolved(call, RequestPictures(call), body)).estimate)
 
 
 @router.get("", response_model=AnalysisList, responses=documented(400, 404))

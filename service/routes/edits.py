@@ -21,6 +21,7 @@ from service.jobs.edits import (
     source_recipe,
     with_defaults,
 )
+from service.jobs.pictures import RequestPictures
 from service.jobs.submission import accept
 from service.jobs.uploads import film_source, store_upload
 from service.request.auth import Call
@@ -28,6 +29,7 @@ from service.request.bodies import BodyOf
 from service.request.dependencies import CallDep, VideoIdDep
 from service.request.films import receive_form, receiving
 from service.wire.errors import COMMON, documented
+from service.wire.forms import PICTURE, PicturePart
 from service.wire.openapi import accepts
 from service.wire.replies import list_reply, video_reply
 from service.wire.upload_examples import UPLOAD_ID
@@ -71,14 +73,17 @@ class EditBody(BodyOf[EditVideo]):
     and the body then names that, as JSON would."""
 
     def __init__(self) -> None:
-        super().__init__(EditVideo)
+        super().__init__(EditVideo, pictures=2)
 
     async def __call__(self, request: Request, call: CallDep) -> EditVideo:  # type: ignore[override]
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "multipart/form-data":
             return await super().__call__(request)
         async with receiving(call.state.settings) as film:
-            fields = await receive_form(request, call.state.settings, FILM_FIELD, film)
+            picture = PicturePart(call.state.settings.max_picture_bytes)
+            files = {PICTURE: picture}
+            fields = await receive_form(request, call.state.settings, FILM_FIELD, film, files)
+            picture.put_into(fields)
             if film.given:
                 if FILM_FIELD in fields:
                     raise InvalidRequest("video: was given twice", param=FILM_FIELD)
@@ -107,25 +112,25 @@ async def edit_video(
     """Queue an edit of a source named by id, or by the prompt and seed that make it, or of an
     uploaded film: ``video`` is then the file itself, or an upload's id."""
 
-    async def make() -> list[JobSpec]:
+    async def make(pictures: RequestPictures) -> list[JobSpec]:
         if body.video is not None and body.video.is_upload:
-            return [await _edit_of_film(call, body)]
+            return [await _edit_of_film(call, pictures, body)]
         if body.video is not None:
             source = await completed_source(call, body.video.id, "video.id")
-            return [await edit_of(call, source, body.prompt, body, body, body.transfer)]
+            return [await edit_of(call, pictures, source, body, body)]
         assert body.source is not None  # the schema asks for one of the two
-        recipe = await source_recipe(call, body.source, body.model)
-        return [await edit_spec(call, recipe, body.prompt, body, body, body.transfer)]
+        recipe = await source_recipe(call, pictures, body.source, body.model)
+        return [await edit_spec(call, pictures, recipe, body, body)]
 
     (job,) = await accept(call, body, make)
     return await video_reply(call.state.jobs, job)
 
 
-async def _edit_of_film(call: Call, body: EditVideo) -> JobSpec:
+async def _edit_of_film(call: Call, pictures: RequestPictures, body: EditVideo) -> JobSpec:
     recipe, card, shown = await film_source(call, body)
     kept = capture_spec(body.capture, call.state.settings, card, recipe)
     options: dict[str, Any] = {"film": shown, "film_capture": kept}
-    return await edit_spec(call, recipe, body.prompt, body, body, body.transfer, **options)
+    return await edit_spec(call, pictures, recipe, body, body, **options)
 
 
 @router.post(
@@ -137,13 +142,13 @@ async def _edit_of_film(call: Call, body: EditVideo) -> JobSpec:
 async def remix_video(
     video_id: VideoIdDep,
     call: CallDep,
-    body: Annotated[RemixVideo, Depends(BodyOf(RemixVideo))],
+    body: Annotated[RemixVideo, Depends(BodyOf(RemixVideo, pictures=1))],
 ) -> Response:
     """Queue an edit of the video that the path names."""
 
-    async def make() -> list[JobSpec]:
+    async def make(pictures: RequestPictures) -> list[JobSpec]:
         source = await completed_source(call, video_id, "video_id")
-        return [await remix_of(call, source, body)]
+        return [await remix_of(call, pictures, source, body)]
 
     (job,) = await accept(call, body, make)
     return await video_reply(call.state.jobs, job)
@@ -158,11 +163,11 @@ async def remix_video(
 async def batch_edit(
     video_id: VideoIdDep,
     call: CallDep,
-    body: Annotated[BatchEdit, Depends(BodyOf(BatchEdit))],
+    body: Annotated[BatchEdit, Depends(BodyOf(BatchEdit, pictures=1))],
 ) -> Response:
     """Queue many edits of one source, all or none; its attention is read once for all of them."""
 
-    async def make() -> list[JobSpec]:
+    async def make(pictures: RequestPictures) -> list[JobSpec]:
         source = await completed_source(call, video_id, "video_id")
         batch_id = f"batch_{uuid.uuid4().hex}"
         shared = body.model_dump(exclude={"edits"}, exclude_unset=True)
@@ -170,7 +175,7 @@ async def batch_edit(
         for number, edit in enumerate(body.edits):
             with at_element("edits", number, but=shared.keys() - edit.model_fields_set):
                 each = with_defaults(edit, shared)
-                specs.append(await remix_of(call, source, each, batch_id=batch_id))
+                specs.append(await remix_of(call, pictures, source, each, batch_id=batch_id))
         return specs
 
     return await list_reply(call.state.jobs, await accept(call, body, make), has_more=False)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Response
 from schemas.attention import Branch, Preset, PresetName
 from schemas.base import Frozen
 from schemas.errors import NotFound
-from schemas.models import IntRange, ModelCard
+from schemas.models import Input, IntRange, ModelCard
 from schemas.selection import presets_of
 from service.request.dependencies import CallDep
 from service.wire.errors import COMMON, documented
@@ -47,6 +47,8 @@ class Model(Frozen):
     supports_step_cache: bool
     supports_uploads: bool
     supports_region: bool
+    inputs: tuple[Input, ...]
+    required_inputs: tuple[Input, ...]
     presets: dict[PresetName, Preset]
 
 

@@ -11,6 +11,7 @@ from schemas.recipes import Recipe
 from schemas.requests import CreateVideo, ModelId
 from schemas.videos import Video, VideoDeleted, VideoList
 from service.jobs.deletion import remove_video
+from service.jobs.pictures import RequestPictures
 from service.jobs.resolve import new_generation
 from service.jobs.submission import accept, job_spec
 from service.request.bodies import BodyOf
@@ -91,13 +92,14 @@ async def get_video(
 )
 async def create_video(
     call: CallDep,
-    body: Annotated[CreateVideo, Depends(BodyOf(CreateVideo))],
+    body: Annotated[CreateVideo, Depends(BodyOf(CreateVideo, pictures=1))],
 ) -> Response:
     """Queue a generation; the same prompt, seed and settings give the same video."""
 
-    async def make() -> list[JobSpec]:
+    async def make(pictures: RequestPictures) -> list[JobSpec]:
         card = await call.state.catalogue.pick(body.model, call.state.settings.default_model)
-        recipe = Recipe(generation=new_generation(body, body.prompt, card))
+        generation = new_generation(body, body.prompt, card)
+        recipe = Recipe(generation=await pictures.put_into(generation, body, card))
         return [job_spec(call, recipe, card, body)]
 
     (job,) = await accept(call, body, make)

@@ -34,6 +34,7 @@ VIDEO: dict[str, Any] = {
     "guidance_scale": 4.0,
     "loras": [],
     "step_cache": None,
+    "input_reference": None,
     "transfer": None,
     "source_key": SOURCE_KEY,
     "attention": None,
@@ -74,23 +75,20 @@ MODEL: dict[str, Any] = {
     "supports_step_cache": True,
     "supports_uploads": True,
     "supports_region": True,
+    "inputs": ["text"],
+    "required_inputs": ["text"],
     "presets": {"recolour": {"layers": None, "steps": 0.5, "branches": ["cond"]}},
 }
-GENERATION = {
-    "model": "scenes",
+OF_A_RUN = (
+    *("model", "prompt", "negative_prompt", "seed", "num_frames", "num_inference_steps"),
+    *("guidance_scale", "fps", "loras", "step_cache"),
+)
+GENERATION = {name: VIDEO[name] for name in OF_A_RUN} | {
     "fingerprint": SOURCE_KEY,
-    "prompt": "A car is driving on the highway.",
-    "negative_prompt": "",
-    "seed": 7,
     "width": 96,
     "height": 64,
-    "num_frames": 17,
-    "num_inference_steps": 20,
-    "guidance_scale": 4.0,
-    "fps": 8,
-    "loras": [],
-    "step_cache": None,
     "frame_rate": None,
+    "picture": None,
 }
 ARTIFACT: dict[str, Any] = {
     "id": ARTIFACT_ID,

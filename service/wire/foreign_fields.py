@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from schemas.errors import InvalidRequest, Unsupported
+from schemas.errors import InvalidRequest
 
 Body = dict[str, Any]
 MAX_USER_CHARS = 512
@@ -20,7 +20,7 @@ NESTED = ("extra_body", "extra_params")
 def translate(data: Any, model: type[BaseModel]) -> Any:
     """``data`` in the fields of ``model``: itself, where it has none of these.
 
-    Raises InvalidRequest or Unsupported where one of them asks for what is not done.
+    Raises InvalidRequest where one of them asks for what is not done.
     """
     if not isinstance(data, dict) or FOREIGN.isdisjoint(data):
         return data
@@ -78,15 +78,6 @@ def _user(name: str, value: Any) -> None:
         )
 
 
-def _input_reference(name: str, value: Any) -> None:
-    if value is not None:
-        raise Unsupported(
-            f"{name}: a video cannot start from a picture here; leave it out, or edit a video by "
-            "video.id",
-            param=name,
-        )
-
-
 def _size(body: Body, width: Any, height: Any) -> Any:
     """``width`` and ``height`` as a size; raises InvalidRequest where they are not one, or differ
     from the ``size`` beside them."""
@@ -118,6 +109,5 @@ CHECKS: dict[str, Callable[[str, Any], None]] = {
     ),
     "quality": _among("auto", "standard", why="more num_inference_steps may improve a video"),
     "user": _user,
-    "input_reference": _input_reference,
 }
 FOREIGN = frozenset((*CHECKS, *NESTED, "width", "height"))

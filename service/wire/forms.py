@@ -6,6 +6,7 @@ strings; the schema converts them.
 Wire format: RFC 7578.
 """
 
+import base64
 import json
 import re
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from schemas.errors import InvalidRequest, TooLarge, Unsupported
 MAX_FIELDS = 1000
 MAX_DEPTH = 8
 MAX_NAME_BYTES = 256
+PICTURE = "input_reference"  # a field that may be a file
 TEXT_FIELDS = frozenset(
     {"prompt", "negative_prompt", "source_prompt"}
 )  # in these "" is a value; in others it means that the field is absent
@@ -35,11 +37,48 @@ class FilePart(Protocol):
     def write(self, data: bytes) -> None: ...
 
 
-def parse_multipart(body: bytes, content_type: str) -> Tree:
-    """The body as one nested object of strings; raises InvalidRequest."""
-    form = Form(content_type)
+def parse_multipart(
+    body: bytes,
+    content_type: str,
+    files: Mapping[str, FilePart] | None = None,
+    max_bytes: int | None = None,
+) -> Tree:
+    """The body as one nested object of strings; raises as ``Form`` does, whose ``files`` and
+    ``max_bytes`` are these."""
+    form = Form(content_type, files, max_bytes)
     form.feed(body)
     return form.end()
+
+
+class PicturePart:
+    """A picture in a form: the data URL that JSON would have, once the form is read.
+
+    ``max_bytes``: of the file; TooLarge above it.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes, self._data = max_bytes, bytearray()
+        self._given = 0
+
+    def begin(self, filename: str) -> None:
+        self._given += 1
+
+    def write(self, data: bytes) -> None:
+        self._data += data
+        if len(self._data) > self._max_bytes:
+            raise TooLarge(
+                f"{PICTURE}: more bytes than the {self._max_bytes} allowed", param=PICTURE
+            )
+
+    def put_into(self, fields: Tree) -> None:
+        """Into the form's other ``fields``; a page's form sends an empty file where none was
+        chosen. Raises InvalidRequest if there are two."""
+        if not self._data:
+            return
+        if self._given > 1 or PICTURE in fields:
+            raise InvalidRequest(f"{PICTURE}: was given twice", param=PICTURE)
+        encoded = base64.b64encode(self._data).decode("ascii")
+        fields[PICTURE] = {"image_url": f"data:;base64,{encoded}"}
 
 
 class Form:

@@ -1,5 +1,6 @@
 """The OpenAPI document: what FastAPI knows of the routes, and the bodies that we parse."""
 
+import copy
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from schemas.requests import (
 )
 from schemas.webhooks import CreateEndpoint, RotateSecret, SendTest, UpdateEndpoint
 from service.wire.examples import EXAMPLES
+from service.wire.forms import PICTURE
 
 REF = "#/components/schemas/{model}"
 BODIES: tuple[type[BaseModel], ...] = (
@@ -37,12 +39,34 @@ def accepts(
     required: bool = True,
 ) -> dict[str, Any]:
     """``openapi_extra`` of a route that takes ``model`` as JSON, and as a form too."""
+    shown = {name: {"value": value} for name, value in examples.items()}
+    schemas = {JSON: model.__name__}
+    if form:
+        schemas["multipart/form-data"] = _form_of(model)
     content = {
-        "schema": {"$ref": REF.format(model=model.__name__)},
-        "examples": {name: {"value": value} for name, value in examples.items()},
+        kind: {"schema": {"$ref": REF.format(model=name)}, "examples": shown}
+        for kind, name in schemas.items()
     }
-    kinds = [JSON, "multipart/form-data"] if form else [JSON]
-    return {"requestBody": {"required": required, "content": dict.fromkeys(kinds, content)}}
+    return {"requestBody": {"required": required, "content": content}}
+
+
+def _form_of(model: type[BaseModel]) -> str:
+    """The name of the schema of ``model`` as a form, where a picture is a file."""
+    return f"{model.__name__}Form" if PICTURE in model.model_fields else model.__name__
+
+
+def _with_forms(schemas: dict[str, Any]) -> dict[str, Any]:
+    """``schemas`` and those of forms with files."""
+    found = dict(schemas)
+    for model in BODIES:
+        if _form_of(model) != model.__name__:
+            form = found[_form_of(model)] = copy.deepcopy(schemas[model.__name__])
+            form["properties"][PICTURE] = {
+                "type": "string",
+                "format": "binary",
+                "description": "A PNG, JPEG or WebP picture",
+            }
+    return found
 
 
 class Methods:
@@ -87,7 +111,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         [(model, "validation") for model in BODIES], ref_template=REF
     )
     schemas: dict[str, Any] = found["components"]["schemas"]
-    schemas.update(definitions["$defs"])
+    schemas.update(_with_forms(definitions["$defs"]))
     for path in found["paths"].values():
         for operation in path.values():
             _drop_fastapi_422(operation)

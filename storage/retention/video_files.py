@@ -49,7 +49,13 @@ async def _job(jobs: JobStore, project: str, video_id: str) -> Job | None:
 
 
 def _in_use(key: str, job: Job | None) -> bool:
-    """A job's files are those of its newest claim; a journal is kept while its job runs."""
+    """A job's files are those of its newest claim; a journal is kept while its job runs.
+
+    What a video starts from stays as long as its record: edits of it need it, and a failed job may
+    be queued again.
+    """
+    if job is not None and f"/{job.spec.id}/pictures/" in key:
+        return True
     if job is None or job.state.status == "failed":
         return False
     if key.startswith("journal/"):

@@ -24,8 +24,8 @@
 --   expiring                      zset    terminal ids by expiry, s
 --   dead                          stream  jobs that ran out of attempts
 --   finished                      stream  ids of ended jobs, for webhooks and metrics
---   video_bytes                   hash    bytes of completed videos, by project
---   analysis_bytes                hash    likewise, of completed analyses
+--   video_bytes                   hash    bytes of completed videos and of pictures, by project
+--   analysis_bytes                hash    bytes of completed analyses, by project
 --   models, model_cards           zset by expiry, ms; hash
 --   generation                    string  the newest of which a worker has offered a model
 --   offered                       string  when a worker last offered a model, ms
@@ -138,10 +138,28 @@ local function enqueue(id, delay_ms)
   end
 end
 
+-- Of the fields of a job that hold JSON: what in them is a number of stored bytes, and where its
+-- project's are counted.
+local COUNTED = {
+  spec = {'picture_bytes', 'video_bytes'},
+  result = {'size_bytes', 'video_bytes'},
+  analysis = {'size_bytes', 'analysis_bytes'},
+}
+
+-- Count what a job's field says in (sign 1) or out (-1) of what its project has stored.
+local function count_bytes(project, field, value, sign)
+  local bytes, counter = unpack(COUNTED[field] or {})
+  local size = counter and value and cjson.decode(value)[bytes]
+  if size and redis.call('HINCRBY', key(counter), project, sign * size) == 0 then
+    redis.call('HDEL', key(counter), project)
+  end
+end
+
 -- Write a new job's record and queue it. Listing it is the caller's.
 local function create(id, project, spec, priority, retention_s)
   redis.call('HSET', key('job', id), 'spec', spec, 'project', project, 'priority', priority,
     'retention_s', retention_s, 'fence', '0', 'attempts', '0')
+  count_bytes(project, 'spec', spec, 1)
   local start_timeout_s = cjson.decode(spec).start_timeout_s
   if start_timeout_s then
     redis.call('ZADD', key('start_by'), now_ms() + 1000 * start_timeout_s, id)
@@ -158,18 +176,6 @@ local function withdraw(id, job)
   redis.call('SREM', key('waiting', job.priority), id)
   redis.call('SREM', key('open', job.project), id)
   redis.call('ZREM', key('running'), id)
-end
-
--- Where the bytes of what a completed job left are counted, by the field that says what that is.
-local COUNTED = {result = 'video_bytes', analysis = 'analysis_bytes'}
-
--- Count the bytes of a completed job in (sign 1) or out (-1) of what its project has stored.
-local function count_bytes(project, field, value, sign)
-  local counter = COUNTED[field]
-  local size = counter and value and cjson.decode(value).size_bytes
-  if size and redis.call('HINCRBY', key(counter), project, sign * size) == 0 then
-    redis.call('HDEL', key(counter), project)
-  end
 end
 
 -- The one way into a terminal state. field, value: 'result', 'map', 'analysis' or 'error', as JSON.

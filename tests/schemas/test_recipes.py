@@ -6,7 +6,15 @@ import pytest
 
 from schemas.attention import Anchor, Region, TransferSpec
 from schemas.errors import SourceMismatch
-from schemas.recipes import SHARED, Generation, Recipe, StepCache, check_same_shot
+from schemas.recipes import (
+    SHARED,
+    Generation,
+    Picture,
+    Recipe,
+    StepCache,
+    check_same_shot,
+    pixels_hash,
+)
 from tests.schemas.records import EDIT, EDIT_KEY, GENERATION, SOURCE, SOURCE_KEY
 
 OTHER: dict[str, Any] = {
@@ -23,6 +31,7 @@ OTHER: dict[str, Any] = {
     "loras": (("warm", 0.5),),
     "step_cache": StepCache(threshold=0.2, refresh=5),
     "frame_rate": 24,
+    "picture": Picture(sha256="a" * 64),
 }
 
 
@@ -53,6 +62,28 @@ def test_every_field_but_the_pace_was_tried() -> None:
     assert set(OTHER) == set(Generation.model_fields) - {"fps"}
     paced = Recipe(generation=GENERATION.model_copy(update={"fps": 24}))
     assert paced.key("default") == SOURCE_KEY
+
+
+def test_a_picture_counts_by_its_content() -> None:
+    def key(**picture: Any) -> str:
+        changes = {"picture": Picture(**picture)}
+        return Recipe(generation=GENERATION.model_copy(update=changes)).key("default")
+
+    assert key(sha256="a" * 64, fit="pad") == key(sha256="a" * 64)
+    assert key(sha256="b" * 64) != key(sha256="a" * 64)
+    assert pixels_hash(1, 2, b"abcdef") != pixels_hash(2, 1, b"abcdef")
+
+
+def test_the_pictures_of_a_chain() -> None:
+    first, second = (
+        GENERATION.model_copy(update={"picture": Picture(sha256=name * 64)}) for name in "ab"
+    )
+    source = Recipe(generation=first)
+    edit = Recipe(generation=second, source=source, transfer=TransferSpec())
+    assert (SOURCE.pictures(), source.pictures()) == ([], ["a" * 64])
+    assert edit.pictures() == ["b" * 64, "a" * 64]
+    again = Recipe(generation=second, source=edit, transfer=TransferSpec())
+    assert again.pictures() == ["b" * 64, "a" * 64]
 
 
 def test_projects_have_keys_of_their_own() -> None:

@@ -20,7 +20,7 @@ from storage.connect import open_redis
 from storage.jobs.model_registry import ModelRegistry
 from storage.keys import PROJECT_SCOPES, KeyStore, Scope
 from storage.settings import StorageSettings
-from tests.service.worker import CARD, Worker
+from tests.service.worker import CARD, EITHER, FROM_IMAGE, Worker
 
 Serve = Callable[..., "Api"]
 
@@ -125,6 +125,24 @@ def api(storage: StorageSettings, worker: Worker) -> Iterator[Api]:
     """A server without keys, with a worker behind it."""
     with running(ServiceSettings(storage=storage, port=0, poll_after_ms=100)) as api:
         yield api
+
+
+@pytest.fixture(scope="session")
+def picture_storage(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> StorageSettings:
+    return storage_settings(valkey_url, tmp_path_factory.mktemp("objects"), "pictures")
+
+
+@pytest.fixture(scope="session")
+def picture_api(picture_storage: StorageSettings) -> Iterator[Api]:
+    """A server whose models take pictures, but for ``scenes``; up to 1 MiB each."""
+    worker = Worker(picture_storage, CARD, FROM_IMAGE, EITHER)
+    worker.start()
+    settings = ServiceSettings(
+        storage=picture_storage, port=0, default_model="scenes", max_picture_bytes=1 << 20
+    )
+    with running(settings) as api:
+        yield api
+    worker.stop()
 
 
 @pytest.fixture

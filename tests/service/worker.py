@@ -56,6 +56,13 @@ CARD = ModelCard(
 )
 
 
+# models that start from a picture: the one always, the other if it is given one
+FROM_IMAGE = CARD.model_copy(
+    update={"id": "wan-i2v", "inputs": ("text", "image"), "required_inputs": ("text", "image")}
+)
+EITHER = CARD.model_copy(update={"id": "either", "inputs": ("text", "image")})
+
+
 def film(frames: int = 5, width: int = 96, height: int = 64) -> bytes:
     """A real mp4 (H.264) of a moving gradient."""
     file = io.BytesIO()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from schemas.capture_plan import INPUTS, OUTPUTS, VELOCITY
+from schemas.recipes import Recipe
 from schemas.selection import ResolvedRecipe
 from workers.attention.attention_hooks import AttentionHooks
 from workers.attention.maps import Address, MapSource
@@ -42,7 +43,7 @@ def transfer_from(
             transfer,
             outputs=FilmOutputs(stored.source) if of_film else stored.source,
             follows_anchored=of_film or bool(source.transfer and source.transfer.anchor),
-            same_prompt=resolved.recipe.generation.prompt == source.generation.prompt,
+            same_inputs=_inputs(resolved.recipe) == _inputs(source),
         )
     if stored.plan.form != "latents":
         yield transfer
@@ -57,3 +58,9 @@ def transfer_from(
         branches=branches if wanted.anchor is None else ("cond",),
     ) as recomputed:
         yield replace(transfer, form="hidden", source=recomputed)
+
+
+def _inputs(recipe: Recipe) -> tuple[str, str | None]:
+    """What cond is a function of, beside the latents: the prompt, and the picture's content."""
+    generation = recipe.generation
+    return generation.prompt, generation.picture.sha256 if generation.picture else None

@@ -22,7 +22,7 @@ class Transfer:
 
     ``form``: of what the source yields (recomputed latents yield ``hidden``). ``outputs``: where an
     anchored edit finds the outputs that it follows; ``follows_anchored``: whether those are an
-    anchored edit's; ``same_prompt``: whether it was made with the edit's prompt.
+    anchored edit's; ``same_inputs``: whether it was made with the edit's prompt and picture.
     """
 
     resolved: ResolvedTransfer
@@ -30,7 +30,7 @@ class Transfer:
     source: MapSource | None = None
     outputs: MapSource | None = None
     follows_anchored: bool = False
-    same_prompt: bool = False
+    same_inputs: bool = False
 
 
 @dataclass(frozen=True)

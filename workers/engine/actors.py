@@ -57,7 +57,10 @@ class Rank:
         """Run ``task`` beside the others. A failure of this rank's own ends its process."""
         try:
             with contextlib.suppress(Stopped):
-                generate_context_parallel(self._models.get(task.model), task)
+                model = self._models.get(task.model)
+                model.pictures.clear()
+                model.pictures.update(task.pictures)
+                generate_context_parallel(model, task)
         except Exception as error:
             log.exception("rank %d failed", self._group.rank)
             self._group.leave_failure_reason(
@@ -125,6 +128,7 @@ class Ranks:
             resolved,
             stored.plan if stored else None,
             capture.plan if capture else None,
+            dict(model.pictures),
         )
         self.check_health()
         running: list[Future[None]] = [

@@ -11,12 +11,13 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from schemas.attention import CaptureSpec
 from schemas.capture_plan import CapturePlan
 from schemas.errors import AttentionMissed, RetakeError
-from schemas.recipes import Generation, Recipe
+from schemas.recipes import Generation, Picture, Recipe, pixels_hash
 from schemas.resolve_capture import resolve_capture
 from workers.attention.maps import Address
 from workers.attention.transfer import Capture
@@ -78,7 +79,16 @@ def generation_of(model: LoadedModel, *, smallest: bool = False, steps: int = ST
         guidance_scale=card.guidance_scale,
         fps=card.fps.default,
         frame_rate=card.fps.default if card.told_fps else None,
+        picture=_grey(model, width, height) if "image" in card.required_inputs else None,
     )
+
+
+def _grey(model: LoadedModel, width: int, height: int) -> Picture:
+    """Something to start from, where a model needs that; ``model`` has it from here on."""
+    image = Image.new("RGB", (width, height), (128, 128, 128))
+    name = pixels_hash(width, height, image.tobytes())
+    model.pictures[name] = image
+    return Picture(sha256=name)
 
 
 def _run(model: LoadedModel, generation: Generation) -> str | None:

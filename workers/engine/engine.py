@@ -16,6 +16,7 @@ from workers.artifacts.store import ArtifactStore
 from workers.control.engine_protocol import AnalysedAttention, OnPreview, OnStep, RenderedVideo
 from workers.control.failure_policy import is_out_of_memory
 from workers.engine.dry_run import dry_run
+from workers.engine.pictures import with_pictures
 from workers.engine.source_finder import SourceFinder
 from workers.engine.video_job import Stores, VideoJob
 from workers.generation.journal import journals_folder
@@ -84,26 +85,30 @@ class PipelineEngine:
         model = self.model(spec.recipe.generation.model)
         after_step = self._previews.behind_steps(model, spec, on_step, on_preview)
         video = VideoJob(self._stores, model, spec, after_step, self._ranks)
-        if model.group is not None:  # after a second try its ranks would be out of step
-            return video.run()
-        try:
-            return self._run(spec, video.run)
-        except Exception as error:
-            if not is_out_of_memory(error) or spec.capture is None:
-                raise
-        log.error("job=%s out of memory: once more, without its capture", spec.id)
-        free_memory()
-        return video.run(keep=False)
+        with with_pictures(self._stores.objects, spec, self.model) as model_of:
+            model_of(model.card.id)
+            if model.group is not None:  # after a second try its ranks would be out of step
+                return video.run()
+            try:
+                return self._run(spec, video.run)
+            except Exception as error:
+                if not is_out_of_memory(error) or spec.capture is None:
+                    raise
+            log.error("job=%s out of memory: once more, without its capture", spec.id)
+            free_memory()
+            return video.run(keep=False)
 
     def draw(self, job: Job, on_step: OnStep) -> bytes:
         """A map job's picture, as PNG. Raises what ``render_map`` does."""
-        model = self.model(job.spec.recipe.generation.model)
-        return run_map_job(model, self._stores.artifacts, job.spec, on_step)
+        with with_pictures(self._stores.objects, job.spec, self.model) as model_of:
+            model = model_of(job.spec.recipe.generation.model)
+            return run_map_job(model, self._stores.artifacts, job.spec, on_step)
 
     def analyse(self, job: Job, on_step: OnStep) -> AnalysedAttention:
         """What the analysis found. Raises what ``run_analysis`` does."""
-        analysis = AnalysisJob(self.model, self._stores.artifacts, job.spec, on_step)
-        return self._run(job.spec, analysis.run)
+        with with_pictures(self._stores.objects, job.spec, self.model) as model_of:
+            analysis = AnalysisJob(model_of, self._stores.artifacts, job.spec, on_step)
+            return self._run(job.spec, analysis.run)
 
     def _run(self, spec: JobSpec, run: Callable[[], Made]) -> Made:
         """``run``; once more if it ran out of memory, some of which held kept tensors."""

@@ -172,8 +172,9 @@ class VideoJob:
         if recipe is None or edit.prompt == recipe.generation.prompt:
             return
         source = recipe.generation
-        guided = [(each.negative_prompt, each.guidance_scale) for each in (edit, source)]
-        if guided[0] == guided[1] and self._prompt == self._read(source.prompt):
+        others = ("negative_prompt", "guidance_scale", "picture")
+        same = all(getattr(edit, name) == getattr(source, name) for name in others)
+        if same and self._prompt == self._read(source.prompt):
             limit = self._model.card.max_prompt_tokens
             raise PromptUnchanged(
                 f"prompt: model {edit.model!r} reads the same of it as of the source's (its first "

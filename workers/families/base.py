@@ -6,22 +6,24 @@ docs/adding-a-family.md says how to write one.
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from schemas.attention import Branch
-from schemas.errors import NumericOverflow
+from schemas.errors import NumericOverflow, PictureMissing
 from schemas.models import LatentGrid
 from schemas.recipes import Generation
 
 # diffusers is untyped, and what attributes a pipeline has depends on its class
 Pipeline = Any
 Frames = np.ndarray[Any, np.dtype[np.uint8]]
+Pictures = Mapping[str, Image.Image]  # RGB, of the video's size, by ``Picture.sha256``
 # where the video's tokens lie among those of a layer
 TokenLayout = Literal["video", "video_text", "text_video"]
 # how latents lie behind a step; packed: (B, N, C·f·h·w), each token a patch
@@ -110,6 +112,7 @@ class Family:
     ``float32_components``: those that the authors run in float32, whatever the rest is in.
     ``templated``: prompts stand in a template of the model's; ``lowercases``: in small letters.
     ``drops_rows``: whether the pipeline decodes fewer rows than it denoised, if told to.
+    ``picture``: whether its videos start from a picture; one batch shares one.
     """
 
     pipeline: str
@@ -141,6 +144,7 @@ class Family:
     min_steps: int = 1
     frames_argument: str = "num_frames"
     arguments: dict[str, Any] = field(default_factory=dict)
+    picture: Literal["none", "optional", "required"] = "none"
 
     def transformers_of(self, pipeline: Pipeline) -> list[nn.Module]:
         """The transformers that are loaded, in the order in which they denoise."""
@@ -199,16 +203,19 @@ class Family:
         guided = guidance_scale > 1 or self.always_guided
         return self.branch_order if guided else ("cond",)
 
-    def call_arguments(self, rows: Sequence[Generation]) -> dict[str, Any]:
+    def call_arguments(
+        self, rows: Sequence[Generation], pictures: Pictures | None = None
+    ) -> dict[str, Any]:
         """The arguments of the stock pipeline that makes ``rows`` in one batch.
 
         Where a frame rate is told, recipes from before it was name none: then the pipeline's own.
 
-        The noise is drawn on the CPU, so that a seed means the same on every device.
+        The noise is drawn on the CPU, so that a seed means the same on every device. Raises
+        PictureMissing where ``pictures`` has not what the rows start from.
         """
         first = rows[0]
         told = {self.fps_argument: first.frame_rate} if self.fps_argument else {}
-        return {
+        arguments = {
             "prompt": [row.prompt for row in rows],
             "negative_prompt": [row.negative_prompt for row in rows],
             "width": first.width,
@@ -221,6 +228,9 @@ class Family:
             **{name: fps for name, fps in told.items() if fps is not None},
             **self.arguments,
         }
+        if first.picture is not None:
+            arguments["image"] = picture_of(rows, pictures or {})
+        return arguments
 
     def frames(self, output: Any) -> Frames:
         """The last row's frames (F, H, W, 3) of what the pipeline returned.
@@ -272,6 +282,16 @@ def to_pixels(video: Tensor) -> Frames:
     for image, frame in zip(video, pixels, strict=True):
         frame.copy_((image.float().clamp(0, 1) * 255).round().permute(1, 2, 0))
     return pixels.cpu().numpy()
+
+
+def picture_of(rows: Sequence[Generation], pictures: Pictures) -> Image.Image:
+    """The one picture that all ``rows`` start from. Raises PictureMissing."""
+    names = {row.picture.sha256 for row in rows if row.picture is not None}
+    assert len(names) == 1, "rows of several pictures in one batch"
+    (name,) = names
+    if name not in pictures:
+        raise PictureMissing("the picture that the video starts from is not stored")
+    return pictures[name]
 
 
 def _first(pipeline: Pipeline, names: Sequence[str]) -> int:

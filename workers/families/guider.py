@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from schemas.recipes import Generation
-from workers.families.base import Family, Pipeline
+from workers.families.base import Family, Pictures, Pipeline
 
 
 class GuiderFamily(Family):
@@ -22,7 +22,9 @@ class GuiderFamily(Family):
             return None
         return f"its guider guides from {start:g} to {stop:g} of the steps alone"
 
-    def call_arguments(self, rows: Sequence[Generation]) -> dict[str, Any]:
-        arguments = super().call_arguments(rows)
+    def call_arguments(
+        self, rows: Sequence[Generation], pictures: Pictures | None = None
+    ) -> dict[str, Any]:
+        arguments = super().call_arguments(rows, pictures)
         del arguments["guidance_scale"]
         return arguments

@@ -18,6 +18,7 @@ from workers.families.motif_video import MOTIF_VIDEO
 from workers.families.sana_video import SANA_VIDEO
 from workers.families.skyreels_v2 import SKYREELS_V2
 from workers.families.wan import WAN
+from workers.families.wan_i2v import WAN_I2V
 
 # Pipelines that a folder of a served family may name, and why they are not served
 NOT_SERVED = {
@@ -26,7 +27,6 @@ NOT_SERVED = {
     "SkyReelsV2DiffusionForcingPipeline": "each frame has a time of its own, and a step calls the "
     "transformer for some of them; the SkyReels-V2 T2V models are served",
     "AnyFlowFARPipeline": "it makes a video piece by piece, with the keys of earlier pieces kept",
-    "WanImageToVideoPipeline": "it starts from a picture",
     "WanVACEPipeline": "it starts from a video",
     "CosmosVideoToWorldPipeline": "it starts from a video",
 }
@@ -34,6 +34,7 @@ FAMILIES: dict[str, Family] = {
     family.pipeline: family
     for family in (
         WAN,
+        WAN_I2V,
         HUNYUAN_VIDEO,
         COGVIDEOX,
         MOCHI,

@@ -141,8 +141,8 @@ class AnchoredCalls:
     def _note(self, outputs: Tensors) -> None:
         """Keep how the edits' cond ``outputs`` (rows, …) differ from their sources'.
 
-        With one prompt both are the same function of the same latents, and what differs is the
-        rounding of another batch size alone: the source is then followed exactly.
+        With one prompt and one picture both are the same function of the same latents, and what
+        differs is the rounding of another batch size alone: the source is then followed exactly.
         """
         run = self._run
         self._differences = []
@@ -150,7 +150,7 @@ class AnchoredCalls:
             own = tuple(each[row : row + 1] for each in outputs)
             anchor = transfer.resolved.anchor
             assert anchor is not None
-            source = own if transfer.same_prompt else self._source_computed(transfer)
+            source = own if transfer.same_inputs else self._source_computed(transfer)
             differences = tuple(
                 edit.float() - followed.float() for edit, followed in zip(own, source, strict=True)
             )

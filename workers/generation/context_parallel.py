@@ -5,9 +5,11 @@ the ranks that need it, and what the hooks capture is gathered, so an artifact l
 whatever number of ranks made it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from schemas.capture_plan import INPUTS, CapturePlan
@@ -23,12 +25,16 @@ from workers.models.rank_group import RankGroup
 
 @dataclass(frozen=True)
 class RankTask:
-    """What rank 0 has the others do: of ``stored`` and ``capture`` they know what is held."""
+    """What rank 0 has the others do: of ``stored`` and ``capture`` they know what is held.
+
+    ``pictures``: what rank 0's model has, which they put into theirs.
+    """
 
     model: str
     resolved: ResolvedRecipe
     stored: CapturePlan | None = None
     capture: CapturePlan | None = None
+    pictures: Mapping[str, Image.Image] = field(default_factory=dict)
 
 
 class SharedSource:

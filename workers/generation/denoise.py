@@ -170,7 +170,8 @@ def run_pipeline(
     """What the stock pipeline returned; ``run`` has the hooks."""
     generation = chain[-1].generation
     total = generation.num_inference_steps
-    arguments = model.call | model.family.call_arguments([each.generation for each in chain])
+    rows = [each.generation for each in chain]
+    arguments = model.call | model.family.call_arguments(rows, model.pictures)
     model.family.configure(model.pipeline, generation)
     activate_loras(model, generation)
 

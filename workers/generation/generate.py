@@ -1,6 +1,7 @@
 """One recipe, run on the stock pipeline: plain, with stored attention, or beside its source."""
 
 from schemas.errors import InvalidRequest, Unsupported
+from schemas.recipes import Generation
 from schemas.resolve_capture import forms_of
 from schemas.selection import ResolvedRecipe
 from workers.attention.stored_source import transfer_from
@@ -51,6 +52,7 @@ def check_fits(model: LoadedModel, resolved: ResolvedRecipe, capture: Capture | 
                 f"step_cache: model {model.card.id!r} is not served with one; leave it out",
                 param="step_cache",
             )
+        _check_picture(model, each.generation)
         for name, _ in each.generation.loras:
             if name not in model.settings.loras:
                 known = ", ".join(sorted(model.settings.loras)) or "none"
@@ -59,6 +61,19 @@ def check_fits(model: LoadedModel, resolved: ResolvedRecipe, capture: Capture | 
                 )
     if capture is not None:
         _check_form(model, resolved, capture)
+
+
+def _check_picture(model: LoadedModel, generation: Generation) -> None:
+    if generation.picture is not None and "image" not in model.card.inputs:
+        raise Unsupported(
+            f"input_reference: model {model.card.id!r} starts from text alone",
+            param="input_reference",
+        )
+    if generation.picture is None and "image" in model.card.required_inputs:
+        raise InvalidRequest(
+            f"input_reference: is required: model {model.card.id!r} starts from a picture",
+            param="input_reference",
+        )
 
 
 def _check_form(model: LoadedModel, resolved: ResolvedRecipe, capture: Capture) -> None:

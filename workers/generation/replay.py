@@ -58,7 +58,8 @@ def replay(
 
 
 def _fit_one_batch(model: LoadedModel, chain: list[ResolvedRecipe]) -> bool:
-    """One batch shares one guidance scale, and a branch only sees those of its own call."""
+    """One batch shares one guidance scale and one picture, and a branch only sees those of its own
+    call."""
     rows = [each.recipe.generation for each in chain]
     if len(rows) > model.settings.replay_rows:
         return False
@@ -66,9 +67,10 @@ def _fit_one_batch(model: LoadedModel, chain: list[ResolvedRecipe]) -> bool:
         return False
     if any(each.transfer and each.transfer.anchor for each in chain):
         return False  # a run that is followed comes first
-    same = len({each.recipe.generation.guidance_scale for each in chain}) == 1
+    shared = ("guidance_scale", "picture")
+    same = len({tuple(getattr(each.recipe.generation, name) for name in shared) for each in chain})
     crosses = any(each.transfer and each.transfer.source_branch == "cond" for each in chain)
-    return same and (model.family.batched or not crosses)
+    return same == 1 and (model.family.batched or not crosses)
 
 
 def _fit_side_by_side(model: LoadedModel, chain: list[ResolvedRecipe]) -> bool:

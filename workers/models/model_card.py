@@ -90,6 +90,8 @@ def describe(
         and settings.ranks == 1,
         supports_uploads=settings.ranks == 1 and family.can_follow_films(pipeline),
         supports_region=_computes_some_tokens(family, settings),
+        inputs=("text",) if family.picture == "none" else ("text", "image"),
+        required_inputs=("text", "image") if family.picture == "required" else ("text",),
         grid=grid,
         latent_channels=family.latent_channels(pipeline),
         loras=tuple(sorted(settings.loras)),

@@ -15,6 +15,7 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import DiffusionPipeline, attention_backend
+from PIL import Image
 
 from schemas.models import ModelCard
 from workers.attention.attention_hooks import AttentionHooks
@@ -44,6 +45,9 @@ class ModelLoadError(Exception):
 class LoadedModel:
     """``call``: arguments of every call of the pipeline that no request names."""
 
+    """``pictures``: what its next runs may start from, by content; see ``families.base.Pictures``.
+    Whoever runs a recipe puts them there."""
+
     card: ModelCard
     pipeline: Pipeline
     family: Family
@@ -57,6 +61,8 @@ class LoadedModel:
     def device(self) -> torch.device:
         """Where its arithmetic is done; diffusers finds it out by a walk over all modules."""
         return torch.device(_device(self.settings))
+
+    pictures: dict[str, Image.Image] = field(default_factory=dict)
 
 
 def load_model(settings: ModelSettings, group: RankGroup | None = None) -> LoadedModel:

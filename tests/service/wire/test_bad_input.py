@@ -91,7 +91,7 @@ def _nothing_is_queued(api: Api) -> Any:
         (
             {"prompt": "x", "input_reference": {"image_url": "http://x"}},
             "input_reference",
-            "from a picture",
+            "none that is loaded",
         ),
         ([], None, "a list is not allowed: it must be an object"),
         ("x", None, "is not allowed"),

@@ -10,22 +10,25 @@ import pytest
 
 from schemas import errors
 from tests.service.conftest import Api
+from tests.service.wire.test_pictures import file_of, halves
 from tests.service.worker import film
 
 PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 SERVICE = Path(__file__).parents[3] / "service"
 
 
-def test_its_python_runs(api: Api, tmp_path: Path) -> None:
+def test_its_python_runs(picture_api: Api, tmp_path: Path) -> None:
+    (tmp_path / "car.jpg").write_bytes(file_of(halves(), "JPEG"))
     namespace: dict[str, Any] = {}
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "mine.mp4").write_bytes(film())
     with contextlib.chdir(tmp_path):
         for block in blocks:
-            code = block.replace("http://127.0.0.1:8000", api.url)
+            code = block.replace("http://127.0.0.1:8000", picture_api.url)
             exec(compile(code, "docs/api.md", "exec"), namespace)  # our own page
         assert (tmp_path / "red.mp4").stat().st_size > 0
     assert namespace["by_id"].remixed_from_video_id == namespace["video"].id
+    assert namespace["driving"].input_reference["fit"] == "pad"
     assert namespace["by_recipe"].seed == 7
 
 

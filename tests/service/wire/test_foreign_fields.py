@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import InvalidRequest, Unsupported
+from schemas.errors import InvalidRequest
 from schemas.requests import CreateVideo, RemixVideo
 from service.wire.foreign_fields import translate
 from tests.service.conftest import Api
@@ -18,7 +18,7 @@ PROMPT = {"prompt": "A car."}
         ({"n": 1}, {}),
         ({"n": "1", "num_outputs_per_prompt": 1, "user": "u-7"}, {}),
         ({"response_format": "url", "quality": "standard"}, {}),
-        ({"n": None, "user": None, "input_reference": None}, {}),
+        ({"n": None, "user": None}, {}),
         ({"width": 96, "height": 64}, {"size": "96x64"}),
         ({"width": "96", "height": "64", "size": "96x64"}, {"size": "96x64"}),
         ({"extra_params": {"seed": 7}, "extra_body": {"fps": 8}}, {"seed": 7, "fps": 8}),
@@ -54,12 +54,6 @@ def test_what_is_not_done_is_refused(sent: dict[str, Any], param: str) -> None:
         translate(PROMPT | sent, CreateVideo)
     assert refused.value.param == param
     assert refused.value.message.startswith(f"{param}: ")
-
-
-@pytest.mark.parametrize("value", ["https://x/y.png", {"image_url": "https://x/y.png"}])
-def test_a_picture_to_start_from_is_unsupported(value: Any) -> None:
-    with pytest.raises(Unsupported):
-        translate(PROMPT | {"input_reference": value}, CreateVideo)
 
 
 def test_other_bodies_are_left_as_they_are() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from schemas.errors import InvalidRequest, Unsupported
-from service.wire.forms import parse_multipart, rebuild
+from schemas.errors import InvalidRequest, TooLarge, Unsupported
+from service.wire.forms import PicturePart, parse_multipart, rebuild
 
 TYPE = "multipart/form-data; boundary=b"
 
@@ -74,7 +74,7 @@ def test_broken_forms_are_refused(body: bytes, says: str) -> None:
     assert says in caught.value.message
 
 
-def test_an_upload_is_refused_by_name() -> None:
+def test_a_file_is_refused_by_name() -> None:
     body = part("video", b"bytes", '; filename="film.mp4"') + b"--b--\r\n"
     with pytest.raises(Unsupported, match=r"^video: no file is taken here"):
         parse_multipart(body, TYPE)
@@ -83,3 +83,29 @@ def test_an_upload_is_refused_by_name() -> None:
 def test_a_form_without_boundary_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="boundary"):
         parse_multipart(b"", "multipart/form-data")
+
+
+def picture_form(*parts: bytes, max_bytes: int = 1000) -> dict[str, object]:
+    picture = PicturePart(max_bytes)
+    files = {"input_reference": picture}
+    fields = parse_multipart(b"".join(parts) + b"--b--\r\n", TYPE, files, 101)
+    picture.put_into(fields)
+    return fields
+
+
+def test_a_picture_is_the_data_url_that_json_would_have() -> None:
+    file = part("input_reference", b"\x89PNG\r\n", '; filename="a"')
+    shown = {"image_url": "data:;base64,iVBORw0K"}
+    assert picture_form(part("prompt", b"x"), file) == {"prompt": "x", "input_reference": shown}
+    assert picture_form(part("input_reference", b"", '; filename=""')) == {}
+    for twice in (file, part("input_reference[image_url]", b"data:,x")):
+        with pytest.raises(InvalidRequest, match="given twice"):
+            picture_form(file, twice)
+    with pytest.raises(TooLarge, match="more bytes than the 5 allowed"):
+        picture_form(file, max_bytes=5)
+
+
+def test_what_is_no_file_has_a_limit() -> None:
+    file = part("input_reference", b"x" * 500, '; filename="a"')
+    with pytest.raises(TooLarge):
+        picture_form(part("prompt", b"x" * 60), file, part("model", b"x" * 60))

@@ -28,6 +28,29 @@ def wan_a14b() -> Any:
     return pipeline
 
 
+def wan_i2v() -> Any:
+    return tiny.wan_i2v()
+
+
+def wan_i2v_a14b() -> Any:
+    """Two experts, and no CLIP."""
+    pipeline = tiny.wan_i2v()
+    experts = [tiny.wan_transformer(in_channels=36, out_channels=16) for _ in range(2)]
+    pipeline.register_modules(
+        transformer=experts[0],
+        transformer_2=experts[1],
+        image_encoder=None,
+        image_processor=None,
+    )
+    pipeline.register_to_config(boundary_ratio=0.8)
+    return pipeline
+
+
+def wan_ti2v() -> Any:
+    """The picture is the first latent frame itself, whose tokens are at time 0."""
+    return parts.WanImageToVideoPipeline(**tiny.wan().components, expand_timesteps=True)
+
+
 def skyreels_v2() -> Any:
     return parts.SkyReelsV2Pipeline(
         tokenizer=tokenizer(),

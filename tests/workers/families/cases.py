@@ -18,13 +18,15 @@ from workers.models.pipelines import LoadedModel, prepare
 @dataclass(frozen=True)
 class Case:
     """``without``: what the family cannot do, and why; the suite skips it and docs/models.md says
-    it. ``joint``: text is in the same attention map as the video."""
+    it. ``joint``: text is in the same attention map as the video. ``given``: of the latent frames,
+    how many the picture puts in place of what was denoised."""
 
     name: str
     build: Callable[[], Any]
     frames: int = 9
     size: int = 32
     joint: bool = False
+    given: int = 0
     without: dict[str, str] = field(default_factory=dict)
 
     def load(self, folder: Path, **settings: Any) -> LoadedModel:
@@ -86,6 +88,9 @@ LTX2 = {"compiled": "works, but recompiles for each kind of guidance, too long f
 CASES = (
     Case("wan", builders_wan.wan),
     Case("wan-a14b", builders_wan.wan_a14b),
+    Case("wan-i2v", builders_wan.wan_i2v),
+    Case("wan-i2v-a14b", builders_wan.wan_i2v_a14b),
+    Case("wan-ti2v", builders_wan.wan_ti2v, given=1),
     Case("hunyuan-video", builders_joint.hunyuan_video, joint=True),
     Case("cogvideox", builders_joint.cogvideox, joint=True),
     Case("cogvideox-1.5", builders_joint.cogvideox15, joint=True),

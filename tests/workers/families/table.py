@@ -34,22 +34,26 @@ not been run here**: run `retake models check MODEL` first ([below](#a-model-of-
 # of the published models, where the tiny ones read less
 PROMPTS = {"hunyuan-video-1.5": "1000", "easyanimate": "256, its template among them"}
 COLUMNS = (
-    *("family", "pipeline", "guidance", "maps", "fused", "compiled", "group offload", "step cache"),
-    *("uploads", "size", "frames", "fps", "steps", "prompt", "float32", "licence"),
+    *("family", "pipeline", "inputs", "guidance", "maps", "fused", "compiled", "group offload"),
+    *("step cache", "uploads", "size", "frames", "fps", "steps", "prompt", "float32", "licence"),
 )
+INPUTS = {"none": "text", "optional": "text, image or none", "required": "text, image"}
 NOTES = """
-`prompt`: the tokens that the model reads of one; what is behind them is cut, and `prompt_truncated`
-in the video says so. `float32`: components that stay in float32 whatever `dtype` is, as their
-authors run them. Guidance: `two calls` a step, `one batch` a step, or `embedded` (one branch).
-Fused: projections are fused while loading; where that is not possible, diffusers has no fused
-projections or does not compute with them. Step cache: requests may name a `step_cache`; not where
-the model is compiled, in groups on the host or spread over ranks. Uploads: edits may take an
-uploaded video as their source; not where the model is spread over ranks.
+Inputs: what a video is made from; an image is its first frame. `prompt`: the tokens that the model
+reads of one; what is behind them is cut, and `prompt_truncated` in the video says so. `float32`:
+components that stay in float32 whatever `dtype` is, as their authors run them. Guidance: `two
+calls` a step, `one batch` a step, or `embedded` (one branch). Fused: projections are fused while
+loading; where that is not possible, diffusers has no fused projections or does not compute with
+them. Step cache: requests may name a `step_cache`; not where the model is compiled, in groups on
+the host or spread over ranks. Uploads: edits may take an uploaded video as their source; not where
+the model is spread over ranks.
 
 Not served:
 
-- pipelines that start from a picture or a video (Wan I2V, VACE and Animate, ChronoEdit, ConsisID,
-  FramePack, Cosmos video-to-world, the extension of SkyReels-V2 diffusion forcing);
+- pipelines that start from a video, or from more than one picture (Wan VACE and Animate,
+  ChronoEdit, ConsisID, FramePack, Cosmos video-to-world, the extension of SkyReels-V2 diffusion
+  forcing);
+- the picture that a video may end with (`last_image` of Wan and others);
 - MiniMax-H3, which is a modular pipeline only;
 - Kandinsky 6 and AnyFlow-FAR, which were not tried.
 
@@ -149,6 +153,7 @@ def row(case: Case) -> str:
     cells = [
         case.name,
         f"`{pipeline}`",
+        INPUTS[family.picture],
         guidance(family),
         "yes" if maps else f"no: {without['transfer']}",
         "yes" if maps and family.supports_fused_qkv else "-",

@@ -57,7 +57,6 @@ def test_a_pipeline_that_is_not_served(wan_folder: Path) -> None:
     [
         ("LTXConditionPipeline", "LTX from 0.9.5 on starts from pictures"),
         ("SkyReelsV2DiffusionForcingPipeline", "each frame has a time of its own"),
-        ("WanImageToVideoPipeline", "it starts from a picture"),
     ],
 )
 def test_a_known_pipeline_that_is_not_served_says_why(

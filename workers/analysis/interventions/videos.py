@@ -137,7 +137,7 @@ def denoise_batch(
             progress.step()
 
         within.callback(model.pipeline.maybe_free_model_hooks)
-        arguments = model.call | model.family.call_arguments(generations)
+        arguments = model.call | model.family.call_arguments(generations, model.pictures)
         noise = seeded_noise(model.pipeline.scheduler, arguments["generator"])
         within.enter_context(noise)
         within.enter_context(decoding_one_by_one(model))
