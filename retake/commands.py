@@ -1,5 +1,6 @@
 """The commands of `retake` that speak to a running server, this machine's or another's."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +23,11 @@ Transfer = Annotated[str | None, typer.Option(help="A transfer spec as JSON.")]
 Capture = Annotated[bool | None, typer.Option(help="Keep the attention for later edits.")]
 CaptureSpec = Annotated[str | None, typer.Option(help="Which attention is kept, as JSON.")]
 Loras = Annotated[list[str] | None, typer.Option("--lora", help="NAME=WEIGHT; may be repeated.")]
+Image = Annotated[
+    Path | None,
+    typer.Option(help="The picture to start from.", exists=True, dir_okay=False, readable=True),
+]
+ImageFit = Annotated[str | None, typer.Option(help="crop, pad or stretch it to the size.")]
 Priority = Annotated[str | None, typer.Option(help="low, normal or high.")]
 Preview = Annotated[int | None, typer.Option(help="Steps from one preview to the next.")]
 Webhook = Annotated[str | None, typer.Option(help="The one endpoint that is told of this job.")]
@@ -49,6 +55,8 @@ def generate(
     steps: int | None = None,
     negative_prompt: str | None = None,
     guidance_scale: float | None = None,
+    image: Image = None,
+    image_fit: ImageFit = None,
     lora: Loras = None,
     capture: Capture = None,
     capture_spec: CaptureSpec = None,
@@ -64,6 +72,7 @@ def generate(
         fps=fps, num_inference_steps=steps, negative_prompt=negative_prompt,
         guidance_scale=guidance_scale, loras=_loras(lora), capture=_capture(capture, capture_spec),
         priority=priority, preview_every=preview_every, webhook_url=webhook_url,
+        input_reference=_picture(image), input_reference_fit=image_fit,
     )  # fmt: skip
     check_out(out)
     with Client(url, api_key) as client:
@@ -95,6 +104,8 @@ def edit(
     seed: int | None = None,
     negative_prompt: str | None = None,
     guidance_scale: float | None = None,
+    image: Image = None,
+    image_fit: ImageFit = None,
     lora: Loras = None,
     capture: Capture = None,
     capture_spec: CaptureSpec = None,
@@ -124,6 +135,7 @@ def edit(
         negative_prompt=negative_prompt, guidance_scale=guidance_scale, loras=_loras(lora),
         capture=_capture(capture, capture_spec), priority=priority, preview_every=preview_every,
         webhook_url=webhook_url, transfer=_transfer(transfer, preset, interval, scale),
+        input_reference=_picture(image), input_reference_fit=image_fit,
     )  # fmt: skip
     check_out(out)
     with Client(url, api_key) as client:
@@ -221,6 +233,14 @@ def _source(text: str | None, prompt: str | None, seed: int | None) -> Json | No
     if not {"prompt", "seed"} <= named.keys():
         raise typer.BadParameter("a source needs its prompt and its seed")
     return named
+
+
+def _picture(image: Path | None) -> Json | None:
+    """The file as a data URL; what it is, the server sees from its bytes."""
+    if image is None:
+        return None
+    data = base64.b64encode(image.read_bytes()).decode("ascii")
+    return {"image_url": f"data:application/octet-stream;base64,{data}"}
 
 
 def _loras(named: list[str] | None) -> list[tuple[str, float]] | None:

@@ -71,6 +71,11 @@ class ModelSettings(Frozen):
         "(`Wan-AI/Wan2.1-T2V-1.3B-Diffusers`)."
     )
     revision: str | None = Field(None, description="The hub's revision. Unset: its default branch.")
+    pipeline: str | None = Field(
+        None,
+        description="The pipeline to load it as. Unset: the one that the folder names. With "
+        "`WanImageToVideoPipeline`, Wan 2.2 TI2V-5B starts from a picture.",
+    )
     transformer_file: str | None = Field(
         None,
         description="The transformer's weights in one file, safetensors or GGUF, in the place of "

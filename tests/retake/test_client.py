@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from retake.cli import app
 from retake.client import address_of
 from tests.service.conftest import Api
+from tests.service.wire.test_pictures import file_of, halves
 
 MAIN = [sys.executable, "-c", "from retake.cli import main; main()"]
 
@@ -71,6 +72,23 @@ def test_every_field_of_an_edit(api: Api, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     video = api.http.get("/videos", params={"limit": 1}).json()["data"][0]
     assert (video["seed"], video["num_frames"], video["fps"]) == (3, 9, 12)
+
+
+def test_a_picture_to_start_from(api: Api, tmp_path: Path) -> None:
+    picture = tmp_path / "car.png"
+    picture.write_bytes(file_of(halves()))
+    named = ("--image", str(picture), "--image-fit", "pad", "--out", str(tmp_path / "x.mp4"))
+    done = invoke(api, "generate", "A car.", "--model", "wan-i2v", *named)
+    assert done.exit_code == 0, done.output
+    source = api.http.get("/videos", params={"limit": 1}).json()["data"][0]
+    assert source["input_reference"]["fit"] == "pad"
+    picture.write_bytes(file_of(halves().rotate(180)))
+    done = invoke(api, "edit", "A car.", "--video", source["id"], *named)
+    assert done.exit_code == 0, done.output
+    edit = api.http.get("/videos", params={"limit": 1}).json()["data"][0]
+    assert edit["input_reference"]["sha256"] != source["input_reference"]["sha256"]
+    done = invoke(api, "generate", "A car.", "--image", str(tmp_path / "none.png"))
+    assert (done.exit_code, "none.png" in done.output) == (2, True)
 
 
 def test_ids_are_whole_at_80_columns(api: Api) -> None:

@@ -210,8 +210,7 @@ class Family:
 
         Where a frame rate is told, recipes from before it was name none: then the pipeline's own.
 
-        The noise is drawn on the CPU, so that a seed means the same on every device. Raises
-        PictureMissing where ``pictures`` has not what the rows start from.
+        The noise is drawn on the CPU: a seed means the same on every device. Raises PictureMissing.
         """
         first = rows[0]
         told = {self.fps_argument: first.frame_rate} if self.fps_argument else {}

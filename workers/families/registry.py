@@ -4,6 +4,7 @@ from workers.families.allegro import ALLEGRO
 from workers.families.anyflow import ANYFLOW
 from workers.families.base import Family
 from workers.families.cogvideox import COGVIDEOX
+from workers.families.cogvideox_i2v import COGVIDEOX_I2V
 from workers.families.cosmos import COSMOS
 from workers.families.easyanimate import EASYANIMATE
 from workers.families.helios import HELIOS
@@ -17,6 +18,7 @@ from workers.families.mochi import MOCHI
 from workers.families.motif_video import MOTIF_VIDEO
 from workers.families.sana_video import SANA_VIDEO
 from workers.families.skyreels_v2 import SKYREELS_V2
+from workers.families.skyreels_v2_i2v import SKYREELS_V2_I2V
 from workers.families.wan import WAN
 from workers.families.wan_i2v import WAN_I2V
 
@@ -37,11 +39,13 @@ FAMILIES: dict[str, Family] = {
         WAN_I2V,
         HUNYUAN_VIDEO,
         COGVIDEOX,
+        COGVIDEOX_I2V,
         MOCHI,
         HUNYUAN_VIDEO15,
         LTX,
         LTX2,
         SKYREELS_V2,
+        SKYREELS_V2_I2V,
         KANDINSKY5,
         ALLEGRO,
         LATTE,

@@ -176,6 +176,7 @@ def fingerprint(
             **({"component_dtypes": dtypes} if dtypes else {}),
             **({"call": call} if call else {}),
             **({"files": files} if files else {}),
+            **({"pipeline": settings.pipeline} if settings.pipeline else {}),
             **({"ranks": settings.ranks} if settings.ranks > 1 else {}),
         }
     )

@@ -197,7 +197,7 @@ def _family(folder: Path, settings: ModelSettings) -> tuple[Family, dict[str, An
         raise ModelLoadError(
             f"model {settings.id!r}: {folder} has no readable model_index.json"
         ) from error
-    name = index.get("_class_name")
+    name = settings.pipeline or index.get("_class_name")
     if not isinstance(name, str) or name not in FAMILIES:
         why = f": {NOT_SERVED[name]}" if name in NOT_SERVED else ""
         raise ModelLoadError(

@@ -82,11 +82,11 @@ def hunyuan_video15() -> Any:
     return pipeline
 
 
-def _cogvideox(**options: Any) -> Any:
+def _cogvideox(kind: Any = parts.CogVideoXPipeline, in_channels: int = 4, **options: Any) -> Any:
     transformer = parts.CogVideoXTransformer3DModel(
         num_attention_heads=2,
         attention_head_dim=16,
-        in_channels=4,
+        in_channels=in_channels,
         out_channels=4,
         time_embed_dim=8,
         text_embed_dim=WIDTH,
@@ -102,7 +102,7 @@ def _cogvideox(**options: Any) -> Any:
         layers_per_block=1,
         norm_num_groups=2,
     )
-    return parts.CogVideoXPipeline(
+    return kind(
         tokenizer=tokenizer(),
         text_encoder=t5(),
         vae=vae,
@@ -118,6 +118,15 @@ def cogvideox() -> Any:
 def cogvideox15() -> Any:
     """Two latent frames to a token: an odd number of them is padded."""
     return _cogvideox(patch_size_t=2, patch_bias=False)
+
+
+def cogvideox_i2v() -> Any:
+    return _cogvideox(parts.CogVideoXImageToVideoPipeline, 8)
+
+
+def cogvideox15_i2v() -> Any:
+    kind = parts.CogVideoXImageToVideoPipeline
+    return _cogvideox(kind, 8, patch_size_t=2, patch_bias=False, ofs_embed_dim=8)
 
 
 def easyanimate() -> Any:

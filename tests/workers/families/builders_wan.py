@@ -61,6 +61,20 @@ def skyreels_v2() -> Any:
     )
 
 
+def skyreels_v2_i2v() -> Any:
+    config = {**WAN, "in_channels": 36, "out_channels": 16, "image_dim": 16}
+    transformer = parts.SkyReelsV2Transformer3DModel(**config, added_kv_proj_dim=24)
+    return parts.SkyReelsV2ImageToVideoPipeline(
+        tokenizer=tokenizer(),
+        text_encoder=t5(),
+        image_encoder=tiny.clip_vision(),
+        image_processor=tiny.clip_processor(),
+        vae=tiny.wan_vae(),
+        scheduler=tiny.wan().scheduler,
+        transformer=lively(transformer, text_gain=30),
+    )
+
+
 def anyflow() -> Any:
     return parts.AnyFlowPipeline(
         tokenizer=tokenizer(),

@@ -53,7 +53,9 @@ Not served:
 - pipelines that start from a video, or from more than one picture (Wan VACE and Animate,
   ChronoEdit, ConsisID, FramePack, Cosmos video-to-world, the extension of SkyReels-V2 diffusion
   forcing);
-- the picture that a video may end with (`last_image` of Wan and others);
+- from a picture, of the families above: HunyuanVideo and its 1.5, LTX and LTX-2, Kandinsky 5,
+  Cosmos, Sana-Video, EasyAnimate, SkyReels-V2's diffusion forcing; and the picture that a video may
+  end with (`last_image` of Wan and others);
 - MiniMax-H3, which is a modular pipeline only;
 - Kandinsky 6 and AnyFlow-FAR, which were not tried.
 

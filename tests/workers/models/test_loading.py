@@ -262,3 +262,21 @@ def test_an_unknown_lora_is_refused(with_lora: Bench) -> None:
     recipe: Recipe = with_lora.recipe("a car", loras=(("paint", 1.0),))
     with pytest.raises(InvalidRequest, match="loras: 'paint' is not known; known is sketch"):
         with_lora.latents_of(recipe)
+
+
+def test_a_folder_loaded_as_another_pipeline(tmp_path: Path) -> None:
+    """Wan 2.2 TI2V-5B: its folder names the one that starts from text."""
+    named = tiny.parts.WanPipeline(**tiny.wan().components, expand_timesteps=True)
+    named.save_pretrained(tmp_path, safe_serialization=True)
+    plain = _load(tmp_path, defaults=tiny.DEFAULTS)
+    other = _load(tmp_path, defaults=tiny.DEFAULTS, pipeline="WanImageToVideoPipeline")
+    assert plain.card.inputs == ("text",)
+    assert other.card.required_inputs == ("text", "image")
+    assert other.card.fingerprint != plain.card.fingerprint
+    one, two = (
+        Bench(other).recipe(picture=tiny.give_picture(other, tiny.painting(32, 32, seed)))
+        for seed in (0, 1)
+    )
+    assert not torch.equal(Bench(other).latents_of(one), Bench(other).latents_of(two))
+    with pytest.raises(ModelLoadError, match="pipeline 'FluxPipeline' is not served"):
+        _load(tmp_path, pipeline="FluxPipeline")
