@@ -5,6 +5,7 @@ chain starts from: they live exactly as long as the job's record, whatever becom
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 from schemas.errors import InvalidRequest, NotFound, Unsupported
@@ -14,7 +15,7 @@ from schemas.recipes import Generation
 from schemas.requests import PictureInput
 from service.request.auth import Call
 from service.wire.pictures import data_of, fit_picture
-from storage.objects.objects import ObjectMissing
+from storage.objects.objects import ObjectMissing, ObjectStoreError
 
 
 class RequestPictures:
@@ -101,7 +102,8 @@ class RequestPictures:
         return self._files[name]
 
     async def discard(self, specs: Sequence[JobSpec]) -> None:
-        """Delete what was stored for jobs that were not accepted."""
+        """Delete what was stored for jobs that were not accepted; the collector takes the rest."""
         for spec in specs:
             if spec.picture_bytes:
-                await asyncio.to_thread(self._call.state.objects.delete_prefix, spec.folder)
+                with contextlib.suppress(ObjectStoreError):
+                    await asyncio.to_thread(self._call.state.objects.delete_prefix, spec.folder)
