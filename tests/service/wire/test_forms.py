@@ -88,7 +88,7 @@ def test_a_form_without_boundary_is_refused() -> None:
 def picture_form(*parts: bytes, max_bytes: int = 1000) -> dict[str, object]:
     picture = PicturePart(max_bytes)
     files = {"input_reference": picture}
-    fields = parse_multipart(b"".join(parts) + b"--b--\r\n", TYPE, files, 101)
+    fields = parse_multipart(b"".join(parts) + b"--b--\r\n", TYPE, files, 600)
     picture.put_into(fields)
     return fields
 
@@ -108,4 +108,4 @@ def test_a_picture_is_the_data_url_that_json_would_have() -> None:
 def test_what_is_no_file_has_a_limit() -> None:
     file = part("input_reference", b"x" * 500, '; filename="a"')
     with pytest.raises(TooLarge):
-        picture_form(part("prompt", b"x" * 60), file, part("model", b"x" * 60))
+        picture_form(part("prompt", b"x" * 300), file, part("model", b"x" * 300))
