@@ -112,7 +112,7 @@ def allegro() -> Any:
         layers_per_block=1,
         norm_num_groups=2,
         sample_size=128,  # of its tiles
-    )
+    ).eval()  # as loading leaves it: it has dropout
     return parts.AllegroPipeline(
         tokenizer=tokenizer(),
         text_encoder=t5(),
