@@ -23,7 +23,11 @@ async def test_a_secret_of_ones_own_makes_one_key_however_often_it_is_given(keys
     assert await keys.list() == [made]
 
 
-@pytest.mark.parametrize("secret", ["", "rtk_short", OWN.removeprefix(PREFIX), OWN + " "])
+@pytest.mark.parametrize(
+    "secret",
+    ["", "rtk_short", OWN.removeprefix(PREFIX), OWN + " "],
+    ids=["empty", "short", "no prefix", "a space behind"],
+)
 async def test_a_secret_that_could_be_guessed_or_sent_wrongly_is_refused(
     keys: KeyStore, secret: str
 ) -> None:

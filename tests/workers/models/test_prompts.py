@@ -20,7 +20,9 @@ LIMITS = {
 }
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.name in LIMITS], ids=str)
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.name in LIMITS], ids=lambda case: case.name
+)
 def test_words_behind_the_limit_are_not_read(case: Case, tmp_path: Path) -> None:
     model = case.load(tmp_path)
     limit = LIMITS[case.name]
