@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 def test_every_part_runs_and_own_maps_give_the_run_back() -> None:
-    parts = ["profile", "qk", "hidden", "latents", "backends"]
+    parts = ["profile", "qk", "hidden", "latents", "backends", "faster"]
     command = [sys.executable, "-m", "bench.gpu", "--tiny", "--steps", "3", "--parts", *parts]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # at this size threads only cost
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -30,4 +30,5 @@ def test_every_part_runs_and_own_maps_give_the_run_back() -> None:
                 f"edit_{form}_from_host_memory_{codec}",
             } <= set(figures)
     others = {"edit_from_latents_all_layers", "profile_ms_a_step", "backend_native_step_ms"}
+    others |= {"first_block_alone", "float8_weights"}
     assert others <= set(figures)
