@@ -207,7 +207,7 @@ class S3Store:
     def check(self) -> None:
         try:
             with map_errors("reach", "store"):
-                # a bucket that is full or read-only is there too; SeaweedFS makes one when written to
+                # a full bucket is there too, and SeaweedFS makes one when it is written to
                 self._client.put_object(**self._address(_PROBE), Body=b"")
         except ObjectMissing:
             raise ObjectStoreError(f"there is no bucket {self._bucket!r}") from None
