@@ -35,7 +35,8 @@ def test_an_address_in_any_form(given: str, address: str) -> None:
 
 
 def invoke(api: Api, *arguments: str, **env: str) -> Result:
-    return CliRunner().invoke(app, arguments, env={"RETAKE_URL": api.url, **env})
+    wide = {"COLUMNS": "400"}  # no path of a message is broken
+    return CliRunner().invoke(app, arguments, env={"RETAKE_URL": api.url, **wide, **env})
 
 
 def test_a_path_that_cannot_be_written_costs_no_video(api: Api, tmp_path: Path) -> None:
@@ -93,9 +94,11 @@ def test_a_picture_to_start_from(api: Api, tmp_path: Path) -> None:
 
 def test_ids_are_whole_at_80_columns(api: Api) -> None:
     video = api.finished("A car with a long prompt. " * 5)
-    done = invoke(api, "list", "--limit", "1", "--status", "completed", "--model", "scenes")
+    done = invoke(
+        api, "list", "--limit", "1", "--status", "completed", "--model", "scenes", COLUMNS="80"
+    )
     assert video["id"] in done.output
-    assert video["id"] not in invoke(api, "list", "--status", "queued").output
+    assert video["id"] not in invoke(api, "list", "--status", "queued", COLUMNS="80").output
 
 
 def failed(*arguments: str, **env: str) -> str:

@@ -113,7 +113,7 @@ function tellPreset(about, path, value) {
         : { hint: `The preset takes ${value.join(", ")}` },
     );
   else if (typeof value === "object") {
-    const entries = Object.entries(value);
+    const entries = Object.entries(value).filter(([, each]) => each !== null);
     tell({
       placeholder: `as the preset: ${entries.map(([name, each]) => `${name} ${each}`).join(", ")}`,
     });

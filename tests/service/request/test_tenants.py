@@ -12,6 +12,7 @@ from storage.settings import StorageSettings
 from tests.service.conftest import Api, Serve, make_key, wait_for
 from tests.service.routes.test_attention import publish
 from tests.service.routes.test_webhooks import ALLOWED, EVERY, Receiver
+from tests.service.worker import film
 
 OPEN = {"/v1/models/{model_id}", "/v1/videos/characters/{character_id}"}  # the same for everyone
 BODIES: dict[str, dict[str, Any]] = {
@@ -26,6 +27,7 @@ UNKNOWN = {
     "endpoint_id": "webhook_ffffffffffffffffffffffff",
     "delivery_id": "evt_f_webhook_f",
     "analysis_id": "analysis_ffffffffffffffffffffffffffff",
+    "upload_id": f"upload_{'f' * 40}",
     "name": "maps",
 }
 
@@ -46,7 +48,11 @@ class Tenants:
         asked = {"kind": "structure", "sources": [{"id": self.video["id"]}]}
         analysis = self.alice.http.post("/attention/analyses", json=asked).json()["id"]
         self.alice.http.get(f"/attention/analyses/{analysis}", params={"wait": 10})
+        upload = self.alice.http.post(
+            "/uploads", content=film(), headers={"content-type": "video/mp4"}
+        ).json()["id"]
         self.ids = {
+            "upload_id": upload,
             "analysis_id": analysis,
             "name": "maps",
             "video_id": self.video["id"],
