@@ -108,7 +108,7 @@ def _edits(service: Service, plan: Plan, form: str, seed: int, step_s: float) ->
         f"capture_{form}_over_plain": service.step_times(source).step / step_s,
         f"capture_{form}_publish_s": service.phases(source)["capture"],
         f"anchored_{name}": edited[f"edit_{name}_denoising_s"] / (plan.steps * step_s),
-        f"own_maps_{name}": own_maps_difference(service, source),
+        f"own_maps_{name}": own_maps_difference(service, source, transfers=(None,)),
     } | edited
 
 
@@ -154,7 +154,7 @@ def measure_ranks(folder: Path, plan: Plan, ranks: int) -> Figures:
         figures = {
             "step_s": plain,
             "capture_over_plain": service.step_times(source).step / plain,
-            "own_maps": own_maps_difference(service, source),
+            "own_maps": own_maps_difference(service, source, transfers=(None,)),
         }
         return figures | _edit(service, source, "edit_")
 
