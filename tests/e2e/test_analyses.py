@@ -55,7 +55,7 @@ def test_the_command_writes_a_folder(stack: Stack, tmp_path: Path) -> None:
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "report.html" in done.stdout
+    assert "report.html" in done.stdout.replace("\n", "")  # a long path is broken
     found = json.loads((tmp_path / "out" / "result.json").read_text())
     assert [source["prompt"] for source in found["sources"]] == [
         RUN["prompt"], "A dog is running on the grass.",

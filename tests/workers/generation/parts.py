@@ -50,6 +50,8 @@ def run(
     latents: list[Tensor] = []
 
     def keep(info: StepInfo) -> None:
+        if not info.own:
+            return  # of a source that runs before its edit
         latents.append(info.latents[-1].clone())
         if info.step == stop_after:
             raise JobCancelled("stopped")
