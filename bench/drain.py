@@ -26,7 +26,7 @@ OPEN = ("queued", "in_progress")
 
 def measure(data: Path, *, drain_timeout_s: float, steps: int) -> dict[str, int | float]:
     """Figures of one stop with a backlog. ``steps``: of each job."""
-    before, folders = set(processes("")), ray_folders()
+    before = set(processes(""))
     stack = Stack(data, env={"RETAKE_DRAIN_TIMEOUT_S": f"{drain_timeout_s:g}"})
     with httpx.Client(base_url=stack.base_url, timeout=60) as client:
         stack.start()
@@ -47,7 +47,7 @@ def measure(data: Path, *, drain_timeout_s: float, steps: int) -> dict[str, int 
         "killed": int(stack.killed),
         "left_processes": len(left | set(session_pids(workers))),
         "left_ports": listens(stack.port),
-        "left_folders": len(ray_folders() - folders),
+        "left_folders": len(ray_folders(workers)),
     }
     return {**figures, **again(data, ids)}
 
@@ -68,8 +68,9 @@ def listens(port: int) -> int:
         return int(probe.connect_ex(("127.0.0.1", port)) == 0)
 
 
-def ray_folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("rt-*"))
+def ray_folders(workers: int) -> list[Path]:
+    """Those of Ray in the temporary folder, by the id of the process that started it."""
+    return list(Path(tempfile.gettempdir()).glob(f"rt-{workers}-*"))
 
 
 def again(data: Path, ids: list[str]) -> dict[str, int]:

@@ -52,7 +52,7 @@ def test_what_is_chosen_is_what_is_asked_for(api: Api, page: Page) -> None:
     assert asked["capture"] == {"form": "qk", "layers": [0, 1, 3]}
     assert (asked["priority"], asked["guidance_scale"]) == ("high", 2.5)
     assert "size" not in asked, "what is left alone is the server's to choose"
-    expect(page.locator("#make-jobs .tile")).to_have_attribute("data-status", "completed")
+    expect(page.locator("#make-jobs .tile").first).to_have_attribute("data-status", "completed")
     assert api.http.get("/videos", params={"limit": 1}).json()["data"][0]["seed"] == 2**62 + 1
 
 
