@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import tempfile
 from typing import Any, Generic, TypeVar
 
 from fastapi import Request
@@ -78,6 +79,7 @@ class BodyOf(Generic[Model]):
 async def read_body(request: Request, pictures: int = 0) -> bytes:
     """The whole body, with room for so many ``pictures`` in base64.
 
+    What is beyond a body of text waits on disk until all is there: refused, it took no memory.
     Raises TooLarge, RequestTimeout, or InvalidRequest if it is cut off.
     """
     settings = app_state(request).settings
@@ -89,22 +91,28 @@ async def read_body(request: Request, pictures: int = 0) -> bytes:
         raise _too_large(limit)
     if declared.isdigit() and room:
         timeout_s += int(declared) / _SLOWEST_BYTES_PER_S
-    body, size = bytearray(), 0
-    try:
-        async with asyncio.timeout(timeout_s):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size <= limit:
-                    body += chunk
-                elif size > discarded:
-                    break
-    except TimeoutError:
-        raise RequestTimeout(f"the body did not arrive within {timeout_s:.3g} seconds") from None
-    except ClientDisconnect:
-        raise InvalidRequest("the body broke off") from None
-    if size > limit:
-        raise _too_large(limit)
-    return bytes(body)
+    size = 0
+    with tempfile.SpooledTemporaryFile(settings.max_body_bytes, prefix="retake-body-") as body:
+        try:
+            async with asyncio.timeout(timeout_s):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if settings.max_body_bytes < size <= limit:
+                        await asyncio.to_thread(body.write, chunk)
+                    elif size <= limit:
+                        body.write(chunk)
+                    elif size > discarded:
+                        break
+        except TimeoutError:
+            raise RequestTimeout(
+                f"the body did not arrive within {timeout_s:.3g} seconds"
+            ) from None
+        except ClientDisconnect:
+            raise InvalidRequest("the body broke off") from None
+        if size > limit:
+            raise _too_large(limit)
+        body.seek(0)
+        return body.read()
 
 
 def _check_text(body: bytes, limit: int) -> None:

@@ -124,8 +124,6 @@ def process(own_storage: StorageSettings, tmp_path: Path) -> Iterator[tuple[int,
         "RETAKE_REDIS_PREFIX": own_storage.redis_prefix,
         "RETAKE_PORT": str(port),
         "RETAKE_LOG_LEVEL": "warning",
-        # a body may be as large as the pictures in it, and is held whole (docs/operations.md)
-        "RETAKE_MAX_PICTURE_BYTES": str(1 << 20),
     }
     url = f"http://127.0.0.1:{port}"
     with (tmp_path / "log").open("wb") as log:
