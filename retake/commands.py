@@ -67,12 +67,11 @@ def generate(
     api_key: Key = None,
 ) -> None:
     """Make a film of PROMPT."""
-    body = _drop_none(
+    body = _body(
         prompt=prompt, model=model, seed=seed, size=size, seconds=seconds, num_frames=num_frames,
-        fps=fps, num_inference_steps=steps, negative_prompt=negative_prompt,
-        guidance_scale=guidance_scale, loras=_loras(lora), capture=_capture(capture, capture_spec),
-        priority=priority, preview_every=preview_every, webhook_url=webhook_url,
-        input_reference=_picture(image), input_reference_fit=image_fit,
+        fps=fps, steps=steps, negative_prompt=negative_prompt, guidance_scale=guidance_scale,
+        lora=lora, capture=capture, capture_spec=capture_spec, priority=priority,
+        preview_every=preview_every, webhook_url=webhook_url, image=image, image_fit=image_fit,
     )  # fmt: skip
     check_out(out)
     with Client(url, api_key) as client:
@@ -128,14 +127,14 @@ def edit(
                 "give --video, or --source-prompt and --source-seed, or --source; or a film, "
                 "--source-prompt and --prompt"
             )
-    body = _drop_none(
+    body = _body(
         prompt=prompt or what, video=video and {"id": video}, source=named, model=model, seed=seed,
         source_prompt=source_prompt if film else None, fit=fit, start_s=start_s,
-        size=size, seconds=seconds, num_frames=num_frames, fps=fps, num_inference_steps=steps,
-        negative_prompt=negative_prompt, guidance_scale=guidance_scale, loras=_loras(lora),
-        capture=_capture(capture, capture_spec), priority=priority, preview_every=preview_every,
+        size=size, seconds=seconds, num_frames=num_frames, fps=fps, steps=steps,
+        negative_prompt=negative_prompt, guidance_scale=guidance_scale, lora=lora,
+        capture=capture, capture_spec=capture_spec, priority=priority, preview_every=preview_every,
         webhook_url=webhook_url, transfer=_transfer(transfer, preset, interval, scale),
-        input_reference=_picture(image), input_reference_fit=image_fit,
+        image=image, image_fit=image_fit,
     )  # fmt: skip
     check_out(out)
     with Client(url, api_key) as client:
@@ -216,6 +215,27 @@ def _await(client: Client, video: Json, out: Path | None) -> None:
     console.print(f"{video['id']} (seed {video['seed']}): {path}", soft_wrap=True)
     if video.get("attention_not_kept"):
         console.print(f"Its attention is not kept: {video['attention_not_kept']}", style="dim")
+
+
+def _body(
+    *,
+    steps: int | None,
+    lora: list[str] | None,
+    capture: bool | None,
+    capture_spec: str | None,
+    image: Path | None,
+    image_fit: str | None,
+    **named: object,
+) -> Json:
+    """The request's fields: those that the command line says otherwise, and ``named`` as it is."""
+    return _drop_none(
+        num_inference_steps=steps,
+        loras=_loras(lora),
+        capture=_capture(capture, capture_spec),
+        input_reference=_picture(image),
+        input_reference_fit=image_fit,
+        **named,
+    )
 
 
 def _drop_none(**options: object) -> Json:

@@ -75,7 +75,7 @@ class EditBody(BodyOf[EditVideo]):
     def __init__(self) -> None:
         super().__init__(EditVideo, pictures=2)
 
-    async def __call__(self, request: Request, call: CallDep) -> EditVideo:  # type: ignore[override]
+    async def __call__(self, request: Request, call: CallDep) -> EditVideo:  # type: ignore[override]  # it asks who calls
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "multipart/form-data":
             return await super().__call__(request)

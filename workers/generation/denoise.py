@@ -106,8 +106,7 @@ def _first_call(model: LoadedModel, clock: PhaseClock) -> Iterator[None]:
             clock.end("text")
 
     handles = [
-        transformer.register_forward_pre_hook(end_text)
-        for transformer in model.family.transformers_of(model.pipeline)
+        transformer.register_forward_pre_hook(end_text) for transformer in model.hooks.transformers
     ]
     try:
         yield
