@@ -14,32 +14,13 @@ from schemas.attention import CaptureSpec, TransferSpec
 from schemas.errors import JobCancelled, Unsupported
 from schemas.jobs import Job, JobSpec, JobState
 from schemas.recipes import Recipe
-from storage.objects.folder import FolderStore
-from storage.objects.objects import ObjectStoreError
 from tests import tiny
+from tests.workers.engine.stores import Moody
 from tests.workers.engine.test_engine import open_engine, unheard_step
 from workers.control.engine_protocol import AnalysedAttention
 from workers.engine.engine import PipelineEngine
 from workers.models.rank_group import RankGroup
 from workers.settings import WorkerSettings
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wan")
-    tiny.wan().save_pretrained(folder, safe_serialization=True)
-    return folder
-
-
-class Moody(FolderStore):
-    """A folder whose packs of attention cannot be read while it is ``down``."""
-
-    down = False
-
-    def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
-        if self.down and key.startswith("artifacts/"):
-            raise ObjectStoreError("disk")
-        super().read_into(key, offset, buffer)
 
 
 class Bench:

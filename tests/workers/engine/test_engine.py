@@ -30,13 +30,6 @@ def unheard_step(step: int, total: int) -> None:
     pass
 
 
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wan")
-    tiny.wan().save_pretrained(folder, safe_serialization=True)
-    return folder
-
-
 def open_engine(
     folder: Path,
     settings: WorkerSettings,

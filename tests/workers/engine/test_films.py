@@ -31,13 +31,6 @@ ANCHOR = TransferSpec(anchor=Anchor(interval=3))  # steps 0 and 3
 HIDDEN = CaptureSpec(form="hidden")
 
 
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wan")
-    tiny.wan().save_pretrained(folder, safe_serialization=True)
-    return folder
-
-
 @pytest.fixture
 def engine(
     model_folder: Path, settings: WorkerSettings, objects: ObjectStore

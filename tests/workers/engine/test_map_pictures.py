@@ -17,13 +17,12 @@ from schemas.recipes import Recipe
 from storage.artifact_index import ArtifactIndex
 from storage.connect import open_redis
 from storage.jobs.jobs import Jobs
-from storage.objects.folder import FolderStore
-from storage.objects.objects import ObjectStoreError
 from storage.retention.artifact_files import list_manifests
 from tests import tiny
 from tests.storage.manifests import id_of
 from tests.workers.control.test_map_jobs import VIEW, map_spec
 from tests.workers.control.test_run_job import unheard
+from tests.workers.engine.stores import Moody
 from tests.workers.engine.test_engine import open_engine
 from tests.workers.waiting import events_of
 from workers.analysis.heatmap import picture
@@ -31,24 +30,6 @@ from workers.analysis.render_map import render_map
 from workers.control.run_job import JobContext, run_job
 from workers.engine.engine import PipelineEngine
 from workers.settings import WorkerSettings
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wan")
-    tiny.wan().save_pretrained(folder, safe_serialization=True)
-    return folder
-
-
-class Moody(FolderStore):
-    """A folder whose packs of attention cannot be read while it is ``down``."""
-
-    down = False
-
-    def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
-        if self.down and key.startswith("artifacts/"):
-            raise ObjectStoreError("disk")
-        super().read_into(key, offset, buffer)
 
 
 class Studio:

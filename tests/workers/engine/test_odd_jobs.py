@@ -17,13 +17,12 @@ from tests.workers.engine.test_engine import (
     engine,
     job_of,
     keep,
-    model_folder,
     unheard_step,
 )
 from workers.control.failure_policy import failure_policy
 from workers.engine.engine import PipelineEngine
 
-__all__ = ["engine", "model_folder"]  # fixtures
+__all__ = ["engine"]  # a fixture
 CAPTURE = CaptureSpec(scope="everything")
 LONG = "a " * 600  # of 511 tokens that the model reads
 

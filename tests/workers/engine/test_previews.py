@@ -22,13 +22,6 @@ from workers.previews import previewer
 from workers.settings import WorkerSettings
 
 
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wan")
-    tiny.wan().save_pretrained(folder, safe_serialization=True)
-    return folder
-
-
 @pytest.fixture
 def engine(
     model_folder: Path, settings: WorkerSettings, objects: ObjectStore
