@@ -1,6 +1,5 @@
 """`retake analyse`: an analysis of attention from the command line, its files in a folder."""
 
-import json
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ from rich.table import Table
 from retake.client import ApiError, Client, Json
 from retake.commands import URL, Key, Url
 from retake.demo import job_progress
+from retake.request_fields import drop_none, json_object
 
 KINDS = ("structure", "sparsity", "sinks", "layer_sweep")
 PATH = "/attention/analyses"
@@ -56,10 +56,10 @@ def analyse(
     """Analyse the attention of runs: how it is structured, how sparse, its sinks, its layers."""
     runs = sources_of(
         prompt or [], seed or [0], model or [], video or [], source_prompt,
-        _json("settings", settings), _json("transfer", transfer),
+        json_object("settings", settings), json_object("transfer", transfer),
     )  # fmt: skip
     rows_asked = None if rows in (None, "all") else number_of("rows", rows)
-    body = _drop_none(
+    body = drop_none(
         kind=kind,
         sources=runs,
         layers=numbers_of("layers", layers),
@@ -67,8 +67,8 @@ def analyse(
         steps=numbers_of("steps", steps),
         branches=branches and branches.split(","),
         sampling=rows and {"rows": rows_asked},
-        causal=_json("causal", causal),
-        ablations=_json("ablations", ablations),
+        causal=json_object("causal", causal),
+        ablations=json_object("ablations", ablations),
     )
     with Client(url, api_key) as client:
         if estimate:
@@ -92,9 +92,9 @@ def sources_of(
     found: list[Json] = [{"id": id} for id in videos]
     every_model: list[str] | list[None] = models or [None]
     for prompt, seed, model in product(prompts, seeds, every_model):
-        shared = (settings or {}) | _drop_none(seed=seed, model=model)
+        shared = (settings or {}) | drop_none(seed=seed, model=model)
         of = None if source_prompt is None else shared | {"prompt": source_prompt}
-        found.append(shared | _drop_none(prompt=prompt, source=of, transfer=transfer))
+        found.append(shared | drop_none(prompt=prompt, source=of, transfer=transfer))
     if not found:
         raise typer.BadParameter("name runs by --prompt and --seed, or videos by --video")
     return found
@@ -148,19 +148,3 @@ def show_estimate(found: dict[str, Any]) -> None:
     table = Table("maps", "videos", "passes", "cost, in generations")
     table.add_row(*(f"{found[name]:g}" for name in ("maps", "videos", "passes", "cost")))
     console.print(table)
-
-
-def _drop_none(**options: object) -> Json:
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _json(name: str, text: str | None) -> Json | None:
-    if text is None:
-        return None
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"--{name} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise typer.BadParameter(f"--{name} is no JSON object")
-    return value

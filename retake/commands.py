@@ -1,15 +1,14 @@
 """The commands of `retake` that speak to a running server, this machine's or another's."""
 
-import base64
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from retake.client import Client, Json
 from retake.demo import follow, job_progress
+from retake.request_fields import body_of, drop_none, source_of, transfer_of
 from retake.tables import id_table
 
 console = Console()
@@ -67,7 +66,7 @@ def generate(
     api_key: Key = None,
 ) -> None:
     """Make a film of PROMPT."""
-    body = _body(
+    body = body_of(
         prompt=prompt, model=model, seed=seed, size=size, seconds=seconds, num_frames=num_frames,
         fps=fps, steps=steps, negative_prompt=negative_prompt, guidance_scale=guidance_scale,
         lora=lora, capture=capture, capture_spec=capture_spec, priority=priority,
@@ -121,19 +120,19 @@ def edit(
         _check_film(film, source_prompt, video or source or source_seed)
         named = None
     else:
-        named = _source(source, source_prompt, source_seed)
+        named = source_of(source, source_prompt, source_seed)
         if (video is None) == (named is None):
             raise typer.BadParameter(
                 "give --video, or --source-prompt and --source-seed, or --source; or a film, "
                 "--source-prompt and --prompt"
             )
-    body = _body(
+    body = body_of(
         prompt=prompt or what, video=video and {"id": video}, source=named, model=model, seed=seed,
         source_prompt=source_prompt if film else None, fit=fit, start_s=start_s,
         size=size, seconds=seconds, num_frames=num_frames, fps=fps, steps=steps,
         negative_prompt=negative_prompt, guidance_scale=guidance_scale, lora=lora,
         capture=capture, capture_spec=capture_spec, priority=priority, preview_every=preview_every,
-        webhook_url=webhook_url, transfer=_transfer(transfer, preset, interval, scale),
+        webhook_url=webhook_url, transfer=transfer_of(transfer, preset, interval, scale),
         image=image, image_fit=image_fit,
     )  # fmt: skip
     check_out(out)
@@ -173,7 +172,7 @@ def list_videos(
     """The newest videos."""
     with Client(url, api_key) as client:
         table = id_table(34, "status", "seed", "prompt")
-        query = _drop_none(limit=limit, status=status, model=model)
+        query = drop_none(limit=limit, status=status, model=model)
         for video in client.list(**query)["data"]:
             table.add_row(video["id"], video["status"], str(video["seed"]), video["prompt"])
         console.print(table)
@@ -215,89 +214,3 @@ def _await(client: Client, video: Json, out: Path | None) -> None:
     console.print(f"{video['id']} (seed {video['seed']}): {path}", soft_wrap=True)
     if video.get("attention_not_kept"):
         console.print(f"Its attention is not kept: {video['attention_not_kept']}", style="dim")
-
-
-def _body(
-    *,
-    steps: int | None,
-    lora: list[str] | None,
-    capture: bool | None,
-    capture_spec: str | None,
-    image: Path | None,
-    image_fit: str | None,
-    **named: object,
-) -> Json:
-    """The request's fields: those that the command line says otherwise, and ``named`` as it is."""
-    return _drop_none(
-        num_inference_steps=steps,
-        loras=_loras(lora),
-        capture=_capture(capture, capture_spec),
-        input_reference=_picture(image),
-        input_reference_fit=image_fit,
-        **named,
-    )
-
-
-def _drop_none(**options: object) -> Json:
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _source(text: str | None, prompt: str | None, seed: int | None) -> Json | None:
-    given = _drop_none(prompt=prompt, seed=seed)
-    if text is None and not given:
-        return None
-    named = _json("source", text) if text is not None else {}
-    if not isinstance(named, dict):
-        raise typer.BadParameter("--source is not a JSON object")
-    named |= given
-    if not {"prompt", "seed"} <= named.keys():
-        raise typer.BadParameter("a source needs its prompt and its seed")
-    return named
-
-
-def _picture(image: Path | None) -> Json | None:
-    """The file as a data URL; what it is, the server sees from its bytes."""
-    if image is None:
-        return None
-    data = base64.b64encode(image.read_bytes()).decode("ascii")
-    return {"image_url": f"data:application/octet-stream;base64,{data}"}
-
-
-def _loras(named: list[str] | None) -> list[tuple[str, float]] | None:
-    if not named:
-        return None
-    pairs = []
-    for each in named:
-        name, _, weight = each.rpartition("=")
-        try:
-            pairs.append((name, float(weight)))
-        except ValueError:
-            raise typer.BadParameter(f"--lora {each!r} is not NAME=WEIGHT") from None
-    return pairs
-
-
-def _capture(wanted: bool | None, text: str | None) -> Any:
-    if wanted is not None and text is not None:
-        raise typer.BadParameter("give --capture, --no-capture or --capture-spec, not two of them")
-    return wanted if text is None else _json("capture-spec", text)
-
-
-def _transfer(
-    text: str | None, preset: str | None, interval: int | None, scale: float | None
-) -> Json | None:
-    """The transfer spec of --transfer, with what the other options name put into it."""
-    spec = _json("transfer", text) if text is not None else {}
-    if not isinstance(spec, dict):
-        raise typer.BadParameter("--transfer is not a JSON object")
-    anchor = _drop_none(interval=interval, scale=scale)
-    spec |= _drop_none(preset=preset, anchor=anchor or None)
-    return spec or None
-
-
-def _json(name: str, text: str | None) -> Any:
-    if text is None:
-        return None
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"--{name} is not JSON: {error}") from None

@@ -86,6 +86,7 @@ ROOMS = {
         session                                 a child process and all that it started
         stack                                   the embedded stack
         admin demo                              commands on Redis itself; the demo
+        request_fields                          the command line's words as a request's fields
         commands models                         those of the HTTP API; model tools
         analyse                                 that of analyses
         cli

@@ -1,0 +1,99 @@
+"""From the words of the command line to the fields of a request. Raises typer.BadParameter."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from retake.client import Json
+
+
+def body_of(
+    *,
+    steps: int | None,
+    lora: list[str] | None,
+    capture: bool | None,
+    capture_spec: str | None,
+    image: Path | None,
+    image_fit: str | None,
+    **named: object,
+) -> Json:
+    """The request's fields: those that the command line says otherwise, and ``named`` as it is."""
+    return drop_none(
+        num_inference_steps=steps,
+        loras=_loras(lora),
+        capture=_capture(capture, capture_spec),
+        input_reference=_picture(image),
+        input_reference_fit=image_fit,
+        **named,
+    )
+
+
+def drop_none(**options: object) -> Json:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def source_of(text: str | None, prompt: str | None, seed: int | None) -> Json | None:
+    given = drop_none(prompt=prompt, seed=seed)
+    if text is None and not given:
+        return None
+    named = (json_object("source", text) or {}) | given
+    if not {"prompt", "seed"} <= named.keys():
+        raise typer.BadParameter("a source needs its prompt and its seed")
+    return named
+
+
+def _picture(image: Path | None) -> Json | None:
+    """The file as a data URL; what it is, the server sees from its bytes."""
+    if image is None:
+        return None
+    data = base64.b64encode(image.read_bytes()).decode("ascii")
+    return {"image_url": f"data:application/octet-stream;base64,{data}"}
+
+
+def _loras(named: list[str] | None) -> list[tuple[str, float]] | None:
+    if not named:
+        return None
+    pairs = []
+    for each in named:
+        name, _, weight = each.rpartition("=")
+        try:
+            pairs.append((name, float(weight)))
+        except ValueError:
+            raise typer.BadParameter(f"--lora {each!r} is not NAME=WEIGHT") from None
+    return pairs
+
+
+def _capture(wanted: bool | None, text: str | None) -> Any:
+    if wanted is not None and text is not None:
+        raise typer.BadParameter("give --capture, --no-capture or --capture-spec, not two of them")
+    return wanted if text is None else _json("capture-spec", text)
+
+
+def transfer_of(
+    text: str | None, preset: str | None, interval: int | None, scale: float | None
+) -> Json | None:
+    """The transfer spec of --transfer, with what the other options name put into it."""
+    spec = json_object("transfer", text) or {}
+    anchor = drop_none(interval=interval, scale=scale)
+    spec |= drop_none(preset=preset, anchor=anchor or None)
+    return spec or None
+
+
+def json_object(name: str, text: str | None) -> Json | None:
+    """What option ``name`` was given, None if nothing."""
+    if text is None:
+        return None
+    value = _json(name, text)
+    if not isinstance(value, dict):
+        raise typer.BadParameter(f"--{name} is not a JSON object")
+    return value
+
+
+def _json(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--{name} is not JSON: {error}") from None
