@@ -155,7 +155,7 @@ def test_a_refusal_names_the_variant_and_its_field(
     [("choose interval and scale", {"interval": 2, "scale": 1.5}), ("none", None)],
 )
 def test_the_anchor_is_the_users_to_choose(
-    api: Api, visit: Open, source: dict[str, Any], mode: str, sent: dict[str, float] | None
+    api: Api, visit: Open, source: dict[str, Any], mode: str, sent: dict[str, float | None] | None
 ) -> None:
     page = keep(api, visit, source)
     page.get_by_text("Advanced").click()
