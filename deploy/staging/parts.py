@@ -125,7 +125,7 @@ class Parts:
         haproxy["static_configs"] = [{"targets": [self.stage.address("proxy_stats")]}]
         ray["file_sd_configs"] = [{"files": [f"{self.stage.targets}/*.json"]}]
         config["rule_files"] = [str(DEPLOY / "prometheus" / name) for name in config["rule_files"]]
-        config["global"] = dict.fromkeys(config["global"], "2s")
+        config["global"] = dict.fromkeys(config["global"], "5s")
         return config
 
     def _ray(self, service_name: str, name: str, own: list[str]) -> Part:

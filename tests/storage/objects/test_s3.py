@@ -114,13 +114,24 @@ def test_wrong_credentials_are_an_error(
             store.check()
 
 
-def test_a_missing_bucket_is_an_error(seaweed: Seaweed) -> None:
-    with contextlib.closing(
-        S3Store(bucket="no-such-bucket", endpoint_url=seaweed.endpoint_url)
-    ) as store:
-        for ask in (store.check, lambda: store.get("a"), lambda: list(store.list(""))):
+def test_a_missing_bucket_is_an_error(proxy: FaultyProxy) -> None:
+    with contextlib.closing(S3Store(bucket="no-such-bucket", endpoint_url=proxy.url)) as store:
+        for ask in (lambda: store.get("a"), lambda: list(store.list(""))):
             with pytest.raises(ObjectStoreError):
                 ask()
+        # as every server answers that does not make buckets by itself
+        proxy.add(Fault("PUT", status=404))
+        with pytest.raises(ObjectStoreError, match="there is no bucket 'no-such-bucket'"):
+            store.check()
+
+
+def test_a_bucket_that_the_server_makes_with_its_first_object_is_there(seaweed: Seaweed) -> None:
+    with contextlib.closing(
+        S3Store(bucket="made-when-written", endpoint_url=seaweed.endpoint_url)
+    ) as store:
+        store.check()
+        store.put("a", BODY)
+        assert store.get("a") == BODY
 
 
 def test_nobody_there_is_an_error_that_names_no_host() -> None:
