@@ -140,6 +140,11 @@ class ArtifactFields(Frozen):
     created_at: int
     expires_at: int | None = None
 
+    @property
+    def plan(self) -> CapturePlan:
+        """What it holds."""
+        return CapturePlan(**{name: getattr(self, name) for name in CapturePlan.model_fields})
+
 
 class ManifestHead(Frozen):
     version: int = MANIFEST_VERSION
@@ -159,11 +164,6 @@ class Manifest(ArtifactFields, ManifestHead):  # pydantic puts the last base's f
     @property
     def key(self) -> str:
         return f"{manifests_folder(self.project, self.source_key)}/{self.capture_key}.json"
-
-    @property
-    def plan(self) -> CapturePlan:
-        """What it holds."""
-        return CapturePlan(**{name: getattr(self, name) for name in CapturePlan.model_fields})
 
     def covers(self, needed: Needed) -> bool:
         """Whether an edit can be made from this artifact alone."""

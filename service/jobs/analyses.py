@@ -6,12 +6,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
-from schemas.analyses import AnalysisKind, AnalysisSpec
+from schemas.analyses import AnalysedRun, AnalysisKind, AnalysisSpec, resolve_analysis
 from schemas.analysis_cost import AnalysisEstimate, estimate_analysis
-from schemas.errors import InvalidRequest, NotFound, SourceMismatch
+from schemas.capture_plan import Needed
+from schemas.errors import InvalidRequest, NotFound, SourceMismatch, Unsupported
 from schemas.jobs import Job, JobSpec, Status
+from schemas.maps import STORED_FORMS
 from schemas.recipes import Recipe
 from schemas.requests import AnalysedSource, CreateAnalysis, Settings
+from service.jobs.captures import is_kept
 from service.jobs.edits import completed_source, source_recipe
 from service.jobs.pictures import RequestPictures
 from service.jobs.resolve import edit_generation, edit_recipe, new_generation
@@ -36,7 +39,10 @@ async def resolved(call: Call, pictures: RequestPictures, body: CreateAnalysis) 
         with named_below(f"sources.{place}"):
             found.append(await _recipe_of(call, pictures, source))
     spec = body.spec_of(tuple(recipe for recipe, _ in found))
-    estimate = estimate_analysis(spec, await call.state.catalogue.cards())
+    cards = await call.state.catalogue.cards()
+    estimate = estimate_analysis(spec, cards)
+    if spec.kind != "layer_sweep":  # which makes every video that it measures
+        await _check_regions(call, resolve_analysis(spec, cards))
     return Asked(spec, tuple(video_id for _, video_id in found), estimate)
 
 
@@ -116,6 +122,24 @@ async def _check_served(call: Call, recipe: Recipe, param: str) -> None:
             "cannot be run again",
             param=param,
         )
+
+
+async def _check_regions(call: Call, runs: Sequence[AnalysedRun]) -> None:
+    """Raise Unsupported for an edit with a region, unless its attention is stored: run again, it
+    would compute that of some tokens alone."""
+    for place, run in enumerate(runs):
+        transfer = run.recipe.transfer
+        if transfer is None or transfer.anchor is None or transfer.anchor.region is None:
+            continue
+        needed = Needed(frozenset(run.layers), frozenset(run.steps), frozenset(run.branches))
+        if not await is_kept(call, run.recipe, needed, STORED_FORMS):
+            raise Unsupported(
+                f"sources.{place}.transfer.anchor.region: an edit with a region computes the "
+                "attention of some tokens alone, and none that tells these layers, steps and "
+                "branches is stored; allowed are the edit's source, the edit without a region, or "
+                "one that was made with capture form 'hidden' of them",
+                param=f"sources.{place}",
+            )
 
 
 async def _check_cost(call: Call, asked: Asked) -> None:

@@ -1,11 +1,19 @@
-"""What is kept of a run's attention: as asked for, or as the server does by default."""
+"""What is kept of a run's attention: what is to be, by request or default, and what is stored."""
 
-from schemas.attention import CaptureSpec
-from schemas.errors import InvalidRequest
+import asyncio
+import contextlib
+from collections.abc import Collection
+
+from schemas.artifacts import artifact_id
+from schemas.attention import CaptureSpec, Form
+from schemas.capture_plan import Needed
+from schemas.errors import InvalidRequest, NotFound
 from schemas.models import ModelCard
 from schemas.recipes import Recipe
 from schemas.resolve_capture import resolve_capture
+from service.request.auth import Call
 from service.settings import ServiceSettings
+from storage.objects.objects import ObjectStore
 
 
 def capture_spec(
@@ -39,3 +47,24 @@ def _complete(
     codec = "zipnn" if form == "latents" and spec.codec == "int8" else spec.codec
     ttl_s = spec.ttl_s or settings.attention_retention_s or None
     return spec.model_copy(update={"form": form, "codec": codec, "ttl_s": ttl_s})
+
+
+async def list_kept(objects: ObjectStore, project: str, source_key: str) -> list[str]:
+    """The ids of all artifacts of a source that are in the object store."""
+
+    def keys() -> list[str]:
+        return [info.key for info in objects.list(f"manifests/{project}/{source_key}")]
+
+    stems = [key.rpartition("/")[2].removesuffix(".json") for key in await asyncio.to_thread(keys)]
+    return [artifact_id(source_key, stem) for stem in stems]
+
+
+async def is_kept(call: Call, recipe: Recipe, needed: Needed, forms: Collection[Form]) -> bool:
+    """Whether all that is ``needed`` of the run's attention is stored, in one of ``forms``."""
+    state, project = call.state, call.project
+    for id in await list_kept(state.objects, project, recipe.key(project)):
+        with contextlib.suppress(NotFound):
+            plan = (await state.artifacts.get(project, id)).plan
+            if plan.form in forms and plan.covers(needed):
+                return True
+    return False

@@ -3,10 +3,10 @@
 import asyncio
 import logging
 
-from schemas.artifacts import artifact_id
 from schemas.errors import NotFound
 from schemas.films.upload import upload_key
 from schemas.jobs import Job
+from service.jobs.captures import list_kept
 from service.request.app_state import AppState
 from storage.retention.artifact_files import delete_artifact
 
@@ -22,7 +22,7 @@ async def remove_video(state: AppState, project: str, video_id: str) -> Job:
     job = await state.jobs.delete(project, video_id)
     log.info("deleted %s", video_id, extra={"video_id": video_id, "project": project})
     await asyncio.to_thread(state.objects.delete_prefix, job.spec.folder)
-    for id in await asyncio.to_thread(_artifacts_of, state, project, job.spec.source_key):
+    for id in await list_kept(state.objects, project, job.spec.source_key):
         if not await _is_shared(state, project, id, job.spec.source_key):
             await remove_artifact(state, project, id)
     return job
@@ -60,14 +60,8 @@ async def remove_upload(
     log.info("deleted %s", id, extra={"project": project})
     await asyncio.to_thread(state.objects.delete, upload_key(project, removed.upload.sha256))
     for source_key in removed.source_keys:
-        for artifact in await asyncio.to_thread(_artifacts_of, state, project, source_key):
+        for artifact in await list_kept(state.objects, project, source_key):
             await remove_artifact(state, project, artifact)
-
-
-def _artifacts_of(state: AppState, project: str, source_key: str) -> list[str]:
-    """The ids of all artifacts of a source that are in the object store."""
-    keys = [info.key for info in state.objects.list(f"manifests/{project}/{source_key}")]
-    return [artifact_id(source_key, key.rpartition("/")[2].removesuffix(".json")) for key in keys]
 
 
 async def _is_shared(state: AppState, project: str, id: str, source_key: str) -> bool:

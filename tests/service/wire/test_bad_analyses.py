@@ -6,6 +6,7 @@ import pytest
 
 from storage.settings import StorageSettings
 from tests.service.conftest import Api, Serve
+from tests.service.routes.test_attention import publish
 from tests.service.wire.test_bad_input import error_of
 from tests.service.worker import CARD, Worker
 
@@ -103,6 +104,30 @@ def test_another_revision_of_the_model(serve: Serve, own_storage: StorageSetting
     error = error_of(api.http.post(PATH, json=body), 400)
     assert (error["code"], error["param"]) == ("source_mismatch", "sources.0.id")
     later.stop()
+
+
+def test_an_edit_with_a_region_needs_its_stored_attention(
+    serve: Serve, own_storage: StorageSettings
+) -> None:
+    worker = Worker(own_storage, CARD.model_copy(update={"supports_region": True}))
+    worker.start()
+    api = serve(worker=False)
+    edit = {
+        "prompt": "A red car.",
+        "source": RUN,
+        "transfer": {"anchor": {"interval": 2, "region": {}}},
+    }
+    refused = error_of(api.http.post(PATH, json={"kind": "structure", "sources": [RUN, edit]}), 400)
+    assert refused["param"] == "sources.1"
+    assert "is stored; allowed are" in refused["message"]
+
+    video = api.get(api.http.post("/videos/edits", json=edit).json()["id"], wait=20)
+    publish(own_storage, video["source_key"], video["id"], layers=(0, 1))
+    body = {"kind": "structure", "sources": [{"id": video["id"]}], "branches": ["cond"]}
+    for layer, steps, status in ((2, [0], 400), (1, [3], 400), (1, [0], 200)):
+        asked = {**body, "layers": [layer], "steps": steps}
+        assert api.http.post(PATH, json=asked).status_code == status
+    worker.stop()
 
 
 def test_queries(api: Api) -> None:
