@@ -10,7 +10,12 @@ from redis.commands.core import AsyncScript
 
 Argument = str | int | bytes
 # What goes between the prelude and a script, where two scripts share more than the prelude
-_SHARED: Mapping[str, str] = {"read": "deliveries", "reclaim": "deliveries"}
+_SHARED: Mapping[str, str] = {
+    "read": "deliveries",
+    "reclaim": "deliveries",
+    "look": "positions",
+    "position": "positions",
+}
 
 
 @cache

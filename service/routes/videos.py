@@ -9,7 +9,7 @@ from schemas.base import Frozen
 from schemas.jobs import JobSpec, Status
 from schemas.recipes import Recipe
 from schemas.requests import CreateVideo, ModelId
-from schemas.videos import Video, VideoDeleted, VideoList
+from schemas.videos import Video, VideoDeleted, VideoList, video_of
 from service.jobs.deletion import remove_video
 from service.jobs.pictures import RequestPictures
 from service.jobs.resolve import new_generation
@@ -72,12 +72,13 @@ async def get_video(
     query: Annotated[GetQuery, Query()],
 ) -> Response:
     """A video as it is now; a failed one too is answered with 200."""
-    job = await call.state.jobs.get(call.project, video_id)
+    job, place = await call.state.jobs.look(call.project, video_id)
     limit_s = call.state.settings.max_wait_s
     if query.wait:
         call.state.streams.check()
         job = await call.state.streams.wait_for_end(job, min(query.wait, limit_s))
-    response = await video_reply(call.state.jobs, job)
+        (place,) = await call.state.jobs.queue_positions([video_id])
+    response = reply(video_of(job, place))
     note_wait(response, query.wait, limit_s)
     if job.state.status in ("queued", "in_progress"):
         response.headers["openai-poll-after-ms"] = str(call.state.settings.poll_after_ms)

@@ -120,6 +120,15 @@ class JobStore:
             raise job_not_found(video_id)
         return job_from(record)
 
+    async def look(self, project: str, video_id: str) -> tuple[Job, int | None]:
+        """The job and its place in the queue, as ``queue_positions`` says, in one round trip.
+        Raises NotFound as ``get``."""
+        place, flat = await self._scripts.run("look", video_id)
+        record = dict(zip(flat[::2], flat[1::2], strict=True))
+        if record.get(b"project") != project.encode():
+            raise job_not_found(video_id)
+        return job_from(record), place or None
+
     async def queue_positions(self, video_ids: Sequence[str]) -> Sequence[int | None]:
         """Of each job its place among the queued ones of its priority: 1 is next. None: it is not
         queued. Projects take turns, so a later job of another project may go first."""
