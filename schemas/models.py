@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from schemas.attention import REGION_FAMILIES, Branch, Preset, PresetName, Region
 from schemas.base import Frozen
 from schemas.errors import InvalidRequest, Unsupported
+from schemas.step_cache import StepCache, StepCacheMethod
 
 Input = Literal["text", "image"]
 
@@ -82,7 +83,7 @@ class ModelCard(Frozen):
     ``supports_uploads``: whether edits may take an uploaded film as their source.
     ``supports_transfer``: whether its attention can be kept and put in; ``no_transfer_reason`` says
     why not. ``supports_preview``: whether its latents can be shown while a job runs.
-    ``supports_step_cache``: whether requests may name a ``step_cache``.
+    ``supports_step_cache``: whether requests may name a ``step_cache``, by ``step_cache_methods``.
     ``supports_region``: whether an anchored edit can compute some of the tokens alone.
     ``told_fps``: the model is told the frame rate, which then changes the video.
     ``checkpoint``: what it was recognised as, and ``defaults_source`` where its defaults are from.
@@ -121,6 +122,7 @@ class ModelCard(Frozen):
     no_transfer_reason: str = "it has no softmax attention map"
     supports_preview: bool = False
     supports_step_cache: bool = False
+    step_cache_methods: tuple[StepCacheMethod, ...] = ("first_block",)
     supports_uploads: bool = False
     supports_region: bool = False
     inputs: tuple[Input, ...] = ("text",)
@@ -133,6 +135,19 @@ class ModelCard(Frozen):
     defaults_source: str = ""
     presets: dict[PresetName, Preset] = Field(default_factory=dict)
     created_at: int = 0
+
+    def check_step_cache(self, cache: StepCache, param: str = "step_cache") -> None:
+        """Raise Unsupported where the model is not served with ``cache``."""
+        if not self.supports_step_cache:
+            raise Unsupported(
+                f"{param}: model {self.id!r} is not served with one; leave it out", param=param
+            )
+        if cache.method not in self.step_cache_methods:
+            raise Unsupported(
+                f"{param}.method: model {self.id!r} is not served with {cache.method!r}; allowed "
+                f"is {', '.join(self.step_cache_methods)}",
+                param=f"{param}.method",
+            )
 
     def checked_region(self, region: Region | None) -> Region | None:
         """``region``, or None where it leaves nothing out; raises Unsupported."""

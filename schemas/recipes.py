@@ -9,30 +9,11 @@ from schemas.attention import TransferSpec
 from schemas.base import Frozen, Seed, canonical_hash
 from schemas.errors import SourceMismatch
 from schemas.films.film import Film
+from schemas.step_cache import StepCache
 
 PictureFit = Literal["crop", "pad", "stretch"]
 
 KEY_VERSION = 1  # part of every key: raise it when the meaning of a recipe changes
-
-
-class StepCache(Frozen):
-    """diffusers' first-block cache: most blocks are left out where little changes between steps.
-
-    A step whose first block gives nearly what it gave at the last full one takes the other blocks'
-    part from there (as ParaAttention does it, after TeaCache, arXiv 2411.19108).
-
-    ``threshold``: the relative mean change of the first block's residual up to which it does so.
-    ``refresh``: step 0 and every so many behind it are computed in full. A run has whole attention
-    at those steps alone, so that captures hold them and anchored edits follow them exactly. None:
-    the interval of the model's preset ``auto``.
-    """
-
-    threshold: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.1
-    refresh: Annotated[int, Field(ge=1, le=1000)] | None = None
-
-    def full_steps(self, total_steps: int) -> tuple[int, ...]:
-        """The steps of a run of so many that are always computed in full."""
-        return tuple(range(0, total_steps, self.refresh or 1))
 
 
 class Picture(Frozen):
@@ -131,6 +112,8 @@ class Recipe(Frozen):
             del identity["generation"]["frame_rate"]
         if self.generation.step_cache is None:
             del identity["generation"]["step_cache"]
+        elif self.generation.step_cache.method == "first_block":
+            del identity["generation"]["step_cache"]["method"]
         if self.generation.picture is not None:
             identity["generation"]["picture"] = self.generation.picture.sha256
         transfer = identity["transfer"]

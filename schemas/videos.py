@@ -6,7 +6,8 @@ from schemas.attention import TransferSpec
 from schemas.base import Frozen
 from schemas.films.film import FittedFilm
 from schemas.jobs import AttentionOrigin, Job, JobError, Status
-from schemas.recipes import Picture, StepCache
+from schemas.recipes import Picture
+from schemas.step_cache import StepCache
 
 NOTHING_TO_KEEP = (
     "capture was false, or was left to the server, which keeps none or has no form within its limit"

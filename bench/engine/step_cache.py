@@ -1,8 +1,8 @@
-"""What the first-block cache saves on the bundled model, and what it costs in the picture.
+"""What step caches save on the bundled model, and what they cost in the picture.
 
     python -m bench.engine.step_cache --seeds 8
 
-Each video is made plain and with every threshold in turn: the time of its denoising and the passes
+Each video is made plain and with every cache in turn: the time of its denoising and the passes
 of the transformer over the plain run's, the PSNR of its frames to the plain video's, and how far an
 anchored edit with the video's own prompt is from it (``self_max_diff``, 0.0 if it is exact).
 """
@@ -20,9 +20,10 @@ from torch import Tensor
 from bench.engine.model import SCENES, edit_of
 from bench.report import median_ratio, print_figures, print_table
 from schemas.attention import Anchor, CaptureSpec
-from schemas.recipes import Generation, Recipe, StepCache
+from schemas.recipes import Generation, Recipe
 from schemas.resolve_capture import resolve_capture
 from schemas.selection import resolve_recipe
+from schemas.step_cache import StepCache
 from workers.attention.maps import MemoryMaps
 from workers.attention.transfer import Capture, StoredAttention
 from workers.families.base import Frames
@@ -32,8 +33,14 @@ from workers.model_settings import ModelSettings
 from workers.models.pipelines import LoadedModel, load_model
 
 PROMPT = "A blue car is driving on the highway."
-THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.4)
 REFRESH = 5
+CACHES = {
+    f"first_block_{threshold:g}": StepCache(threshold=threshold, refresh=REFRESH)
+    for threshold in (0.02, 0.05, 0.1, 0.2, 0.4)
+} | {
+    f"taylorseer_{refresh}": StepCache(method="taylorseer", refresh=refresh)
+    for refresh in (2, 3, REFRESH)
+}
 
 
 class Made(NamedTuple):
@@ -50,45 +57,44 @@ def main() -> None:
     args = parser.parse_args()
     model = load_model(ModelSettings(id="scenes", path=str(SCENES)))
     figures: dict[str, float] = {}
-    for threshold, found in measure(model, args.seeds, args.steps).items():
+    for cache, found in measure(model, args.seeds, args.steps).items():
         for name, value in found.items():
-            figures[f"step_cache_{threshold}.{name}"] = value
+            figures[f"{cache}.{name}"] = value
     print_table(("figure", "value"), list(figures.items()))
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     print_figures(figures | {"device": device, "seeds": args.seeds, "steps": args.steps})
 
 
-def measure(model: LoadedModel, seeds: int, steps: int) -> dict[float, dict[str, float]]:
-    """Figures by name, of each threshold."""
-    runs: dict[float, list[Made]] = defaultdict(list)
-    selves: dict[float, list[float]] = defaultdict(list)
+def measure(model: LoadedModel, seeds: int, steps: int) -> dict[str, dict[str, float]]:
+    """Figures by name, of each cache."""
+    plain: list[Made] = []
+    runs: dict[str, list[Made]] = defaultdict(list)
+    selves: dict[str, list[float]] = defaultdict(list)
     make(model, recipe_of(model, 0, steps, None))  # warm
     for seed in range(seeds):
-        runs[0].append(make(model, recipe_of(model, seed, steps, None)))
-        for threshold in THRESHOLDS:
-            cached = recipe_of(model, seed, steps, threshold)
-            runs[threshold].append(make(model, cached))
-            selves[threshold].append(self_difference(model, cached, runs[threshold][-1]))
+        plain.append(make(model, recipe_of(model, seed, steps, None)))
+        for name, cache in CACHES.items():
+            cached = recipe_of(model, seed, steps, cache)
+            runs[name].append(make(model, cached))
+            selves[name].append(self_difference(model, cached, runs[name][-1]))
     return {
-        threshold: {
+        name: {
             "over_plain": median_ratio(
-                [made.seconds for made in runs[threshold]], [made.seconds for made in runs[0]]
+                [made.seconds for made in runs[name]], [made.seconds for made in plain]
             ),
             "passes": statistics.mean(
-                made.passes / plain.passes
-                for made, plain in zip(runs[threshold], runs[0], strict=True)
+                made.passes / one.passes for made, one in zip(runs[name], plain, strict=True)
             ),
             "psnr_db": statistics.mean(
-                psnr(made.frames, plain.frames)
-                for made, plain in zip(runs[threshold], runs[0], strict=True)
+                psnr(made.frames, one.frames) for made, one in zip(runs[name], plain, strict=True)
             ),
-            "self_max_diff": max(selves[threshold]),
+            "self_max_diff": max(selves[name]),
         }
-        for threshold in THRESHOLDS
+        for name in CACHES
     }
 
 
-def recipe_of(model: LoadedModel, seed: int, steps: int, threshold: float | None) -> Recipe:
+def recipe_of(model: LoadedModel, seed: int, steps: int, cache: StepCache | None) -> Recipe:
     card = model.card
     width, height = (int(side) for side in card.default_size.split("x"))
     return Recipe(
@@ -104,7 +110,7 @@ def recipe_of(model: LoadedModel, seed: int, steps: int, threshold: float | None
             num_inference_steps=steps,
             guidance_scale=card.guidance_scale,
             fps=card.fps.default,
-            step_cache=StepCache(threshold=threshold, refresh=REFRESH) if threshold else None,
+            step_cache=cache,
         )
     )
 
@@ -140,7 +146,10 @@ def self_difference(model: LoadedModel, cached: Recipe, made: Made) -> float:
     plan = resolve_capture(CaptureSpec(form="hidden", scope="everything"), model.card, cached)
     maps = MemoryMaps()
     make(model, cached, capture=Capture(plan, maps))
-    edit = edit_of(cached, PROMPT + " ", Anchor(interval=REFRESH))
+    cache = cached.generation.step_cache
+    assert cache is not None
+    assert cache.refresh is not None
+    edit = edit_of(cached, PROMPT + " ", Anchor(interval=cache.refresh))
     generation = edit.generation.model_copy(update={"step_cache": None})
     edit = edit.model_copy(update={"generation": generation})
     again = make(model, edit, stored=StoredAttention(plan, maps))

@@ -9,9 +9,10 @@ from typing import TypeVar
 from schemas.attention import Anchor, TransferSpec
 from schemas.errors import InvalidRequest, Unsupported
 from schemas.models import ModelCard
-from schemas.recipes import Generation, Recipe, StepCache, check_same_shot
+from schemas.recipes import Generation, Recipe, check_same_shot
 from schemas.requests import Settings
 from schemas.selection import branches_of, presets_of, resolve_recipe, resolve_transfer
+from schemas.step_cache import StepCache
 
 T = TypeVar("T")
 
@@ -259,11 +260,7 @@ def _step_cache(asked: Settings, card: ModelCard, prefix: str) -> StepCache | No
     cache = asked.step_cache
     if cache is None:
         return None
-    if not card.supports_step_cache:
-        param = f"{prefix}step_cache"
-        raise Unsupported(
-            f"{param}: model {card.id!r} is not served with one; leave it out", param=param
-        )
+    card.check_step_cache(cache, f"{prefix}step_cache")
     if cache.refresh is not None:
         return cache
     steps = _or(asked.num_inference_steps, card.num_inference_steps.default)

@@ -9,6 +9,7 @@ from schemas.base import Frozen
 from schemas.errors import NotFound
 from schemas.models import Input, IntRange, ModelCard
 from schemas.selection import presets_of
+from schemas.step_cache import StepCacheMethod
 from service.request.dependencies import CallDep
 from service.wire.errors import COMMON, documented
 from service.wire.replies import reply
@@ -45,6 +46,7 @@ class Model(Frozen):
     supports_transfer: bool
     supports_preview: bool
     supports_step_cache: bool
+    step_cache_methods: tuple[StepCacheMethod, ...]
     supports_uploads: bool
     supports_region: bool
     inputs: tuple[Input, ...]

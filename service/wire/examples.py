@@ -73,6 +73,7 @@ MODEL: dict[str, Any] = {
     "supports_transfer": True,
     "supports_preview": True,
     "supports_step_cache": True,
+    "step_cache_methods": ["first_block", "taylorseer"],
     "supports_uploads": True,
     "supports_region": True,
     "inputs": ["text"],

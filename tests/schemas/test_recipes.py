@@ -6,15 +6,8 @@ import pytest
 
 from schemas.attention import Anchor, Region, TransferSpec
 from schemas.errors import SourceMismatch
-from schemas.recipes import (
-    SHARED,
-    Generation,
-    Picture,
-    Recipe,
-    StepCache,
-    check_same_shot,
-    pixels_hash,
-)
+from schemas.recipes import SHARED, Generation, Picture, Recipe, check_same_shot, pixels_hash
+from schemas.step_cache import StepCache
 from tests.schemas.records import EDIT, EDIT_KEY, GENERATION, SOURCE, SOURCE_KEY
 
 OTHER: dict[str, Any] = {
@@ -48,6 +41,15 @@ def test_the_key_of_an_anchored_edit_is_older_than_regions() -> None:
     )
     assert anchored == "d2548c5870ef68bea06c5c8951d2aafc14aa8b4d06c9c73663b28155454da178"
     assert regional != anchored
+
+
+def test_the_key_of_a_first_block_cache_is_older_than_other_methods() -> None:
+    first_block, taylorseer = (
+        Recipe(generation=SOURCE.generation.model_copy(update={"step_cache": cache})).key("default")
+        for cache in (OTHER["step_cache"], StepCache(method="taylorseer", refresh=5))
+    )
+    assert first_block == "6eca428b3ba872f26c8792b04a9df86bef152b44829b1e591cfdb51f389ea6e2"
+    assert taylorseer != first_block
 
 
 @pytest.mark.parametrize("field", OTHER)

@@ -47,11 +47,8 @@ def check_fits(model: LoadedModel, resolved: ResolvedRecipe, capture: Capture | 
                 "recipe names",
                 param="model",
             )
-        if each.generation.step_cache is not None and not model.card.supports_step_cache:
-            raise Unsupported(
-                f"step_cache: model {model.card.id!r} is not served with one; leave it out",
-                param="step_cache",
-            )
+        if each.generation.step_cache is not None:
+            model.card.check_step_cache(each.generation.step_cache)
         _check_picture(model, each.generation)
         for name, _ in each.generation.loras:
             if name not in model.settings.loras:

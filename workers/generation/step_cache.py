@@ -1,7 +1,7 @@
-"""diffusers' first-block cache over one run: blocks left out where little changes between steps.
+"""diffusers' step caches over one run: blocks left out of steps that earlier ones foretell.
 
-Steps that a run's ``StepCache`` names as full are computed whole, whatever the first block gives:
-what their hooks capture, and what an anchored edit follows there, is the model's own.
+Steps that a run's ``StepCache`` names as full are computed whole, whatever came before: what their
+hooks capture, and what an anchored edit follows there, is the model's own.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,9 +15,11 @@ from workers.models.pipelines import LoadedModel
 
 parts: Any = diffusers  # untyped
 
+BeforeStep = Callable[[int], None]
+
 
 @contextmanager
-def cached_blocks(model: LoadedModel, generation: Generation) -> Iterator[Callable[[int], None]]:
+def cached_blocks(model: LoadedModel, generation: Generation) -> Iterator[BeforeStep]:
     """Let the blocks of ``generation``'s run be left out within the block.
 
     Yields what is to be called before each step with its number, but for step 0. Does nothing for
@@ -35,8 +37,26 @@ def cached_blocks(model: LoadedModel, generation: Generation) -> Iterator[Callab
             for transformer in transformers:
                 transformer._reset_stateful_cache()
 
+    first_block = cache.method == "first_block"
     with ExitStack() as enabled:
         for transformer in transformers:
-            transformer.enable_cache(parts.FirstBlockCacheConfig(threshold=cache.threshold))
+            if first_block:
+                config = parts.FirstBlockCacheConfig(threshold=cache.threshold)
+            else:
+                config = _taylorseer(cache.refresh or 1, transformer.dtype)
+            transformer.enable_cache(config)
             enabled.callback(transformer.disable_cache)
-        yield before_step
+        yield before_step if first_block else lambda step: None
+
+
+def _taylorseer(refresh: int, dtype: Any) -> Any:
+    """It counts steps itself: it computes those below ``disable_cache_before_step``, and from the
+    one behind that on every ``cache_interval``-th. With these numbers that one is ``refresh``, and
+    every full step is computed. Its lite mode leaves whole blocks out, not attention alone."""
+    return parts.TaylorSeerCacheConfig(
+        cache_interval=refresh,
+        disable_cache_before_step=refresh - 1,
+        max_order=1,
+        taylor_factors_dtype=dtype,
+        use_lite_mode=True,
+    )

@@ -5,11 +5,12 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from schemas.attention import REGION_FAMILIES
 from schemas.base import canonical_hash
 from schemas.models import IntRange, ModelCard
+from schemas.step_cache import StepCacheMethod
 from workers.attention.attention_hooks import AttentionHooks
 from workers.families.base import Axis, Family, Pipeline
 from workers.families.checkpoints import Checkpoint
@@ -88,6 +89,8 @@ def describe(
         and settings.compile == "none"
         and settings.offload != "group"
         and settings.ranks == 1,
+        # counts its steps in each transformer, and of two experts each has some of them
+        step_cache_methods=get_args(StepCacheMethod)[: 1 if len(hooks.transformers) > 1 else None],
         supports_uploads=settings.ranks == 1 and family.can_follow_films(pipeline),
         supports_region=_computes_some_tokens(family, settings),
         inputs=("text",) if family.picture == "none" else ("text", "image"),

@@ -1,11 +1,13 @@
 """Requests against a card: defaults, limits, and what an edit shares with its source."""
 
 import pytest
+from pydantic import ValidationError
 
 from schemas.attention import Anchor, CaptureSpec, StepRange, TransferSpec
 from schemas.errors import InvalidRequest, SourceMismatch, Unsupported
-from schemas.recipes import Recipe, StepCache
+from schemas.recipes import Recipe
 from schemas.requests import Settings
+from schemas.step_cache import StepCache
 from service.jobs.captures import capture_spec
 from service.jobs.resolve import (
     edit_generation,
@@ -76,6 +78,11 @@ def test_a_step_cache_that_cannot_be_is_refused() -> None:
         new_generation(asked, "A car.", CARD)
     card = CARD.model_copy(update={"supports_step_cache": True})
     edit = edit_generation(asked, "A dog.", SOURCE, card)
+    asked = Settings(step_cache=StepCache(method="taylorseer"))
+    with pytest.raises(Unsupported, match=r"step_cache\.method: model .* allowed is first_block"):
+        new_generation(asked, "A car.", card)
+    with pytest.raises(ValidationError, match="threshold: method 'taylorseer' has none"):
+        StepCache(method="taylorseer", threshold=0.2)
     with pytest.raises(InvalidRequest, match="step_cache: not allowed in an edit"):
         edit_recipe(edit, Recipe(generation=SOURCE), None, card, 8)
 

@@ -1,13 +1,14 @@
-"""diffusers' first-block cache on every family that has it: exact where it must be."""
+"""diffusers' step caches on every family that has them: exact where they must be."""
 
 import pytest
 import torch
 
 from schemas.attention import Anchor, CaptureSpec, Form
 from schemas.errors import SourceMismatch, Unsupported
-from schemas.recipes import Recipe, StepCache
+from schemas.recipes import Recipe
 from schemas.resolve_capture import resolve_capture
 from schemas.selection import resolve_recipe
+from schemas.step_cache import StepCache
 from tests.workers.bench import generate
 from tests.workers.families.cases import Runs
 from workers.generation.generate import generate as engine_generate
@@ -16,12 +17,15 @@ STEPS = 5
 EVERY_OTHER = Anchor(interval=2)  # steps 0, 2 and 4
 
 
-@pytest.fixture
-def cached(transfers: Runs) -> Recipe:
+@pytest.fixture(params=["first_block", "taylorseer"])
+def cached(transfers: Runs, request: pytest.FixtureRequest) -> Recipe:
     """Blocks are left out in every step that allows it: random weights need a high threshold."""
-    if not transfers.model.card.supports_step_cache:
-        pytest.skip("the family has none")
-    cache = StepCache.model_construct(threshold=1e6, refresh=2)  # above what requests may name
+    card = transfers.model.card
+    if not card.supports_step_cache or request.param not in card.step_cache_methods:
+        pytest.skip("the family does not have it")
+    cache = StepCache(method="taylorseer", refresh=2)
+    if request.param == "first_block":  # above what requests may name
+        cache = StepCache.model_construct(method="first_block", threshold=1e6, refresh=2)
     return transfers.recipe("a car", num_inference_steps=STEPS, step_cache=cache)
 
 
@@ -36,7 +40,11 @@ def edit_of(runs: Runs, source: Recipe, prompt: str, anchor: Anchor | None) -> R
 
 def test_nothing_is_left_out_where_all_is_to_be_computed(transfers: Runs, cached: Recipe) -> None:
     plain = transfers.latents_of(with_cache(cached, None))
-    for cache in (StepCache(threshold=1e-9, refresh=STEPS), StepCache(threshold=1, refresh=1)):
+    assert cached.generation.step_cache is not None
+    caches = [StepCache(method=cached.generation.step_cache.method, refresh=1)]
+    if caches[0].method == "first_block":
+        caches += [StepCache(threshold=1e-9, refresh=STEPS), StepCache(threshold=1, refresh=1)]
+    for cache in caches:
         assert torch.equal(transfers.latents_of(with_cache(cached, cache)), plain)
     assert not torch.equal(transfers.latents_of(cached), plain)
     assert torch.equal(transfers.latents_of(with_cache(cached, None)), plain), "it is off again"
@@ -89,6 +97,20 @@ def test_an_edit_that_wants_other_steps_is_refused(
     edit = edit_of(transfers, cached, "some dog", anchor)
     with pytest.raises(SourceMismatch, match=r"step cache .* multiple of 2"):
         resolve_recipe(edit, transfers.model.card)
+
+
+def test_the_full_steps_are_computed_and_no_others(transfers: Runs) -> None:
+    """TaylorSeer counts steps by itself; its first ones are computed too."""
+    if "taylorseer" not in transfers.model.card.step_cache_methods:
+        pytest.skip("of two experts each has some of the steps")
+    if not transfers.model.card.supports_step_cache:
+        pytest.skip("the family has none")
+    whole = len(transfers.model.family.branches(4.0))
+    for refresh, computed in ((1, 7), (2, 4), (3, 4), (5, 5)):
+        cache = StepCache(method="taylorseer", refresh=refresh)
+        recipe = transfers.recipe("a car", num_inference_steps=7, step_cache=cache)
+        made = engine_generate(transfers.model, resolve_recipe(recipe, transfers.model.card))
+        assert made.passes == computed * whole
 
 
 def test_a_family_without_it_says_so(transfers: Runs) -> None:
