@@ -4,10 +4,17 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from schemas.attention import REGION_FAMILIES, Branch, Preset, PresetName, Region
+from schemas.attention import (
+    REGION_FAMILIES,
+    Branch,
+    Preset,
+    PresetName,
+    Region,
+    StepCache,
+    StepCacheMethod,
+)
 from schemas.base import Frozen
 from schemas.errors import InvalidRequest, Unsupported
-from schemas.step_cache import StepCache, StepCacheMethod
 
 Input = Literal["text", "image"]
 

@@ -5,11 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from schemas.attention import TransferSpec
+from schemas.attention import StepCache, TransferSpec
 from schemas.base import Frozen, Seed, canonical_hash
 from schemas.errors import SourceMismatch
 from schemas.films.film import Film
-from schemas.step_cache import StepCache
 
 PictureFit = Literal["crop", "pad", "stretch"]
 

@@ -5,12 +5,11 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from schemas.analyses import MAX_SOURCES, AnalysisChoices, AnalysisSpec
-from schemas.attention import CaptureSpec, TransferSpec
+from schemas.attention import CaptureSpec, StepCache, TransferSpec
 from schemas.base import Frozen, LoraScale, OneError, Seed
 from schemas.films.film import Fit, StartS
 from schemas.jobs import Priority
 from schemas.recipes import PictureFit, Recipe
-from schemas.step_cache import StepCache
 
 Size = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$", examples=["96x64"])]
 SECONDS = r"^[0-9]{1,6}(\.[0-9]{1,12})?$"

@@ -2,12 +2,11 @@
 
 from typing import Literal
 
-from schemas.attention import TransferSpec
+from schemas.attention import StepCache, TransferSpec
 from schemas.base import Frozen
 from schemas.films.film import FittedFilm
 from schemas.jobs import AttentionOrigin, Job, JobError, Status
 from schemas.recipes import Picture
-from schemas.step_cache import StepCache
 
 NOTHING_TO_KEEP = (
     "capture was false, or was left to the server, which keeps none or has no form within its limit"

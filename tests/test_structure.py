@@ -27,7 +27,7 @@ PACKAGES = {
 ROOMS = {
     "schemas": """
         base errors                             frozen values and the error tree
-        attention step_cache webhooks           specs of capture, transfer, caches; webhook bodies
+        attention webhooks                      capture and transfer specs; webhook bodies
         films                                   uploads, and how a source is made of one
         models recipes                          model cards; everything that decides a video
         capture_plan                            what an artifact holds, what an edit needs

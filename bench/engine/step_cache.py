@@ -19,11 +19,10 @@ from torch import Tensor
 
 from bench.engine.model import SCENES, edit_of
 from bench.report import median_ratio, print_figures, print_table
-from schemas.attention import Anchor, CaptureSpec
+from schemas.attention import Anchor, CaptureSpec, StepCache
 from schemas.recipes import Generation, Recipe
 from schemas.resolve_capture import resolve_capture
 from schemas.selection import resolve_recipe
-from schemas.step_cache import StepCache
 from workers.attention.maps import MemoryMaps
 from workers.attention.transfer import Capture, StoredAttention
 from workers.families.base import Frames

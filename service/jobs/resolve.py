@@ -6,13 +6,12 @@ Pure functions; InvalidRequest and its kin name the field, the value and what is
 import secrets
 from typing import TypeVar
 
-from schemas.attention import Anchor, TransferSpec
+from schemas.attention import Anchor, StepCache, TransferSpec
 from schemas.errors import InvalidRequest, Unsupported
 from schemas.models import ModelCard
 from schemas.recipes import Generation, Recipe, check_same_shot
 from schemas.requests import Settings
 from schemas.selection import branches_of, presets_of, resolve_recipe, resolve_transfer
-from schemas.step_cache import StepCache
 
 T = TypeVar("T")
 

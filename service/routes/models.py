@@ -4,12 +4,11 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Response
 
-from schemas.attention import Branch, Preset, PresetName
+from schemas.attention import Branch, Preset, PresetName, StepCacheMethod
 from schemas.base import Frozen
 from schemas.errors import NotFound
 from schemas.models import Input, IntRange, ModelCard
 from schemas.selection import presets_of
-from schemas.step_cache import StepCacheMethod
 from service.request.dependencies import CallDep
 from service.wire.errors import COMMON, documented
 from service.wire.replies import reply

@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from schemas.attention import Anchor, Region, TransferSpec
+from schemas.attention import Anchor, Region, StepCache, TransferSpec
 from schemas.errors import SourceMismatch
 from schemas.recipes import SHARED, Generation, Picture, Recipe, check_same_shot, pixels_hash
-from schemas.step_cache import StepCache
 from tests.schemas.records import EDIT, EDIT_KEY, GENERATION, SOURCE, SOURCE_KEY
 
 OTHER: dict[str, Any] = {

@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from schemas.attention import REGION_FAMILIES
+from schemas.attention import REGION_FAMILIES, StepCacheMethod
 from schemas.base import canonical_hash
 from schemas.models import IntRange, ModelCard
-from schemas.step_cache import StepCacheMethod
 from workers.attention.attention_hooks import AttentionHooks
 from workers.families.base import Axis, Family, Pipeline
 from workers.families.checkpoints import Checkpoint

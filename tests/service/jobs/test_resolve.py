@@ -3,11 +3,10 @@
 import pytest
 from pydantic import ValidationError
 
-from schemas.attention import Anchor, CaptureSpec, StepRange, TransferSpec
+from schemas.attention import Anchor, CaptureSpec, StepCache, StepRange, TransferSpec
 from schemas.errors import InvalidRequest, SourceMismatch, Unsupported
 from schemas.recipes import Recipe
 from schemas.requests import Settings
-from schemas.step_cache import StepCache
 from service.jobs.captures import capture_spec
 from service.jobs.resolve import (
     edit_generation,

@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from schemas.attention import Anchor, CaptureSpec, Form
+from schemas.attention import Anchor, CaptureSpec, Form, StepCache
 from schemas.errors import SourceMismatch, Unsupported
 from schemas.recipes import Recipe
 from schemas.resolve_capture import resolve_capture
 from schemas.selection import resolve_recipe
-from schemas.step_cache import StepCache
 from tests.workers.bench import generate
 from tests.workers.families.cases import Runs
 from workers.generation.generate import generate as engine_generate
