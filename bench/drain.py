@@ -1,8 +1,8 @@
 """Stops the embedded stack while one video is made and twenty wait, and looks at what is left.
 
-``python -m bench.drain``. The running job may end within the drain's time-out, or is handed back;
-those that wait are begun by nobody. Afterwards no process, port or folder of the stack's may be
-left, and every job must be there when it is started again.
+``python -m bench.drain``. The running job may end, or is handed back; those that wait are begun by
+nobody. All of it must be over within the drain's time-out, with no process, port or folder of the
+stack's left, and every job must be there when it is started again.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from bench.processes import processes
 from bench.report import print_figures
 from retake.session import session_pids
 from retake.stack import Stack
+from storage.embedded.process_folders import folders_of
 
 QUEUED = 20
 OPEN = ("queued", "in_progress")
@@ -44,10 +45,11 @@ def measure(data: Path, *, drain_timeout_s: float, steps: int) -> dict[str, int 
         "queued": QUEUED,
         "drain_timeout_s": drain_timeout_s,
         "seconds": round(seconds, 1),
+        "overran": int(seconds > drain_timeout_s),
         "killed": int(stack.killed),
         "left_processes": len(left | set(session_pids(workers))),
         "left_ports": listens(stack.port),
-        "left_folders": len(ray_folders(workers)),
+        "left_folders": len(folders_of(workers)),
     }
     return {**figures, **again(data, ids)}
 
@@ -66,11 +68,6 @@ def wait_for_start(client: httpx.Client, video_id: str) -> None:
 def listens(port: int) -> int:
     with closing(socket.socket()) as probe:
         return int(probe.connect_ex(("127.0.0.1", port)) == 0)
-
-
-def ray_folders(workers: int) -> list[Path]:
-    """Those of Ray in the temporary folder, by the id of the process that started it."""
-    return list(Path(tempfile.gettempdir()).glob(f"rt-{workers}-*"))
 
 
 def again(data: Path, ids: list[str]) -> dict[str, int]:

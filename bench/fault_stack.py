@@ -136,6 +136,25 @@ class FaultStack:
             await asyncio.to_thread(wait_for_workers)
             await asyncio.sleep(chance.uniform(0.5, 2))
 
+    async def drain_workers(self, chance: random.Random) -> None:
+        """Stopped with jobs that run and jobs that wait, and started again."""
+        await asyncio.to_thread(self._restart_workers, chance.uniform(0, 2))
+
+    def _restart_workers(self, drain_s: float) -> None:
+        self.workers.drain(drain_s)
+        self.workers.stop()
+        self.workers.start()
+
+    async def refuse_artifacts(self, chance: random.Random) -> None:
+        """Redis takes no artifact's entry: what is stored meanwhile is listed later."""
+        sizes = f"{self.settings.storage.redis_prefix}:artifact_bytes"
+        redis = open_redis(self.settings.storage)
+        async with aclosing(redis):
+            await redis.rename(sizes, f"{sizes}:kept")
+            await redis.set(sizes, "of another type")
+            await asyncio.sleep(LEASE_S * chance.uniform(1, 2))
+            await redis.rename(f"{sizes}:kept", sizes)
+
     async def store_hangs(self, chance: random.Random) -> None:
         self.proxy.add(Fault("PUT", hang=True))
         self.proxy.add(Fault("GET", hang=True))
@@ -158,6 +177,8 @@ FAULTS: dict[str, Callable[[FaultStack, random.Random], Awaitable[None]]] = {
     "store full": FaultStack.store_is_full,
     "store away": FaultStack.store_is_away,
     "workers killed thrice": FaultStack.kill_workers_again_and_again,
+    "workers drained": FaultStack.drain_workers,
+    "index refuses artifacts": FaultStack.refuse_artifacts,
 }
 
 

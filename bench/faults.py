@@ -16,7 +16,7 @@ import time
 import uuid
 from collections import defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import httpx
@@ -25,9 +25,12 @@ from redis import RedisError
 from bench.fault_stack import FAULTS, FaultStack, open_stack
 from bench.processes import processes
 from bench.report import Cell, print_figures, print_table
+from schemas.artifacts import artifact_id
 from schemas.jobs import Job
+from storage.artifact_index import ArtifactIndex
 from storage.connect import open_objects, open_redis
 from storage.jobs.jobs import open_jobs
+from storage.retention.index_repair import repair
 from storage.retention.video_files import collect_videos
 
 ENDED = ("completed", "failed")
@@ -39,13 +42,18 @@ Body = dict[str, Any]
 
 @dataclass
 class Tally:
-    """What went wrong over all runs, and how long each fault took to be over."""
+    """What went wrong over all runs, and how long each fault took to be over.
+
+    ``relisted``: artifacts that Redis had refused, ``unlisted``: that nobody finds in the end.
+    """
 
     lost: int = 0
     doubled: int = 0
     unequal: int = 0
     failed: int = 0
     hit: int = 0
+    relisted: int = 0
+    unlisted: int = 0
     recovery_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
@@ -57,6 +65,7 @@ class Bench:
         self.stack, self.chance, self.tally = stack, random.Random(seed), Tally()
         self.jobs = open_jobs(open_redis(stack.settings.storage))
         self.objects = open_objects(stack.settings.storage)
+        self.artifacts = ArtifactIndex(open_redis(stack.settings.storage))
         self.client = httpx.AsyncClient(base_url=f"{stack.base_url}/v1", timeout=30)
         self.undisturbed: dict[str, bytes] = {}
 
@@ -109,6 +118,7 @@ class Bench:
         ]
 
     async def run(self, fault: str) -> None:
+        await self.forget()
         chosen = self.requests()
         self.chance.shuffle(chosen)
         work = [*chosen, self.chance.choice(chosen)]
@@ -123,9 +133,17 @@ class Bench:
         jobs = [await self.wait_for_end(video_id) for video_id in ids]
         self.tally.recovery_s[fault].append(time.monotonic() - began)
         await asyncio.gather(doing, cancelling)
+        self.tally.relisted += await repair(self.objects, self.artifacts)  # as the sweeper does
         for video_id, job in zip(ids, jobs, strict=True):
             await self.judge(fault, video_id, job)
         self.stack.proxy.faults.clear()
+
+    async def forget(self) -> None:
+        """Delete the stored attention, so that each run captures anew."""
+        found = (await self.client.get("/attention/artifacts")).raise_for_status().json()
+        for artifact in found["data"]:
+            path = f"/attention/artifacts/{artifact['id']}"
+            (await self.client.delete(path)).raise_for_status()
 
     async def judge(self, fault: str, video_id: str, job: Job | None) -> None:
         if job is None:
@@ -145,6 +163,12 @@ class Bench:
             result = job.state.result
             how = result.attention if result is not None else "?"
             print(f"UNEQUAL {video_id} (attention {how}) after: {fault}", flush=True)
+
+    async def unlisted(self) -> int:
+        """Artifacts that are stored and that nobody finds."""
+        keys = [PurePosixPath(info.key) for info in self.objects.list("manifests")]
+        names = [("default", artifact_id(key.parent.name, key.stem)) for key in keys]
+        return len(await self.artifacts.list_missing(names))
 
     async def orphans(self) -> int:
         """Files of no video that are left after the collector ran."""
@@ -169,6 +193,7 @@ async def measure(
         fault = faults[number % len(faults)]
         await bench.run(fault)
         print(f"run {number + 1} of {runs}: {fault}", flush=True)
+    bench.tally.unlisted = await bench.unlisted()
     return bench.tally, await bench.orphans()
 
 
@@ -195,6 +220,8 @@ def main() -> None:
             "doubled": tally.doubled,
             "unequal": tally.unequal,
             "failed": tally.failed,
+            "unlisted_artifacts": tally.unlisted,
+            "relisted_artifacts": tally.relisted,
             "hit_a_running_job": tally.hit,
             "orphans": orphans,
             "leaked_processes": len(leaked) - 1,

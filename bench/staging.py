@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ class Course:
         for number in range(1, API_REPLICAS + 1):
             clean = self.stack.stop(f"api-{number}")
             self.stack.start_api(number)
-            if not clean or not wait_until(lambda: self.stack.balanced(number), 60):  # noqa: B023
+            if not clean or not wait_until(partial(self.stack.balanced, number), 60):
                 return False
         return True
 

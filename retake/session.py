@@ -5,9 +5,10 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from storage.embedded.process_folders import folders_of
 
 
 def kill_session(child: "subprocess.Popen[bytes]") -> None:
@@ -22,7 +23,7 @@ def kill_session(child: "subprocess.Popen[bytes]") -> None:
                 os.kill(pid, signal.SIGKILL)
         child.poll()  # a dead child counts until it was waited for
     child.wait()
-    for folder in Path(tempfile.gettempdir()).glob(f"rt-{child.pid}-*"):
+    for folder in folders_of(child.pid):
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -9,11 +9,11 @@ import logging
 import os
 import secrets
 import shutil
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from storage.embedded.process_folders import make_folder, remove_left_behind
 from workers.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("retake.local")
 
-FOLDER_PREFIX = "rt-"  # then this process's id: who finds such a folder knows whether it is in use
+_ENDING_S = 10.0  # of a drain: a job's last step, then Ray's own end (4 s on two busy cores)
 _OBJECT_STORE_BYTES = 80 << 20  # Ray's least; job calls carry ids only
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -63,8 +63,7 @@ class LocalWorkers:
         from workers.deployment import APP, build, open_pipelines
 
         remove_left_behind()
-        # short: sockets below it have long names
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
+        self.folder = make_folder()
         settings = self._settings
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         try:
@@ -97,13 +96,19 @@ class LocalWorkers:
         log.info("workers ready replicas=%d", settings.replicas)
 
     def drain(self, timeout_s: float) -> None:
-        """Let running jobs end for up to ``timeout_s``, then hand the rest back to the queue."""
+        """Let running jobs end, then hand the rest back to the queue, so that ``stop`` is done
+        within ``timeout_s``.
+
+        Its last 10 s, at most half of it, are for that. Only a step that is longer than they are
+        makes it last longer, by up to a minute.
+        """
         from ray import serve
 
         from workers.deployment import APP
 
         dispatcher = serve.get_deployment_handle("Dispatcher", APP)
-        dispatcher.broadcast("drain", timeout_s).results(timeout_s=timeout_s + 90)
+        running_s = timeout_s - min(timeout_s / 2, _ENDING_S)
+        dispatcher.broadcast("drain", running_s).results(timeout_s=timeout_s + 90)
 
     def stop(self) -> None:
         """End every process that ``start`` began. Running jobs are taken up again elsewhere."""
@@ -125,14 +130,6 @@ class LocalWorkers:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-
-
-def remove_left_behind() -> None:
-    """Remove the folders of processes that were killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*-*"):
-        pid = folder.name.split("-")[1]
-        if pid.isdigit() and not Path("/proc", pid).exists():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def prepare_environment() -> None:

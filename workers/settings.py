@@ -100,7 +100,9 @@ class WorkerSettings(BaseSettings):
         3600, description="How long a rollout lets a running job continue."
     )
     drain_timeout_s: Seconds = Field(
-        30, description="How long a stop lets a running job continue before it is handed back."
+        30,
+        description="How long a stop may take. A running job continues for all of it but the last "
+        "10 s, at most half of it; then it is handed back at its next step.",
     )
     journal_after_s: Seconds = Field(
         60,

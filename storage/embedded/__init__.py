@@ -1,1 +1,1 @@
-"""An embedded Valkey, for a stack without a Redis of its own."""
+"""The embedded stack's own: a Valkey, for where there is no Redis; who ends with whom."""

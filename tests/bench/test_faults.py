@@ -28,5 +28,6 @@ def test_nothing_is_lost_doubled_or_changed(
     with open_stack(tmp_path) as stack:
         tally, orphans = asyncio.run(measure(stack, RUNS, seed=0, steps=20, within_s=0.3))
     assert (tally.lost, tally.doubled, tally.unequal, orphans) == (0, 0, 0, 0)
+    assert tally.unlisted == 0
     assert set(tally.recovery_s) == set(FAULTS)
     assert set(processes("")) <= before

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -11,11 +10,12 @@ from retake.session import kill_session, session_pids
 # a leader that holds out against SIGTERM, and a grandchild in a group of its own, as Ray's are
 LEADER = """
 import os, signal, subprocess, sys, time
+from storage.embedded.process_folders import make_folder
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
 child = "import subprocess, time; subprocess.Popen(%r, process_group=0); time.sleep(600)"
 subprocess.Popen([sys.executable, "-c", child % sleeper])
-print("up", flush=True)
+print(make_folder(), flush=True)
 time.sleep(600)
 """
 
@@ -26,11 +26,10 @@ def test_a_session_is_killed_with_its_folder() -> None:
     )
     with leader:
         assert leader.stdout is not None
-        assert leader.stdout.readline() == b"up\n"
+        folder = Path(leader.stdout.readline().decode().strip())
+        assert folder.is_dir()
         while len(list(session_pids(leader.pid))) < 3:
             time.sleep(0.01)
-        folder = Path(tempfile.mkdtemp(prefix=f"rt-{leader.pid}-"))
-        (folder / "sockets").mkdir()
         leader.terminate()
         kill_session(leader)
         assert list(session_pids(leader.pid)) == []
