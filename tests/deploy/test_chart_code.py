@@ -161,6 +161,6 @@ def test_ray_reads_how_long_a_node_drains() -> None:
 def test_the_ray_version_is_the_locked_one() -> None:
     (service,) = of_kind(render(values_of("small")), "RayService")
     version = service["spec"]["rayClusterConfig"]["rayVersion"]
-    assert f"ray=={version}\n" in (ROOT / "requirements.lock").read_text()
+    assert f"ray=={version} " in (ROOT / "requirements-workers.lock").read_text()
     assert f"ray:{version}-" in (ROOT / "deploy/Dockerfile.worker").read_text()
     assert re.match(r"\d+\.\d+", version)
