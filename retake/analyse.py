@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from retake.client import ApiError, Client, Json
-from retake.commands import URL, Key, Url
+from retake.commands import URL, Key, Priority, Url, Webhook
 from retake.demo import job_progress
 from retake.request_fields import drop_none, json_object
 
@@ -37,6 +37,13 @@ def analyse(
     rows: Annotated[
         str | None, typer.Option(help="Rows of each map that are looked at, or all.")
     ] = None,
+    row_seed: Annotated[int | None, typer.Option(help="Which rows those are.")] = None,
+    densities: Annotated[
+        str | None, typer.Option(help="Shares of weights that are kept, as in 0.1,0.5.")
+    ] = None,
+    masses: Annotated[
+        str | None, typer.Option(help="Shares of mass that are to be reached, likewise.")
+    ] = None,
     causal: Annotated[
         str | None, typer.Option(help="Of sparsity: the causal test, as JSON; {} for defaults.")
     ] = None,
@@ -46,6 +53,8 @@ def analyse(
     settings: Annotated[
         str | None, typer.Option(help="More settings of the runs, as JSON: size, num_frames.")
     ] = None,
+    priority: Priority = None,
+    webhook_url: Webhook = None,
     estimate: Annotated[bool, typer.Option(help="Only say what it would take.")] = False,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of result.json, report.html, figures.")
@@ -58,7 +67,6 @@ def analyse(
         prompt or [], seed or [0], model or [], video or [], source_prompt,
         json_object("settings", settings), json_object("transfer", transfer),
     )  # fmt: skip
-    rows_asked = None if rows in (None, "all") else number_of("rows", rows)
     body = drop_none(
         kind=kind,
         sources=runs,
@@ -66,9 +74,13 @@ def analyse(
         heads=numbers_of("heads", heads),
         steps=numbers_of("steps", steps),
         branches=branches and branches.split(","),
-        sampling=rows and {"rows": rows_asked},
+        sampling=sampling_of(rows, row_seed),
+        densities=shares_of("densities", densities),
+        masses=shares_of("masses", masses),
         causal=json_object("causal", causal),
         ablations=json_object("ablations", ablations),
+        priority=priority,
+        webhook_url=webhook_url,
     )
     with Client(url, api_key) as client:
         if estimate:
@@ -110,6 +122,22 @@ def numbers_of(name: str, text: str | None) -> list[int] | None:
         start = number_of(name, first)
         found += range(start, number_of(name, last) + 1) if dash else [start]
     return found
+
+
+def sampling_of(rows: str | None, seed: int | None) -> Json | None:
+    """The rows that are looked at: all of them is the API's null."""
+    chosen = drop_none(seed=seed)
+    if rows is not None:
+        chosen["rows"] = None if rows == "all" else number_of("rows", rows)
+    return chosen or None
+
+
+def shares_of(name: str, text: str | None) -> list[float] | None:
+    """ "0.1,0.5" as [0.1, 0.5]."""
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"--{name}: {text!r} is no list as in 0.1,0.5") from None
 
 
 def number_of(name: str, text: str) -> int:

@@ -29,6 +29,10 @@ Image = Annotated[
 ImageFit = Annotated[str | None, typer.Option(help="crop, pad or stretch it to the size.")]
 Priority = Annotated[str | None, typer.Option(help="low, normal or high.")]
 Preview = Annotated[int | None, typer.Option(help="Steps from one preview to the next.")]
+StepCache = Annotated[
+    str | None, typer.Option(help="Leave out blocks that change little: JSON, {} for defaults.")
+]
+StartTimeout = Annotated[int | None, typer.Option(help="Fail unless begun within so long.")]
 Webhook = Annotated[str | None, typer.Option(help="The one endpoint that is told of this job.")]
 URL = "http://127.0.0.1:8000"
 
@@ -57,11 +61,13 @@ def generate(
     image: Image = None,
     image_fit: ImageFit = None,
     lora: Loras = None,
+    step_cache: StepCache = None,
     capture: Capture = None,
     capture_spec: CaptureSpec = None,
     priority: Priority = None,
     preview_every: Preview = None,
     webhook_url: Webhook = None,
+    start_timeout_s: StartTimeout = None,
     url: Url = URL,
     api_key: Key = None,
 ) -> None:
@@ -71,6 +77,7 @@ def generate(
         fps=fps, steps=steps, negative_prompt=negative_prompt, guidance_scale=guidance_scale,
         lora=lora, capture=capture, capture_spec=capture_spec, priority=priority,
         preview_every=preview_every, webhook_url=webhook_url, image=image, image_fit=image_fit,
+        step_cache=step_cache, start_timeout_s=start_timeout_s,
     )  # fmt: skip
     check_out(out)
     with Client(url, api_key) as client:
@@ -91,6 +98,9 @@ def edit(
     preset: Annotated[str | None, typer.Option(help="The kind of edit.")] = None,
     interval: Annotated[int | None, typer.Option(help="Steps between computed ones.")] = None,
     scale: Annotated[float | None, typer.Option(help="How much of the change is made.")] = None,
+    anchor_region: Annotated[
+        str | None, typer.Option(help="Compute changing tokens only: JSON, {} for defaults.")
+    ] = None,
     transfer: Transfer = None,
     out: Out = None,
     model: str | None = None,
@@ -105,11 +115,13 @@ def edit(
     image: Image = None,
     image_fit: ImageFit = None,
     lora: Loras = None,
+    step_cache: StepCache = None,
     capture: Capture = None,
     capture_spec: CaptureSpec = None,
     priority: Priority = None,
     preview_every: Preview = None,
     webhook_url: Webhook = None,
+    start_timeout_s: StartTimeout = None,
     url: Url = URL,
     api_key: Key = None,
 ) -> None:
@@ -132,8 +144,9 @@ def edit(
         size=size, seconds=seconds, num_frames=num_frames, fps=fps, steps=steps,
         negative_prompt=negative_prompt, guidance_scale=guidance_scale, lora=lora,
         capture=capture, capture_spec=capture_spec, priority=priority, preview_every=preview_every,
-        webhook_url=webhook_url, transfer=transfer_of(transfer, preset, interval, scale),
-        image=image, image_fit=image_fit,
+        transfer=transfer_of(transfer, preset, interval, scale, anchor_region),
+        webhook_url=webhook_url, image=image, image_fit=image_fit,
+        step_cache=step_cache, start_timeout_s=start_timeout_s,
     )  # fmt: skip
     check_out(out)
     with Client(url, api_key) as client:

@@ -18,6 +18,7 @@ def body_of(
     capture_spec: str | None,
     image: Path | None,
     image_fit: str | None,
+    step_cache: str | None,
     **named: object,
 ) -> Json:
     """The request's fields: those that the command line says otherwise, and ``named`` as it is."""
@@ -27,6 +28,7 @@ def body_of(
         capture=_capture(capture, capture_spec),
         input_reference=_picture(image),
         input_reference_fit=image_fit,
+        step_cache=json_object("step-cache", step_cache),
         **named,
     )
 
@@ -73,11 +75,16 @@ def _capture(wanted: bool | None, text: str | None) -> Any:
 
 
 def transfer_of(
-    text: str | None, preset: str | None, interval: int | None, scale: float | None
+    text: str | None,
+    preset: str | None,
+    interval: int | None,
+    scale: float | None,
+    anchor_region: str | None,
 ) -> Json | None:
     """The transfer spec of --transfer, with what the other options name put into it."""
     spec = json_object("transfer", text) or {}
-    anchor = drop_none(interval=interval, scale=scale)
+    region = json_object("anchor-region", anchor_region)
+    anchor = (spec.get("anchor") or {}) | drop_none(interval=interval, scale=scale, region=region)
     spec |= drop_none(preset=preset, anchor=anchor or None)
     return spec or None
 
