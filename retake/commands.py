@@ -23,8 +23,8 @@ Capture = Annotated[bool | None, typer.Option(help="Keep the attention for later
 CaptureSpec = Annotated[str | None, typer.Option(help="Which attention is kept, as JSON.")]
 Loras = Annotated[list[str] | None, typer.Option("--lora", help="NAME=WEIGHT; may be repeated.")]
 Image = Annotated[
-    Path | None,
-    typer.Option(help="The picture to start from.", exists=True, dir_okay=False, readable=True),
+    str | None,
+    typer.Option(help="The picture to start from: a file, an upload's id or an address."),
 ]
 ImageFit = Annotated[str | None, typer.Option(help="crop, pad or stretch it to the size.")]
 Priority = Annotated[str | None, typer.Option(help="low, normal or high.")]

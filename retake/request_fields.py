@@ -2,12 +2,15 @@
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from retake.client import Json
+
+UPLOAD_ID = re.compile("upload_[0-9a-f]{40}")
 
 
 def body_of(
@@ -16,7 +19,7 @@ def body_of(
     lora: list[str] | None,
     capture: bool | None,
     capture_spec: str | None,
-    image: Path | None,
+    image: str | None,
     image_fit: str | None,
     step_cache: str | None,
     **named: object,
@@ -47,11 +50,19 @@ def source_of(text: str | None, prompt: str | None, seed: int | None) -> Json | 
     return named
 
 
-def _picture(image: Path | None) -> Json | None:
-    """The file as a data URL; what it is, the server sees from its bytes."""
+def _picture(image: str | None) -> Json | None:
+    """An upload's id or an address as it is, a file as a data URL: what that is, the server sees
+    from its bytes."""
     if image is None:
         return None
-    data = base64.b64encode(image.read_bytes()).decode("ascii")
+    if UPLOAD_ID.fullmatch(image):
+        return {"file_id": image}
+    if image.startswith(("http://", "https://")):
+        return {"image_url": image}
+    try:
+        data = base64.b64encode(Path(image).read_bytes()).decode("ascii")
+    except OSError as error:
+        raise typer.BadParameter(f"--image {image}: {error.strerror}") from None
     return {"image_url": f"data:application/octet-stream;base64,{data}"}
 
 

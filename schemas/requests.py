@@ -8,6 +8,7 @@ from schemas.analyses import MAX_SOURCES, AnalysisChoices, AnalysisSpec
 from schemas.attention import CaptureSpec, StepCache, TransferSpec
 from schemas.base import Frozen, LoraScale, OneError, Seed
 from schemas.films.film import Fit, StartS
+from schemas.films.upload import UploadId
 from schemas.jobs import Priority
 from schemas.recipes import PictureFit, Recipe
 
@@ -92,16 +93,24 @@ class Settings(Frozen):
 
 
 class InputReference(Frozen):
-    """A picture in JSON. In a form it is a file of the name ``input_reference``."""
+    """A picture in JSON: one of the two. In a form it may be a file named ``input_reference``."""
 
     image_url: Annotated[
-        str,
+        str | None,
         Field(
             min_length=1,
-            description="A data URL of a PNG, JPEG or WebP picture",
+            description="A data URL of a PNG, JPEG or WebP picture; or the address of one, on a "
+            "host that the server's operator allows",
             examples=["data:image/png;base64,iVBORw0KGgo="],
         ),
-    ]
+    ] = None
+    file_id: Annotated[UploadId | None, Field(description="The id of an uploaded picture")] = None
+
+    @model_validator(mode="after")
+    def _one_picture(self) -> Self:
+        if (self.image_url is None) == (self.file_id is None):
+            raise ValueError("give image_url or file_id, one of the two")
+        return self
 
 
 class PictureInput(Frozen):

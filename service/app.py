@@ -13,6 +13,7 @@ from service.background.event_streams import EventStreams
 from service.background.job_outcome import OutcomeReader
 from service.background.metrics import Metrics
 from service.background.periodic_tasks import PeriodicTask, PeriodicTasks
+from service.background.picture_fetcher import PictureFetcher
 from service.background.readiness import Readiness
 from service.background.tracing import Tracing
 from service.background.webhook_dispatcher import WebhookDispatcher
@@ -79,6 +80,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
             await state.streams.close()
             await tasks.stop()
             await state.egress.close()
+            await state.picture_fetcher.close()
             await state.redis.aclose()
             state.objects.close()
             await asyncio.to_thread(tracing.close)
@@ -136,6 +138,9 @@ def open_state(settings: ServiceSettings, tracing: Tracing) -> AppState:
         limits=Limits(redis, limits, prefix=prefix),
         targets=targets,
         egress=egress,
+        picture_fetcher=PictureFetcher(
+            settings.picture_hosts, settings.picture_timeout_s, settings.max_picture_bytes
+        ),
         webhook_dispatcher=WebhookDispatcher(webhooks, egress, metrics, settings.webhook_backoff_s),
         metrics=metrics,
         tracing=tracing,

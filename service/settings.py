@@ -143,6 +143,15 @@ class ServiceSettings(BaseSettings):
     max_picture_pixels: int = Field(
         50_000_000, ge=1, description="The most pixels that such a picture may have."
     )
+    picture_hosts: tuple[str, ...] = Field(
+        (),
+        description="Hosts that such pictures are fetched from where a request gives their "
+        "address; `*` is any, by https alone. Of a host with a private address, its network "
+        "(`10.0.0.0/8`) as well.",
+    )
+    picture_timeout_s: float = Field(
+        10.0, gt=0, le=60, description="How long fetching one may take."
+    )
     body_timeout_s: float = Field(
         20.0,
         gt=0,

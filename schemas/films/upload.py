@@ -1,4 +1,4 @@
-"""Uploads: files of a project that edits may take as their source."""
+"""Uploads: files of a project that its videos may be made of, films and pictures."""
 
 from typing import Annotated, Literal
 
@@ -11,8 +11,18 @@ UploadId = Annotated[str, Field(pattern=r"^upload_[0-9a-f]{40}$")]
 ID_HEX = 40
 
 
+class PictureInfo(Frozen):
+    """What a picture's file holds. ``width``, ``height``: its pixels, as a viewer shows it."""
+
+    format: Literal["png", "jpeg", "webp"]
+    width: int
+    height: int
+
+
 class Upload(Frozen):
     """``POST /v1/uploads`` and after. Times are Unix seconds; ``bytes``: its size.
+
+    It is a film or a picture; what it is not is null.
 
     The id follows from the content: the same file is one upload of a project, however often sent.
     """
@@ -22,7 +32,8 @@ class Upload(Frozen):
     filename: str
     bytes: int
     sha256: Sha256
-    film: FilmInfo
+    film: FilmInfo | None = None
+    picture: PictureInfo | None = None
     created_at: int
     expires_at: int | None
 

@@ -47,11 +47,16 @@ class TargetRefused(Exception):
 
 
 class EgressPolicy:
-    """Which hosts may be called. ``allow``: names and networks that may be, although private."""
+    """Which hosts may be called. ``allow``: names and networks that may be, although private.
 
-    def __init__(self, allow: Iterable[str]) -> None:
+    ``trust_names`` False: a name that is listed may be called by http, but has to have addresses
+    that are public, or in a network that is listed too.
+    """
+
+    def __init__(self, allow: Iterable[str], *, trust_names: bool = True) -> None:
         # its own threads: a name that takes long must not hold up the rest of the process
-        self._resolvers = ThreadPoolExecutor(RESOLVERS, "webhook-dns")
+        self._resolvers = ThreadPoolExecutor(RESOLVERS, "egress-dns")
+        self._trust_names = trust_names
         self.names: set[str] = set()
         self.networks: list[Network] = []
         for entry in allow:
@@ -76,13 +81,18 @@ class EgressPolicy:
             raise _url_error(url, param, "an https:// URL in ASCII")
         host = host.removesuffix(".")
         address = _address(host)
-        known = host in self.names or (address is not None and self._is_listed(address))
+        known = self.lists(host)
         if parts.scheme == "http" and not known:
             raise _url_error(url, param, "https:// only")
         private = not self.allows(address) if address else host.endswith(("localhost", ".internal"))
         if private and not known:
             raise _url_error(url, param, "a public host")
         return url
+
+    def lists(self, host: str) -> bool:
+        """Whether ``host``, a name or an address in any spelling, is listed itself."""
+        address = _address(host)
+        return host in self.names or (address is not None and self._is_listed(address))
 
     def allows(self, address: Address) -> bool:
         """Whether ``address`` is public or listed; an IPv4 address in it must be so too."""
@@ -104,7 +114,7 @@ class EgressPolicy:
         look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         found = await asyncio.get_running_loop().run_in_executor(self._resolvers, look_up)
         addresses = [str(entry[4][0]) for entry in found]
-        if host.lower() not in self.names:
+        if not (self._trust_names and host.lower() in self.names):
             for text in addresses:
                 if not self.allows(ipaddress.ip_address(text)):
                     raise TargetRefused
@@ -142,7 +152,7 @@ class EgressBackend(AsyncNetworkBackend):
 
 
 class EgressClient:
-    """Sends POST requests, each within ``timeout_s``."""
+    """Sends requests, each within ``timeout_s``."""
 
     def __init__(
         self, targets: EgressPolicy, timeout_s: float, tls: ssl.SSLContext | None = None
@@ -173,6 +183,22 @@ class EgressClient:
             ) as response,
         ):
             return response.status
+
+    async def get(self, url: str, max_bytes: int) -> tuple[int, bytes]:
+        """The status of the answer, and its body; of one that is longer, more than ``max_bytes``.
+
+        Raises as ``post`` does.
+        """
+        body = bytearray()
+        async with (
+            asyncio.timeout(self._timeout_s),
+            self._pool.stream("GET", url, extensions={"timeout": self._timeouts}) as response,
+        ):
+            async for chunk in response.aiter_stream():
+                body += chunk
+                if len(body) > max_bytes:
+                    break
+            return response.status, bytes(body)
 
     async def close(self) -> None:
         await self._pool.aclose()

@@ -12,10 +12,13 @@ from schemas.errors import InvalidRequest, NotFound, Unsupported
 from schemas.jobs import JobSpec
 from schemas.models import ModelCard
 from schemas.recipes import Generation
-from schemas.requests import PictureInput
+from schemas.requests import InputReference, PictureInput
+from service.jobs.uploads import read_picture
 from service.request.auth import Call
-from service.wire.pictures import data_of, fit_picture
+from service.wire.pictures import data_of, fit_picture, is_data_url
 from storage.objects.objects import ObjectMissing, ObjectStoreError
+
+MAX_FETCHED = 4  # addresses, by one request: each takes its time, and stays in memory until its end
 
 
 class RequestPictures:
@@ -24,6 +27,7 @@ class RequestPictures:
     def __init__(self, call: Call) -> None:
         self._call = call
         self._files: dict[str, bytes] = {}  # PNG, by name
+        self._fetched: dict[str, bytes] = {}  # by address
         self._stored: dict[str, list[str]] = {}  # keys of objects that hold it, by name
 
     async def put_into(
@@ -44,7 +48,7 @@ class RequestPictures:
         if "image" not in card.inputs:
             raise await self._takes_none(card, param)
         settings = self._call.state.settings
-        data = data_of(asked.input_reference, settings.max_picture_bytes, param)
+        data = await self._data_of(asked.input_reference, param)
         async with self._call.state.decoding:
             made = await asyncio.to_thread(
                 fit_picture,
@@ -57,6 +61,24 @@ class RequestPictures:
             )
         self._files[made.picture.sha256] = made.png
         return generation.model_copy(update={"picture": made.picture})
+
+    async def _data_of(self, reference: InputReference, param: str) -> bytes:
+        """The file that ``reference`` means, from wherever it is."""
+        state, url = self._call.state, reference.image_url
+        if reference.file_id is not None:
+            return await read_picture(self._call, reference.file_id, f"{param}.file_id")
+        assert url is not None  # the schema asks for one of the two
+        if is_data_url(url):
+            return data_of(url, state.settings.max_picture_bytes, param)
+        if url not in self._fetched:
+            if len(self._fetched) == MAX_FETCHED:
+                raise InvalidRequest(
+                    f"{param}.image_url: one request may name {MAX_FETCHED} addresses; upload the "
+                    "pictures, and give their file_id",
+                    param=f"{param}.image_url",
+                )
+            self._fetched[url] = await state.picture_fetcher.fetch(url, f"{param}.image_url")
+        return self._fetched[url]
 
     async def _takes_none(self, card: ModelCard, param: str) -> Unsupported:
         cards = await self._call.state.catalogue.cards()

@@ -17,12 +17,12 @@ from schemas.recipes import Recipe
 from schemas.requests import JobOptions
 from service.jobs.captures import capture_spec
 from service.jobs.pictures import RequestPictures
+from service.jobs.quota import QUOTA_RETRY_S
 from service.jobs.resolve import preview_steps
 from service.request.auth import Call
 
 log = logging.getLogger("retake.service")
 MAX_KEY_CHARS = 255
-QUOTA_RETRY_S = 300  # longer than the SDK waits: only a deletion helps
 
 
 def job_spec(

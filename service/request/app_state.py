@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from service.background.egress import EgressClient, EgressPolicy
 from service.background.event_streams import EventStreams
 from service.background.metrics import Metrics
+from service.background.picture_fetcher import PictureFetcher
 from service.background.readiness import Readiness
 from service.background.tracing import Tracing
 from service.background.webhook_dispatcher import WebhookDispatcher
@@ -42,6 +43,7 @@ class AppState:
     limits: Limits
     targets: EgressPolicy
     egress: EgressClient
+    picture_fetcher: PictureFetcher
     webhook_dispatcher: WebhookDispatcher
     metrics: Metrics
     tracing: Tracing

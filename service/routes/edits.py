@@ -21,9 +21,10 @@ from service.jobs.edits import (
     source_recipe,
     with_defaults,
 )
+from service.jobs.film_sources import film_source
 from service.jobs.pictures import RequestPictures
 from service.jobs.submission import accept
-from service.jobs.uploads import film_source, store_upload
+from service.jobs.uploads import store_upload
 from service.request.auth import Call
 from service.request.bodies import BodyOf
 from service.request.dependencies import CallDep, VideoIdDep
@@ -91,7 +92,7 @@ class EditBody(BodyOf[EditVideo]):
             fields = self.translated(fields)
             body = self.validate(fields, json.dumps(fields).encode(), strict=False)
             if film.given:  # only now: what is refused is not stored
-                await store_upload(call, film, FILM_FIELD)
+                await store_upload(call, film, FILM_FIELD, pictures=False)
             return body
 
 

@@ -1,4 +1,4 @@
-"""``/v1/uploads``: the project's own films, which edits may take as their source."""
+"""``/v1/uploads``: the project's own films and pictures, which videos may be made of."""
 
 from typing import Annotated, Any, Literal
 
@@ -20,7 +20,10 @@ router = APIRouter(prefix="/v1/uploads", tags=["uploads"], responses=COMMON)
 
 UploadIdPath = Annotated[str, Path(examples=[UPLOAD_ID])]
 FIELD = "file"
-RAW = ("video/mp4", "video/webm", "video/quicktime", "image/gif", "application/octet-stream")
+RAW = (
+    "video/mp4", "video/webm", "video/quicktime", "image/gif", "image/png", "image/jpeg",
+    "image/webp", "application/octet-stream",
+)  # fmt: skip
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -60,7 +63,8 @@ class UploadsQuery(Frozen):
     openapi_extra=BODY,
 )
 async def create_upload(request: Request, call: CallDep) -> Response:
-    """Store a film of up to the server's limit; the same file again is the same upload."""
+    """Store a film or a picture of up to the server's limit; the same file again is the same
+    upload."""
     settings = call.state.settings
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     async with receiving(settings) as film:
@@ -105,6 +109,6 @@ async def get_upload(upload_id: UploadIdPath, call: CallDep) -> Response:
 
 @router.delete("/{upload_id}", response_model=UploadDeleted, responses=documented(404))
 async def delete_upload(upload_id: UploadIdPath, call: CallDep) -> Response:
-    """Delete a film and the stored attention of its sources; edits that wait for it fail."""
+    """Delete a file and the stored attention of its sources; edits that wait for it fail."""
     await remove_upload(call.state, call.project, upload_id)
     return reply(UploadDeleted(id=upload_id))

@@ -5,16 +5,22 @@ What a picture becomes depends on its content alone: 8 bits of sRGB, upright, wi
 
 import base64
 import binascii
+import contextlib
 import io
-from typing import NamedTuple
+import re
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple
 
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from schemas.errors import InvalidRequest, TooLarge, Unsupported
+from schemas.errors import InvalidRequest, TooLarge
+from schemas.films.upload import PictureInfo
 from schemas.recipes import Picture, PictureFit, pixels_hash
-from schemas.requests import InputReference
 
-FORMATS = ("PNG", "JPEG", "WEBP")
+NAMES: Mapping[str, Literal["png", "jpeg", "webp"]] = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
+FORMATS = tuple(NAMES)
+# how files of these begin; of WebP, with four bytes of its length in between
+_MAGIC = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF....WEBP", re.DOTALL)
 ALLOWED = "allowed are PNG, JPEG and WebP pictures"
 _16_BITS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
@@ -28,15 +34,18 @@ class FittedPicture(NamedTuple):
     png: bytes
 
 
-def data_of(reference: InputReference, max_bytes: int, param: str) -> bytes:
-    """The file in the data URL. Raises InvalidRequest, Unsupported, TooLarge."""
-    head, comma, payload = reference.image_url.partition(",")
-    if head[:5].lower() != "data:":
-        raise Unsupported(
-            f"{param}.image_url: {reference.image_url[:80]!r} is not allowed: no address is "
-            "fetched; allowed are data URLs (data:image/png;base64,…), or a file of a form",
-            param=param,
-        )
+def is_data_url(url: str) -> bool:
+    return url[:5].lower() == "data:"
+
+
+def looks_like_picture(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` (12 bytes at least) is one of these."""
+    return _MAGIC.match(head) is not None
+
+
+def data_of(url: str, max_bytes: int, param: str) -> bytes:
+    """The file in a data URL. Raises InvalidRequest, TooLarge."""
+    head, comma, payload = url.partition(",")
     if not comma or not head.lower().endswith(";base64"):
         raise InvalidRequest(
             f"{param}.image_url: {head[:80]!r} is not allowed; allowed is data:image/png;base64,… "
@@ -54,6 +63,15 @@ def data_of(reference: InputReference, max_bytes: int, param: str) -> bytes:
     return data
 
 
+def probe_picture(data: bytes, *, max_pixels: int, param: str) -> PictureInfo:
+    """What picture ``data`` is; all of it was decoded. Blocks, and raises as ``fit_picture``."""
+    with _opened(data, max_pixels=max_pixels, param=param) as image:
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        kind = NAMES[str(image.format)]
+        return PictureInfo(format=kind, width=upright.width, height=upright.height)
+
+
 def fit_picture(
     data: bytes, width: int, height: int, fit: PictureFit, *, max_pixels: int, param: str
 ) -> FittedPicture:
@@ -62,11 +80,25 @@ def fit_picture(
     Of an animation its first frame; what is transparent becomes white. Raises InvalidRequest for
     what is no picture, is damaged, or has more than ``max_pixels`` pixels.
     """
+    with _opened(data, max_pixels=max_pixels, param=param) as image:
+        return _encode(_fit(image, width, height, fit), fit)
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, *, max_pixels: int, param: str) -> Iterator[Image.Image]:
+    """The picture, not decoded yet; whatever fails within is told as the client's error."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             pixels = image.width * image.height
-            if pixels <= max_pixels:
-                return _encode(_fit(image, width, height, fit), fit)
+            if pixels > max_pixels:
+                raise InvalidRequest(
+                    f"{param}: {image.width}x{image.height} are {pixels} pixels; allowed are "
+                    f"{max_pixels}",
+                    param=param,
+                )
+            yield image
+    except InvalidRequest:
+        raise
     except Image.DecompressionBombError:
         raise InvalidRequest(
             f"{param}: more pixels than the {max_pixels} allowed", param=param
@@ -77,10 +109,6 @@ def fit_picture(
         ) from None
     except Exception:  # whatever a decoder stumbles over, it is in the client's bytes
         raise InvalidRequest(f"{param}: the picture is damaged; {ALLOWED}", param=param) from None
-    raise InvalidRequest(
-        f"{param}: {image.width}x{image.height} are {pixels} pixels; allowed are {max_pixels}",
-        param=param,
-    )
 
 
 def _fit(image: Image.Image, width: int, height: int, fit: PictureFit) -> Image.Image:

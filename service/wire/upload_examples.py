@@ -21,6 +21,7 @@ UPLOAD: dict[str, Any] = {
         "seconds": 12.4,
         "audio": True,
     },
+    "picture": None,
     "created_at": 1795453690,
     "expires_at": 1796058490,
 }

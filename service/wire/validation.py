@@ -16,6 +16,7 @@ HINTS = {
     "seconds": 'allowed is a decimal number as a string, such as "4"',
     "id": "allowed is the id of a video, as in video_0199c0ffee, or of an upload where one may be "
     "the source",
+    "file_id": "allowed is the id of an upload, which POST /v1/uploads gives",
 }
 
 # by pydantic's error types, with its context's values

@@ -120,7 +120,12 @@ def test_a_source_named_by_prompt_brings_its_own(api: Api, objects: ObjectStore)
         ),
         (
             {"model": "either", "input_reference": {"image_url": "http://x/a.png"}},
-            400, "input_reference", "'http://x/a.png' is not allowed: no address is fetched",
+            400, "input_reference.image_url",
+            "'http://x/a.png' is not allowed: no address is fetched",
+        ),
+        (
+            {"model": "either", "input_reference": {"image_url": "file:///etc/passwd"}},
+            400, "input_reference.image_url", "no address is fetched",
         ),
         (
             {"model": "either", "input_reference": url(b"no picture")},
@@ -144,7 +149,11 @@ def test_a_source_named_by_prompt_brings_its_own(api: Api, objects: ObjectStore)
         ),
         (
             {"model": "either", "input_reference": {"file_id": "file_1"}},
-            400, "input_reference.image_url", "is required",
+            400, "input_reference.file_id", "'file_1' is not allowed: allowed is the id of an up",
+        ),
+        (
+            {"model": "either", "input_reference": {}},
+            400, "input_reference", "give image_url or file_id, one of the two",
         ),
     ],
 )  # fmt: skip
