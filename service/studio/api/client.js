@@ -26,7 +26,8 @@ let asking = null;
 export async function send(method, path, { body, query, headers, signal } = {}) {
   const url = new URL(path, base);
   for (const [name, value] of Object.entries(query ?? {})) url.searchParams.set(name, value);
-  const sent = body === undefined ? undefined : JSON.stringify(body, exactNumbers);
+  const isForm = body instanceof FormData; // its type, with a boundary, is the browser's to write
+  const sent = body === undefined || isForm ? body : JSON.stringify(body, exactNumbers);
   for (;;) {
     const secret = key.get();
     const response = await attempt(url, {
@@ -34,7 +35,7 @@ export async function send(method, path, { body, query, headers, signal } = {}) 
       signal,
       body: sent,
       headers: {
-        ...(sent === undefined ? {} : { "content-type": "application/json" }),
+        ...(sent === undefined || isForm ? {} : { "content-type": "application/json" }),
         ...(secret ? { authorization: `Bearer ${secret}` } : {}),
         ...headers,
       },
@@ -108,6 +109,9 @@ export const getBlob = (path, options) =>
 
 /** POST to a route that creates nothing, so it may be sent twice. */
 export const postJson = (path, body, options) => whole("POST", path, { ...options, body }, json);
+
+/** POST a form with a file. The same file again is the same upload, so it may be sent twice. */
+export const postForm = (path, form) => whole("POST", path, { body: form }, json);
 
 /** POST to a route that creates something; it does so once, however often it is sent. */
 export function submit(path, body, options) {

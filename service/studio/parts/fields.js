@@ -4,10 +4,11 @@
 import { choice, choices, flag, json, labelled, list, number, slider, text } from "./controls.js";
 import { el } from "./dom.js";
 import { title } from "./format.js";
+import { picture } from "./picture.js";
 
 /** Controls for `fields`, added to `container`. `about` adds to a field what the schema does not
  * say, by its path (`transfer.layers`): `label`, `hint`, `placeholder`, `minimum`, `maximum`,
- * `step`, `options`, `names` of options, `value`, `total`, `slider`, `skip`. */
+ * `step`, `options`, `names` of options, `value`, `total`, `slider`, `skip`; or another `kind`. */
 export class Fields {
   #controls = new Map();
 
@@ -20,6 +21,11 @@ export class Fields {
       this.#controls.set(field.name, control);
       container.append(control.element);
     }
+  }
+
+  /** Resolves once the files that the user chose are read, so that `values` has them. */
+  async ready() {
+    await Promise.all([...this.#controls.values()].map((control) => control.ready?.()));
   }
 
   /** The values of the fields that the user filled in. */
@@ -71,6 +77,7 @@ function controlOf(field, about) {
     group,
     flagOrGroup,
     json,
+    picture,
   }[field.kind];
   return make(field, about);
 }

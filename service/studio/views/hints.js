@@ -30,11 +30,23 @@ const TRANSFER = {
   "transfer.anchor.scale": { hint: "How much of the difference is added" },
 };
 
+/** A picture to start from, for models that take one. */
+function aboutPicture(model, hint) {
+  if (!model.inputs.includes("image"))
+    return { input_reference: { skip: true }, input_reference_fit: { skip: true } };
+  return {
+    input_reference: { kind: "picture", label: "Start from a picture", hint },
+    input_reference_fit: { label: "Fit of the picture", placeholder: "crop" },
+  };
+}
+
 /** For the fields of a new video: the limits and defaults of `model`. */
 export function aboutMake(model) {
   const { width, height, num_frames: frames, fps, num_inference_steps: steps } = model;
+  const needed = model.required_inputs.includes("image");
   return {
     ...CAPTURE,
+    ...aboutPicture(model, needed ? "This model needs one" : "PNG, JPEG or WebP"),
     prompt: { skip: true },
     model: { skip: true },
     seconds: { skip: true }, // num_frames sets the length
@@ -77,6 +89,7 @@ export function aboutEdit(model, preset) {
   const about = {
     ...CAPTURE,
     ...TRANSFER,
+    ...aboutPicture(model, "Left out: the source's"),
     "transfer.preset": { skip: true },
     "transfer.layers": { total: model.layers, placeholder: all(model.layers) },
     "transfer.heads": { total: model.heads, placeholder: all(model.heads) },

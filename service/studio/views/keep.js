@@ -82,6 +82,7 @@ form.addEventListener("submit", async (event) => {
   const button = one("#keep-go");
   button.disabled = true;
   try {
+    await Promise.all(variants.map((variant) => variant.ready()));
     const edits = variants.map((variant) => variant.request());
     const previews = previewsOf(model, source.num_inference_steps);
     const made = await submit(`videos/${source.id}/edits`, { edits, ...previews });
@@ -150,7 +151,9 @@ function actionsOf(video, role) {
   if (role !== "Edit") return [details];
   const title = "The same seed and the new words, without the source's attention";
   const click = (event) => regenerate(video, event.target);
-  const missing = !plainOf(video, store.all());
+  // its picture is not to be had again, nor is a film the plain run's
+  const alike = !video.input_reference && !video.film;
+  const missing = alike && !plainOf(video, store.all());
   return [
     missing && el("button", { type: "button", title, click }, PLAIN),
     el("a", { class: "button", href: `#keep/${video.id}` }, "Edit this"),

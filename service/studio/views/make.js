@@ -7,9 +7,11 @@ import { exampleOf, fieldsOf } from "../api/schema.js";
 import { announce, el, one } from "../parts/dom.js";
 import { Fields } from "../parts/fields.js";
 import { Tile } from "../parts/tile.js";
+import { offerFilm } from "./film.js";
 import { aboutMake, clearError, modelSelect, previewsOf, showError } from "./hints.js";
 
-const MAIN = ["size", "num_frames", "num_inference_steps", "seed", "capture"];
+const PICTURE = ["input_reference", "input_reference_fit"];
+const MAIN = [...PICTURE, "size", "num_frames", "num_inference_steps", "seed", "capture"];
 
 const form = one("#make-form");
 const tiles = new Map();
@@ -24,6 +26,7 @@ export async function open() {
   if (!model || !offered.some((each) => each.id === model.id)) model = offered[0];
   if (drawnFor !== model.id) draw(offered, fields);
   await offerExample();
+  await offerFilm(show);
   await showOpenJobs();
 }
 
@@ -75,6 +78,7 @@ form.addEventListener("submit", async (event) => {
   const button = one("button[type=submit]", form);
   button.disabled = true;
   try {
+    await Promise.all([main.ready(), more.ready()]);
     show(await submit("videos", request()));
     announce("The video is queued.");
   } catch (error) {

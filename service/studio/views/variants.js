@@ -67,6 +67,11 @@ export class Variant {
     this.element.firstChild.textContent = count > 1 ? `Variant ${index + 1}` : "The edit";
   }
 
+  /** Resolves once what the user chose is read, so that `request` has it. */
+  ready() {
+    return this.fields.ready();
+  }
+
   /** The edit, as the API takes it. */
   request() {
     const { transfer = {}, ...rest } = this.fields.values();
@@ -118,6 +123,10 @@ class Flat {
       fields.filter((field) => field !== transfer),
       about,
     );
+  }
+
+  ready() {
+    return this.outer.ready();
   }
 
   values() {

@@ -7,8 +7,9 @@ from storage.settings import StorageSettings
 from tests.browser import Open
 from tests.servers import Seaweed
 from tests.service.conftest import Api, Serve, running, wait_for
+from tests.service.pictured import OTHER, PNG, name_of
 from tests.service.studio.conftest import HOSTILE, make
-from tests.service.worker import Worker
+from tests.service.worker import Worker, film
 
 
 def test_a_video_is_made_and_plays(api: Api, page: Page) -> None:
@@ -54,6 +55,56 @@ def test_what_is_chosen_is_what_is_asked_for(api: Api, page: Page) -> None:
     assert "size" not in asked, "what is left alone is the server's to choose"
     expect(page.locator("#make-jobs .tile").first).to_have_attribute("data-status", "completed")
     assert api.http.get("/videos", params={"limit": 1}).json()["data"][0]["seed"] == 2**62 + 1
+
+
+def test_a_picture_to_start_from_where_the_model_takes_one(picture_api: Api, visit: Open) -> None:
+    page = visit(f"{picture_api.url}/studio")
+    models = page.locator("#make-form").get_by_label("Model")
+    models.select_option("scenes")
+    picture = page.get_by_label("Start from a picture")
+    expect(page.get_by_label("Seed")).to_be_visible()
+    expect(picture).to_have_count(0)
+    models.select_option("wan-i2v")
+    expect(picture).to_be_visible()
+    picture.set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": PNG})
+    expect(page.get_by_alt_text("The picture that was chosen")).to_be_visible()
+    page.get_by_label("Fit of the picture").select_option("pad")
+    make(page, "A car drives off.")
+    tile = page.locator("#make-jobs .tile").first
+    expect(tile).to_have_attribute("data-status", "completed")
+    made = picture_api.http.get("/videos", params={"limit": 1}).json()["data"][0]
+    assert made["input_reference"] == {"sha256": name_of(PNG), "fit": "pad"}
+    # an edit keeps it, or starts from another
+    tile.get_by_role("link", name="Keep the shot").click()
+    page.get_by_text("Advanced").click()
+    other = {"name": "b.png", "mimeType": "image/png", "buffer": OTHER}
+    page.locator("#keep").get_by_label("Start from a picture").set_input_files(other)
+    page.get_by_role("button", name="Make the edit").click()
+    expect(page.locator("#keep-stage .tile")).to_have_count(2)
+    edit = picture_api.http.get("/videos", params={"limit": 1}).json()["data"][0]
+    assert edit["input_reference"]["sha256"] == name_of(OTHER)
+    expect(page.locator("#keep-stage .tile").nth(1)).to_have_attribute("data-status", "completed")
+
+
+def test_a_film_of_ones_own_is_edited(api: Api, page: Page) -> None:
+    page.get_by_text("Edit a film of your own").click()
+    form = page.locator("#film-form")
+    form.get_by_label("What it shows").fill("A car is driving.")
+    form.get_by_label("What the edit shows").fill("A red car is driving.")
+    form.get_by_label("Film").set_input_files(
+        {"name": "mine.mp4", "mimeType": "video/mp4", "buffer": b"no film"}
+    )
+    form.get_by_role("button", name="Edit the film").click()
+    expect(form.get_by_role("alert")).to_contain_text("not a video")
+    whole = {"name": "mine.mp4", "mimeType": "video/mp4", "buffer": film(24)}
+    form.get_by_label("Film").set_input_files(whole)
+    form.get_by_role("button", name="Edit the film").click()
+    expect(page.locator("#make-jobs .tile").first).to_have_attribute("data-status", "completed")
+    made = api.http.get("/videos", params={"limit": 1}).json()["data"][0]
+    assert made["film"]["source_prompt"] == "A car is driving."
+    kept = api.http.get(f"/uploads/{made['film']['upload_id']}").json()
+    assert kept["filename"] == "mine.mp4"
+    api.http.delete(f"/uploads/{kept['id']}")
 
 
 def test_a_refusal_is_shown_as_the_api_says_it(api: Api, page: Page) -> None:
