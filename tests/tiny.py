@@ -184,7 +184,14 @@ def recipe(model: LoadedModel, prompt: str = "a car", **changes: Any) -> Recipe:
         "fps": card.fps.default,
         **changes,
     }
-    if "image" in card.required_inputs and "picture" not in values:
-        image = painting(values["width"], values["height"])
-        values["picture"] = give_picture(model, image)
-    return Recipe(generation=Generation(**values))
+    made = Recipe(generation=Generation(**values))
+    return with_picture(model, made) if "image" in card.required_inputs else made
+
+
+def with_picture(model: LoadedModel, made: Recipe) -> Recipe:
+    """``made``, starting from a painting where it names no picture."""
+    generation = made.generation
+    if generation.picture is not None:
+        return made
+    picture = give_picture(model, painting(generation.width, generation.height))
+    return Recipe(generation=generation.model_copy(update={"picture": picture}))

@@ -20,8 +20,7 @@ from schemas.errors import NumericOverflow, PictureMissing
 from schemas.models import LatentGrid
 from schemas.recipes import Generation
 
-# diffusers is untyped, and what attributes a pipeline has depends on its class
-Pipeline = Any
+Pipeline = Any  # diffusers is untyped: what attributes one has depends on its class
 Frames = np.ndarray[Any, np.dtype[np.uint8]]
 Pictures = Mapping[str, Image.Image]  # RGB, of the video's size, by ``Picture.sha256``
 # where the video's tokens lie among those of a layer
@@ -246,6 +245,9 @@ class Family:
 
     def configure(self, pipeline: Pipeline, generation: Generation) -> None:
         """Set what is not an argument of the pipeline's call (a guider's scale, say)."""
+
+    def check(self, pipeline: Pipeline) -> None:
+        """Raise ValueError for a checkpoint of this pipeline that cannot be served, and why."""
 
     def irregular(self, pipeline: Pipeline) -> str | None:
         """Why not every step makes the calls of ``branches``, if so: attention is then not kept."""

@@ -35,7 +35,7 @@ class Checkpoint:
     """
 
     name: str
-    family: str
+    families: tuple[str, ...]
     source: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
     call: Mapping[str, Any] = field(default_factory=dict)
@@ -52,11 +52,15 @@ def _a14b(pipeline: Pipeline) -> bool:
     return getattr(pipeline, "transformer_2", None) is not None and _layers(40)(pipeline)
 
 
+_WAN = ("wan", "wan-i2v")
+_LTX = ("ltx", "ltx-i2v", "ltx-condition")
+_KANDINSKY = ("kandinsky-5", "kandinsky-5-i2v")
+
 # The first that fits counts. Values by "diffusers" stand in its docstrings or documentation.
 CHECKPOINTS: tuple[Checkpoint, ...] = (
     Checkpoint(
         "Wan2.2 TI2V-5B",
-        "wan",
+        _WAN,
         "Wan2.2's own configuration: 1280x704, 121 frames, 24 a second, 50 steps, guidance 5",
         {"width": 1280, "height": 704, "num_frames": 121, "fps": 24}
         | {"negative_prompt": WAN_NEGATIVE},
@@ -64,29 +68,36 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
     ),
     Checkpoint(
         "Wan2.2 A14B",
-        "wan",
+        ("wan",),
         "Wan2.2's own configuration: 40 steps, guidance 4 at high noise and 3 at low",
         {"num_inference_steps": 40, "guidance_scale": 4.0, "negative_prompt": WAN_NEGATIVE},
         call={"guidance_scale_2": 3.0},
         fits=_a14b,
     ),
     Checkpoint(
+        "Wan2.2 I2V-A14B",
+        ("wan-i2v",),
+        "Wan2.2's own configuration: 40 steps, guidance 3.5",
+        {"num_inference_steps": 40, "guidance_scale": 3.5, "negative_prompt": WAN_NEGATIVE},
+        fits=_a14b,
+    ),
+    Checkpoint(
         "Wan2.1 14B",
-        "wan",
+        _WAN,
         "the negative prompt of diffusers' example; flow_shift is the folder's: 5.0 at 720p",
         {"negative_prompt": WAN_NEGATIVE},
         fits=_layers(40),
     ),
     Checkpoint(
         "Wan2.1 1.3B",
-        "wan",
+        _WAN,
         "the negative prompt of diffusers' example; flow_shift is the folder's: 3.0 at 480p",
         {"negative_prompt": WAN_NEGATIVE},
         fits=_layers(30),
     ),
     Checkpoint(
         "SkyReels-V2 720P",
-        "skyreels-v2",
+        ("skyreels-v2", "skyreels-v2-df"),
         "diffusers' example for flow_shift 8; the size and 121 frames of the 720P models",
         {"width": 1280, "height": 720, "num_frames": 121},
         scheduler={"flow_shift": 8.0},
@@ -95,21 +106,37 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
     ),
     Checkpoint(
         "SkyReels-V2 540P",
-        "skyreels-v2",
+        ("skyreels-v2", "skyreels-v2-df"),
         "diffusers' example: flow_shift 8 for text to video",
         scheduler={"flow_shift": 8.0},
         fits=lambda pipeline: pipeline.transformer.config.num_layers >= 30,
     ),
     Checkpoint(
+        "SkyReels-V2 I2V 720P",
+        ("skyreels-v2-i2v", "skyreels-v2-df-i2v"),
+        "diffusers' example for flow_shift 5; the size and 121 frames of the 720P models",
+        {"width": 1280, "height": 720, "num_frames": 121},
+        scheduler={"flow_shift": 5.0},
+        pattern="720P",
+        fits=lambda pipeline: pipeline.transformer.config.num_layers >= 30,
+    ),
+    Checkpoint(
+        "SkyReels-V2 I2V 540P",
+        ("skyreels-v2-i2v", "skyreels-v2-df-i2v"),
+        "diffusers' example: flow_shift 5 for image to video",
+        scheduler={"flow_shift": 5.0},
+        fits=lambda pipeline: pipeline.transformer.config.num_layers >= 30,
+    ),
+    Checkpoint(
         "CogVideoX 1.5",
-        "cogvideox",
+        ("cogvideox", "cogvideox-i2v"),
         "the model's own page: 1360x768, 81 frames, 16 a second",
         {"width": 1360, "height": 768, "num_frames": 81, "fps": 16},
         fits=lambda pipeline: pipeline.transformer.config.patch_size_t is not None,
     ),
     Checkpoint(
         "LTX, distilled",
-        "ltx",
+        _LTX,
         "diffusers' documentation: guidance 1 for distilled models; 8 steps are the authors'",
         {"num_inference_steps": 8, "guidance_scale": 1.0},
         call={"decode_timestep": 0.05, "decode_noise_scale": 0.025},
@@ -118,7 +145,7 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
     ),
     Checkpoint(
         "LTX from 0.9.1 on",
-        "ltx",
+        _LTX,
         "diffusers' documentation: decode_timestep 0.05, noise 0.025 where the VAE is told a time",
         {"negative_prompt": LTX_NEGATIVE},
         call={"decode_timestep": 0.05, "decode_noise_scale": 0.025},
@@ -126,41 +153,41 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
     ),
     Checkpoint(
         "LTX 0.9.0",
-        "ltx",
+        _LTX,
         "the negative prompt of diffusers' example",
         {"negative_prompt": LTX_NEGATIVE},
         fits=_layers(28),
     ),
     Checkpoint(
         "LTX-2, distilled",
-        "ltx-2",
+        ("ltx-2", "ltx-2-i2v"),
         "its name: 8 steps without guidance",
         {"num_inference_steps": 8, "guidance_scale": 1.0},
         pattern="distilled",
     ),
     Checkpoint(
         "Kandinsky 5, distilled",
-        "kandinsky-5",
+        _KANDINSKY,
         "its name: 16 steps without guidance",
         {"num_inference_steps": 16, "guidance_scale": 1.0},
         pattern="distilled16steps",
     ),
     Checkpoint(
         "Kandinsky 5, nocfg",
-        "kandinsky-5",
+        _KANDINSKY,
         "its name: no guidance",
         {"guidance_scale": 1.0},
         pattern="nocfg",
     ),
     Checkpoint(
         "Kandinsky 5",
-        "kandinsky-5",
+        _KANDINSKY,
         "the negative prompt that diffusers' pipeline uses where none is given",
         {"negative_prompt": KANDINSKY_NEGATIVE},
     ),
     Checkpoint(
         "HunyuanVideo 1.5, 720p",
-        "hunyuan-video-1.5",
+        ("hunyuan-video-1.5", "hunyuan-video-1.5-i2v"),
         "its name",
         {"width": 1280, "height": 720},
         pattern="720p",
@@ -171,12 +198,12 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
 def checkpoint_of(family: Family, pipeline: Pipeline, path: str) -> Checkpoint:
     """What is known of ``pipeline``, loaded from ``path``; the family's own defaults else."""
     for known in CHECKPOINTS:
-        if known.family != family.name or not re.search(known.pattern, path, re.IGNORECASE):
+        if family.name not in known.families or not re.search(known.pattern, path, re.IGNORECASE):
             continue
         if known.fits(pipeline):
             return known
     words = getattr(sys.modules[type(pipeline).__module__], "DEFAULT_NEGATIVE_PROMPT", None)
     if words is not None:
         source = "the negative prompt that diffusers' pipeline uses where none is given"
-        return Checkpoint(family.name, family.name, source, {"negative_prompt": words})
-    return Checkpoint(family.name, family.name, "its family's defaults")
+        return Checkpoint(family.name, (family.name,), source, {"negative_prompt": words})
+    return Checkpoint(family.name, (family.name,), "its family's defaults")

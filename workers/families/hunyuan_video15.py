@@ -13,6 +13,7 @@ HUNYUAN_VIDEO15 = HunyuanVideo15Family(
     pipeline="HunyuanVideo15Pipeline",
     name="hunyuan-video-1.5",
     attention=(Pattern(r"transformer_blocks\.\d+\.attn"),),
+    own_inputs=("timestep", "timestep_r"),
     templated=True,
     defaults=Defaults(
         width=832,

@@ -108,6 +108,7 @@ def prepare(
     does not see hooks that come later.
     """
     device = _device(settings)
+    family.check(pipeline)
     checkpoint = checkpoint_of(family, pipeline, settings.path)
     set_scheduler(pipeline, checkpoint.scheduler, settings)
     call = {**checkpoint.call, **settings.call}

@@ -40,8 +40,11 @@ def _unpack(row: Tensor, patch: tuple[int, int, int], shape: tuple[int, int, int
 def vae_latents(pipeline: Pipeline, frame: Tensor, number: int) -> Tensor:
     """``frame`` (C, H, W), the film's ``number``, in the space that the pipeline decodes from.
 
-    What the pipelines share: z = x · std / scale + mean, each where the VAE has it. fp32.
+    What the pipelines share: z = x · std / scale + mean, each where the VAE has it. fp32. Channels
+    behind the VAE's own are left out: Kandinsky's picture and mask stand there.
     """
+    config = pipeline.vae.config
+    frame = frame[: config.get("latent_channels") or config.get("z_dim")]
     mean = statistic(pipeline.vae, "latents_mean", frame, number)
     std = statistic(pipeline.vae, "latents_std", frame, number)
     return frame.float() * std / scale_of(pipeline) + mean

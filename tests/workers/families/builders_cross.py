@@ -72,6 +72,7 @@ def ltx() -> Any:
 
 
 def kandinsky5() -> Any:
+    """As published: a first frame and a mask stand beside the noise."""
     transformer = parts.Kandinsky5Transformer3DModel(
         in_visual_dim=4,
         out_visual_dim=4,
@@ -83,6 +84,7 @@ def kandinsky5() -> Any:
         num_text_blocks=1,
         num_visual_blocks=2,
         axes_dims=(4, 4, 4),
+        visual_cond=True,
     )
     return parts.Kandinsky5T2VPipeline(
         transformer=lively(transformer, text_gain=10),

@@ -18,9 +18,9 @@ from tests.workers.families.parts import (
 )
 
 
-def hunyuan_video() -> Any:
+def hunyuan_video(in_channels: int = 4, **options: Any) -> Any:
     transformer = parts.HunyuanVideoTransformer3DModel(
-        in_channels=4,
+        in_channels=in_channels,
         out_channels=4,
         num_attention_heads=2,
         attention_head_dim=10,
@@ -30,6 +30,7 @@ def hunyuan_video() -> Any:
         text_embed_dim=WIDTH,
         pooled_projection_dim=WIDTH,
         rope_axes_dim=(2, 4, 4),
+        **options,
     )
     return parts.HunyuanVideoPipeline(
         text_encoder=llama(),
@@ -42,7 +43,7 @@ def hunyuan_video() -> Any:
     )
 
 
-def hunyuan_video15() -> Any:
+def hunyuan_video15(task_type: str = "t2v", **options: Any) -> Any:
     transformer = parts.HunyuanVideo15Transformer3DModel(
         in_channels=9,
         out_channels=4,
@@ -56,7 +57,8 @@ def hunyuan_video15() -> Any:
         image_embed_dim=12,
         rope_axes_dim=(2, 2, 4),
         target_size=16,
-        task_type="t2v",
+        task_type=task_type,
+        **options,
     )
     vae = parts.AutoencoderKLHunyuanVideo15(
         latent_channels=4,

@@ -4,7 +4,16 @@ from typing import Any
 
 from tests import tiny
 from tests.tiny import parts
-from tests.workers.families.parts import WIDTH, flow, lively, t5, text, tokenizer, vocab_size
+from tests.workers.families.parts import (
+    SIGLIP,
+    WIDTH,
+    flow,
+    lively,
+    t5,
+    text,
+    tokenizer,
+    vocab_size,
+)
 
 WAN = {
     "num_attention_heads": 2,
@@ -61,6 +70,19 @@ def skyreels_v2() -> Any:
     )
 
 
+def skyreels_v2_df() -> Any:
+    """As published: told whether it makes 16 frames a second."""
+    config = {**WAN, "inject_sample_info": True}
+    transformer = lively(parts.SkyReelsV2Transformer3DModel(**config), text_gain=30)
+    components = {**skyreels_v2().components, "transformer": transformer}
+    return parts.SkyReelsV2DiffusionForcingPipeline(**components)
+
+
+def skyreels_v2_df_i2v() -> Any:
+    kind = parts.SkyReelsV2DiffusionForcingImageToVideoPipeline
+    return kind(**skyreels_v2_df().components)
+
+
 def skyreels_v2_i2v() -> Any:
     config = {**WAN, "in_channels": 36, "out_channels": 16, "image_dim": 16}
     transformer = parts.SkyReelsV2Transformer3DModel(**config, added_kv_proj_dim=24)
@@ -103,7 +125,7 @@ def helios() -> Any:
     )
 
 
-def motif_video() -> Any:
+def motif_video(**options: Any) -> Any:
     config = text.T5Gemma2TextConfig(
         vocab_size=vocab_size(),
         hidden_size=WIDTH,
@@ -125,10 +147,14 @@ def motif_video() -> Any:
         patch_size_t=1,
         text_embed_dim=WIDTH,
         rope_axes_dim=(4, 4, 4),
+        **options,
+    )
+    both = text.T5Gemma2EncoderConfig(
+        text_config=config, vision_config={"model_type": "siglip_vision_model", **SIGLIP}
     )
     return parts.MotifVideoPipeline(
         tokenizer=tokenizer(),
-        text_encoder=text.T5Gemma2Encoder(text.T5Gemma2EncoderConfig(text_config=config)).eval(),
+        text_encoder=text.T5Gemma2Encoder(both).eval(),
         vae=tiny.wan_vae(),
         scheduler=flow(shift=7.0),
         transformer=lively(transformer),

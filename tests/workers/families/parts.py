@@ -19,16 +19,17 @@ CHAT = (
 )
 
 
-def tokenizer() -> Any:
+def tokenizer(*headers: str, single: str = "$A </s>") -> Any:
     """Words in pieces of up to four letters, about as many as real tokenizers make of a template;
-    only the pieces of the tests' prompts are known."""
+    only the pieces of the tests' prompts are known. ``headers``: tokens that are not split."""
     pieces = sorted(set(re.findall(r"[a-z]{1,4}", WORDS)))
-    vocab = {token: i for i, token in enumerate(["<pad>", "<unk>", *pieces, "<s>", "</s>"])}
+    tokens = ["<pad>", "<unk>", *headers, *pieces, "<s>", "</s>"]
+    vocab = {token: i for i, token in enumerate(tokens)}
     backend = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
     split = pre_tokenizers.Split(Regex(r"[A-Za-z0-9]{1,4}|[^A-Za-z0-9]"), "isolated")
     backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), split])
     backend.post_processor = processors.TemplateProcessing(
-        single="$A </s>", special_tokens=[("</s>", vocab["</s>"])]
+        single=single, special_tokens=[(each, vocab[each]) for each in ("<s>", "</s>")]
     )
     made = text.PreTrainedTokenizerFast(
         tokenizer_object=backend,
@@ -37,9 +38,16 @@ def tokenizer() -> Any:
         bos_token="<s>",
         eos_token="</s>",
         model_max_length=512,
+        additional_special_tokens=list(headers),
     )
     made.chat_template = CHAT
     return made
+
+
+def llava_tokenizer() -> Any:
+    """The picture is the sixth token of HunyuanVideo's template, and headers are one token each."""
+    headers = ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<image>")
+    return tokenizer(*headers, single="<s> $A")
 
 
 def vocab_size() -> int:
@@ -75,9 +83,9 @@ def clip() -> Any:
     return louder(text.CLIPTextModel(config).eval())
 
 
-def llama() -> Any:
-    config = text.LlamaConfig(
-        vocab_size=vocab_size(),
+def _llama_config(vocab_size: int) -> Any:
+    return text.LlamaConfig(
+        vocab_size=vocab_size,
         hidden_size=WIDTH,
         intermediate_size=16,
         num_hidden_layers=3,
@@ -85,7 +93,53 @@ def llama() -> Any:
         num_key_value_heads=2,
         pad_token_id=0,
     )
-    return louder(text.LlamaModel(config).eval())
+
+
+def llama() -> Any:
+    return louder(text.LlamaModel(_llama_config(vocab_size())).eval())
+
+
+def llava() -> Any:
+    """A picture is 576 tokens to it, as to HunyuanVideo's."""
+    tokens = llava_tokenizer()
+    vision = text.CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=48,
+        patch_size=2,
+    )
+    config = text.LlavaConfig(
+        vision_config=vision,
+        text_config=_llama_config(len(tokens)),
+        image_token_index=tokens.convert_tokens_to_ids("<image>"),
+    )
+    config.pad_token_id = tokens.pad_token_id
+    return louder(text.LlavaForConditionalGeneration(config).eval())
+
+
+def llava_processor() -> Any:
+    side = {"height": 48, "width": 48}
+    return text.CLIPImageProcessor(size=side, crop_size=side)
+
+
+SIGLIP = {
+    "hidden_size": 12,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 16,
+    "patch_size": 8,
+}
+
+
+def siglip() -> Any:
+    return louder(text.SiglipVisionModel(text.SiglipVisionConfig(**SIGLIP)).eval())
+
+
+def siglip_processor() -> Any:
+    return text.SiglipImageProcessor(size={"height": 16, "width": 16})
 
 
 def qwen_text() -> dict[str, Any]:

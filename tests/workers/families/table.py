@@ -6,6 +6,7 @@ marks as working is what a green suite has passed.
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import diffusers
 from tests.workers.families.cases import CASES, Case
 from workers.families.base import Family
 from workers.families.checkpoints import CHECKPOINTS
-from workers.families.registry import FAMILIES
+from workers.families.registry import FAMILIES, NOT_SERVED
 
 PAGE = Path(__file__).parents[3] / "docs" / "models.md"
 HEAD = """# Models
@@ -48,22 +49,24 @@ them. Step cache: requests may name a `step_cache`; not where the model is compi
 the host or spread over ranks. Uploads: edits may take an uploaded video as their source; not where
 the model is spread over ranks.
 
-Not served:
+Not served, and refused when the model is loaded, with the reason:
 
-- pipelines that start from a video, or from more than one picture (Wan VACE and Animate,
-  ChronoEdit, ConsisID, FramePack, Cosmos video-to-world, the extension of SkyReels-V2 diffusion
-  forcing);
-- from a picture, of the families above: HunyuanVideo and its 1.5, LTX and LTX-2, Kandinsky 5,
-  Cosmos, Sana-Video, EasyAnimate, SkyReels-V2's diffusion forcing; and the picture that a video may
-  end with (`last_image` of Wan and others);
-- MiniMax-H3, which is a modular pipeline only;
-- Kandinsky 6 and AnyFlow-FAR, which were not tried.
+{not_served}
+- HunyuanVideo-I2V-33ch (it makes four frames more than a video has, and cuts them off) and
+  `LTXImageToVideoPipeline` from 0.9.1 on (its VAE is given noise that no seed decides; set
+  `pipeline: LTXConditionPipeline`).
 
-Helios is served one chunk (33 frames) long. LTX-2 is served without its sound, and its further
-guidance calls run with their own attention. Licences are those of the published weights, `unknown`
-where they were not looked up. LTX, LTX-2 and Cosmos are told the frame rate, which is then part of
-the shot and of the key; for all others it only paces the output. Cosmos loads only where the
-package `cosmos_guardrail` is installed: the error says so.
+Not tried: MiniMax-H3, which is a modular pipeline only, Kandinsky 6 and Sana's world models. Not
+offered: the picture that a video may end with (`last_image` of Wan and others), pictures behind the
+first frame (LTX), and the picture that Helios may start from.
+
+Helios is served one chunk (33 frames) long. SkyReels-V2's diffusion forcing is served with all
+frames in step, in one pass: not staggered, not piece by piece. LTX-2 is served without its sound,
+and its further guidance calls run with their own attention. Licences are those of the published
+weights, `unknown` where they were not looked up. LTX, LTX-2, Cosmos and SkyReels-V2's diffusion
+forcing are told the frame rate, which is then part of the shot and of the key; for all others it
+only paces the output. Cosmos loads only where the package `cosmos_guardrail` is installed: its
+licence asks for the guardrail, diffusers makes no pipeline without it, and the error names it.
 
 ## Defaults of checkpoints
 
@@ -135,7 +138,9 @@ lose what was stored.
 
 
 def checkpoints() -> str:
-    table = line(("checkpoint", "family", "known by", "defaults", "from")) + "|" + "---|" * 5 + "\n"
+    table = (
+        line(("checkpoint", "families", "known by", "defaults", "from")) + "|" + "---|" * 5 + "\n"
+    )
     for known in CHECKPOINTS:
         values = {**known.defaults, **known.call, **known.scheduler}
         shown = ", ".join(
@@ -143,8 +148,13 @@ def checkpoints() -> str:
             for name, value in values.items()
         )
         by = f"`{known.pattern}` in its name" if known.pattern else "its configuration"
-        table += line((known.name, known.family, by, shown, known.source))
+        table += line((known.name, ", ".join(known.families), by, shown, known.source))
     return table
+
+
+def not_served() -> str:
+    lines = (f"- `{name}`: {why};" for name, why in NOT_SERVED.items())
+    return "\n".join("\n  ".join(textwrap.wrap(each, 98)) for each in lines)
 
 
 def row(case: Case) -> str:
@@ -193,7 +203,7 @@ def compiled(without: dict[str, str]) -> str:
 def page() -> str:
     table = line(COLUMNS) + "|" + "---|" * len(COLUMNS) + "\n"
     table += "".join(row(case) for case in CASES)
-    notes = NOTES.format(checkpoints=checkpoints())
+    notes = NOTES.format(checkpoints=checkpoints(), not_served=not_served())
     return HEAD.format(version=diffusers.__version__) + table + notes
 
 

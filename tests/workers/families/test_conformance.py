@@ -11,6 +11,7 @@ from schemas.errors import InvalidRequest, SourceMismatch, Unsupported
 from schemas.resolve_capture import resolve_capture
 from schemas.selection import resolve_transfer
 from storage.objects.folder import FolderStore
+from tests.tiny import give_picture, painting
 from tests.workers.bench import generate, same_to_rounding
 from tests.workers.families.cases import CASES, Case, Runs
 from workers.artifacts.settings import ArtifactSettings
@@ -154,6 +155,24 @@ def test_another_shot_is_refused(transfers: Runs, field: str, factor: int) -> No
             edit.model_copy(update={"generation": other}),
             transfer_from=transfers.maps("hidden"),
         )
+
+
+def test_another_picture_makes_another_video(runs: Runs, case: Case) -> None:
+    """And keeps the attention that it is given: another first frame in the same motion."""
+    generation = runs.source.generation
+    if generation.picture is None:
+        pytest.skip("it starts from text alone")
+    image = painting(generation.width, generation.height, seed=1)
+    picture = {"picture": give_picture(runs.model, image)}
+    other = runs.latents_of(runs.recipe("a car", **picture))
+    assert not torch.equal(other, runs.plain("a car"))
+    if "transfer" in case.without:
+        return
+    edit = runs.edit(runs.source, "a car")
+    edit = edit.model_copy(update={"generation": generation.model_copy(update=picture)})
+    edited = runs.latents_of(edit, transfer_from=runs.maps("hidden"))
+    assert not torch.equal(edited, other)
+    assert not torch.equal(edited, runs.plain("a car"))
 
 
 def test_bad_sizes_are_refused_with_the_nearest(runs: Runs) -> None:

@@ -55,8 +55,9 @@ def test_a_pipeline_that_is_not_served(wan_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("LTXConditionPipeline", "LTX from 0.9.5 on starts from pictures"),
-        ("SkyReelsV2DiffusionForcingPipeline", "each frame has a time of its own"),
+        ("AnyFlowFARPipeline", "it makes a video piece by piece"),
+        ("WanAnyFlowPipeline", "it is its authors' code; .* set pipeline: AnyFlowPipeline"),
+        ("CosmosVideoToWorldPipeline", "each branch of its guidance is given noise of its own"),
     ],
 )
 def test_a_known_pipeline_that_is_not_served_says_why(
@@ -65,6 +66,17 @@ def test_a_known_pipeline_that_is_not_served_says_why(
     _edit_index(wan_folder, _class_name=name)
     with pytest.raises(ModelLoadError, match=f"pipeline '{name}' is not served: {why}"):
         _load(wan_folder)
+
+
+def test_a_checkpoint_that_cannot_be_served_says_why(tmp_path: Path) -> None:
+    from tests.workers.families.builders_pictures import ltx_i2v
+
+    pipeline = ltx_i2v()
+    pipeline.vae.register_to_config(timestep_conditioning=True)
+    pipeline.vae.config["timestep_conditioning"] = True
+    pipeline.save_pretrained(tmp_path, safe_serialization=True)
+    with pytest.raises(ModelLoadError, match="set pipeline: LTXConditionPipeline"):
+        _load(tmp_path)
 
 
 @pytest.mark.skipif(find_spec("cosmos_guardrail") is not None, reason="it is installed")

@@ -102,6 +102,12 @@ def known(pipeline: Any, path: str = "") -> Any:
     return checkpoint_of(FAMILIES[type(pipeline).__name__], pipeline, path)
 
 
+def pictured_a14b() -> Any:
+    pipeline = builders_wan.wan_i2v_a14b()
+    pipeline.register_modules(transformer=tiny.wan_transformer(40, 1))
+    return pipeline
+
+
 def test_checkpoints_are_known_by_their_configuration() -> None:
     pipeline = tiny.wan()
     assert known(pipeline).defaults == {}
@@ -117,6 +123,10 @@ def test_checkpoints_are_known_by_their_configuration() -> None:
     assert known(big).call == {"guidance_scale_2": 3.0}
     assert known(big).defaults["guidance_scale"] == 4.0
     assert known(builders_joint.cogvideox15()).defaults["fps"] == 16
+    assert known(builders_joint.cogvideox15_i2v()).defaults["fps"] == 16
+    assert known(builders_wan.wan_ti2v()).name == "Wan2.2 TI2V-5B"
+    assert "guidance_scale_2" not in known(pictured_a14b()).call
+    assert known(pictured_a14b()).defaults["guidance_scale"] == 3.5
     assert known(builders_joint.cogvideox()).defaults == {}
 
 
