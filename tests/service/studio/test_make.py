@@ -77,8 +77,9 @@ def test_a_picture_to_start_from_where_the_model_takes_one(picture_api: Api, vis
     # an edit keeps it, or starts from another
     tile.get_by_role("link", name="Keep the shot").click()
     page.get_by_text("Advanced").click()
-    other = {"name": "b.png", "mimeType": "image/png", "buffer": OTHER}
-    page.locator("#keep").get_by_label("Start from a picture").set_input_files(other)
+    page.locator("#keep").get_by_label("Start from a picture").set_input_files(
+        {"name": "b.png", "mimeType": "image/png", "buffer": OTHER}
+    )
     page.get_by_role("button", name="Make the edit").click()
     expect(page.locator("#keep-stage .tile")).to_have_count(2)
     edit = picture_api.http.get("/videos", params={"limit": 1}).json()["data"][0]
@@ -96,8 +97,9 @@ def test_a_film_of_ones_own_is_edited(api: Api, page: Page) -> None:
     )
     form.get_by_role("button", name="Edit the film").click()
     expect(form.get_by_role("alert")).to_contain_text("not a video")
-    whole = {"name": "mine.mp4", "mimeType": "video/mp4", "buffer": film(24)}
-    form.get_by_label("Film").set_input_files(whole)
+    form.get_by_label("Film").set_input_files(
+        {"name": "mine.mp4", "mimeType": "video/mp4", "buffer": film(24)}
+    )
     form.get_by_role("button", name="Edit the film").click()
     expect(page.locator("#make-jobs .tile").first).to_have_attribute("data-status", "completed")
     made = api.http.get("/videos", params={"limit": 1}).json()["data"][0]
