@@ -112,10 +112,12 @@ class ModelSettings(Frozen):
     attention_backend: str | None = Field(
         None, description="diffusers' name of an attention backend. Unset: torch's choice."
     )
-    quantization: Literal["none", "fp8", "int8"] = Field(
+    quantization: Literal["none", "fp8", "int8", "int8_dynamic", "float8_dynamic"] = Field(
         "none",
-        description="`fp8` stores the transformers' weights in 8 bits and computes in `dtype`; "
-        "`int8` uses int8 linears and needs the extra `quantization` (torchao).",
+        description="`fp8` and `int8` store the transformers' weights in 8 bits and compute in "
+        "`dtype`; the linears of `int8_dynamic` and `float8_dynamic` compute in 8 bits, the latter "
+        "on GPUs of compute capability 8.9 or newer. All but `fp8` need the extra `quantization` "
+        "(torchao).",
     )
     fuse_projections: bool = Field(
         False, description="Fuse query, key and value projections, in families that compute so."

@@ -1,8 +1,13 @@
 """Weights in fewer bits, as diffusers offers it. Each way is part of the fingerprint.
 
-fp8    storage only: a layer's weights are cast to the computing dtype when it runs. Any device.
-int8   linears whose weights are int8, a scale for each output channel; activations stay in the
-       computing dtype. By the package torchao, which the extra ``quantization`` installs.
+fp8             storage only: a layer's weights are cast to the computing dtype when it runs. Any
+                device.
+int8            linears whose weights are int8, a scale for each output channel; activations stay in
+                the computing dtype.
+int8_dynamic    those linears compute in int8: each row of their input has a scale of its own.
+float8_dynamic  likewise in float8 (e4m3), on GPUs that have it.
+
+All but fp8 are the package torchao's, which the extra ``quantization`` installs.
 """
 
 from importlib.util import find_spec
@@ -14,26 +19,43 @@ import torch
 from workers.families.base import Family
 from workers.model_settings import ModelSettings
 
+FLOAT8_CAPABILITY = (8, 9)  # of a GPU that multiplies float8
+
 
 def quantization_arguments(settings: ModelSettings, family: Family) -> dict[str, Any]:
-    """Arguments for loading the transformers' linears in int8; none in other cases.
+    """Arguments for loading the transformers' linears quantized; none in other cases.
 
-    Raises ImportError, with what to install.
+    Raises ImportError, with what to install, and ValueError where the device cannot compute so.
     """
-    if settings.quantization != "int8":
+    if settings.quantization in ("none", "fp8"):
         return {}
     if find_spec("torchao") is None:
         raise ImportError(
-            "quantization: 'int8' needs the package torchao: install retake[quantization]"
+            f"quantization: {settings.quantization!r} needs the package torchao: install "
+            "retake[quantization]"
         )
-    from torchao.quantization import Int8WeightOnlyConfig
-
     parts: Any = diffusers  # untyped
     # a configuration each: loading writes into it
-    mapping = {
-        name: parts.TorchAoConfig(Int8WeightOnlyConfig(version=2)) for name in family.components
-    }
+    mapping = {name: parts.TorchAoConfig(_linears(settings)) for name in family.components}
     return {"quantization_config": parts.PipelineQuantizationConfig(quant_mapping=mapping)}
+
+
+def _linears(settings: ModelSettings) -> Any:
+    """torchao's configuration of one transformer's linears."""
+    from torchao import quantization
+
+    if settings.quantization == "int8":
+        return quantization.Int8WeightOnlyConfig(version=2)
+    if settings.quantization == "int8_dynamic":
+        return quantization.Int8DynamicActivationInt8WeightConfig(version=2)
+    if settings.device == "cpu" or not torch.cuda.is_available():
+        raise ValueError("quantization: 'float8_dynamic' needs a GPU; allowed here is int8_dynamic")
+    if (found := torch.cuda.get_device_capability()) < FLOAT8_CAPABILITY:
+        raise ValueError(
+            "quantization: 'float8_dynamic' needs a GPU of compute capability 8.9 or newer; this "
+            f"one has {found[0]}.{found[1]}"
+        )
+    return quantization.Float8DynamicActivationFloat8WeightConfig(granularity=quantization.PerRow())
 
 
 def cast_layerwise(settings: ModelSettings, transformers: list[Any], dtype: torch.dtype) -> None:

@@ -206,27 +206,6 @@ def test_each_setting_that_changes_numbers_is_in_the_fingerprint(name: str) -> N
     assert of(path="elsewhere", replay_rows=2, offload="group", device="cpu") == of()
 
 
-@pytest.mark.skipif(find_spec("torchao") is not None, reason="torchao is installed")
-def test_int8_says_what_it_needs(wan_folder: Path) -> None:
-    with pytest.raises(ModelLoadError, match=r"'int8' needs the package torchao: install retake"):
-        _load(wan_folder, quantization="int8")
-
-
-@pytest.mark.skipif(find_spec("torchao") is None, reason="needs torchao: retake[quantization]")
-@pytest.mark.parametrize("form", ["hidden", "qk", "latents"])
-def test_int8_linears_are_tapped_like_any_other(wan_folder: Path, bench: Bench, form: Form) -> None:
-    """Another model by its numbers, so another fingerprint; own maps exact within itself."""
-    model = _load(wan_folder, quantization="int8", defaults=tiny.DEFAULTS)
-    (attn, *_) = model.hooks.attention_modules
-    assert type(attn.to_q.weight).__name__ == "Int8Tensor"
-    assert model.card.fingerprint != bench.model.card.fingerprint
-    int8 = Bench(model)
-    maps, latents = int8.captured(int8.recipe(), form)
-    assert not torch.equal(latents, bench.latents_of(bench.recipe()))
-    own = int8.edit(int8.recipe(), "a car")
-    assert torch.equal(int8.latents_of(own, transfer_from=maps, form=form), latents)
-
-
 @pytest.fixture
 def with_lora(wan_folder: Path, tmp_path: Path) -> Bench:
     """A model that knows one LoRA, on queries, keys and values of self-attention."""
