@@ -44,7 +44,7 @@ def test_int8_linears_are_tapped_like_any_other(
     """Another model by its numbers, so another fingerprint; own maps exact within itself."""
     model = load(wan_folder, quantization)
     (attn, *_) = model.hooks.attention_modules
-    assert type(attn.to_q.weight).__name__ == "Int8Tensor"
+    assert type(attn.module.to_q.weight).__name__ == "Int8Tensor"
     assert model.card.fingerprint != bench.model.card.fingerprint
     int8 = Bench(model)
     maps, latents = int8.captured(int8.recipe(), form)
