@@ -1,6 +1,7 @@
 """Linears in 8 bits: what each way needs, and that their attention is kept and put in exactly."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,7 +45,8 @@ def test_int8_linears_are_tapped_like_any_other(
     """Another model by its numbers, so another fingerprint; own maps exact within itself."""
     model = load(wan_folder, quantization)
     (attn, *_) = model.hooks.attention_modules
-    assert type(attn.module.to_q.weight).__name__ == "Int8Tensor"
+    linear: Any = attn.to_q
+    assert type(linear.weight).__name__ == "Int8Tensor"
     assert model.card.fingerprint != bench.model.card.fingerprint
     int8 = Bench(model)
     maps, latents = int8.captured(int8.recipe(), form)
