@@ -20,6 +20,7 @@ from deploy.staging.processes import Processes, wait_until
 from deploy.staging.stage import API_REPLICAS, WORKER_NODES, Stage
 
 _START_S = 180.0
+_RESTARTS = 2  # of a Ray node, as by Compose: `ray start` gives up after 30 s of its own
 # what compose gives each to end by itself; a node has its job to end
 _GRACE_S = {"valkey": 60.0, "objects": 60.0, "api": 45.0, "proxy": 45.0, "worker": 200.0}
 _GRACE_OTHER_S = 30.0
@@ -51,7 +52,7 @@ class Stack:
         self._start("proxy", parts.proxy(), lambda: self.answers("/healthz"))
         prometheus = f"http://{stage.address('prometheus')}/-/ready"
         self._start("prometheus", parts.prometheus(), lambda: _answers(prometheus))
-        self._start("ray-head", parts.ray_head(), self.cluster.healthy)
+        self._start("ray-head", parts.ray_head(), self.cluster.healthy, restarts=_RESTARTS)
         for _ in range(WORKER_NODES):
             self.join_node()
         self.roll_out(None)
@@ -118,10 +119,14 @@ class Stack:
 
     def join_node(self) -> str:
         """Start a further worker node; its name, once the head knows it."""
-        known = [int(part.split("-")[1]) for part in self.processes.parts() if "worker" in part]
-        self._joined = max([self._joined, *known]) + 1
+        numbers = [int(part.split("-")[1]) for part in self.processes.parts() if "worker" in part]
+        self._joined = max([self._joined, *numbers]) + 1
         name = f"worker-{self._joined}"
-        self._start(name, self.parts.worker(name), lambda: name in self.cluster.nodes())
+
+        def known() -> bool:
+            return name in self.cluster.nodes()
+
+        self._start(name, self.parts.worker(name), known, restarts=_RESTARTS)
         return name
 
     def stop_node(self, name: str) -> bool:
@@ -146,13 +151,20 @@ class Stack:
             config.write_text(yaml.safe_dump(changed))
         self._run("application", self.parts.application(config))
 
-    def _start(self, name: str, part: Part, ready: Callable[[], bool]) -> None:
+    def _start(
+        self, name: str, part: Part, ready: Callable[[], bool], *, restarts: int = 0
+    ) -> None:
+        """``restarts``: how often a part that ends before it is ready is started again."""
         child = self.processes.start(name, part.command, part.environment, ROOT)
         deadline = time.monotonic() + _START_S
         while not ready():
-            if child.poll() is not None or time.monotonic() > deadline:
-                self.processes.kill(name)
-                raise StackError(f"{name} did not start: {self._last_words(name)}")
+            ended = child.poll() is not None
+            if ended or time.monotonic() > deadline:
+                self.processes.kill(name)  # what it began, too
+                if not ended or not restarts:
+                    raise StackError(f"{name} did not start: {self._last_words(name)}")
+                restarts -= 1
+                child = self.processes.start(name, part.command, part.environment, ROOT)
             time.sleep(0.1)
 
     def _run(self, name: str, part: Part) -> None:
