@@ -86,6 +86,8 @@ class ModelCard(Frozen):
     ``layers``, ``heads``, ``width``: self-attention modules of a transformer, heads of each, and
     the width of their input. ``branches``: guidance branches at guidance_scale > 1, or
     at any if it is ``always_guided``.
+    ``supports_guidance_scale_2``: it has an expert for low noise, whose guidance is by default
+    ``guidance_scale_2``, or that of the other expert where this is None.
     ``max_prompt_tokens``: what its tokenizer leaves of a prompt; None: not known.
     ``supports_uploads``: whether edits may take an uploaded film as their source.
     ``supports_transfer``: whether its attention can be kept and put in; ``no_transfer_reason`` says
@@ -117,6 +119,8 @@ class ModelCard(Frozen):
     fps: IntRange
     guidance_scale: Annotated[float, Field(ge=0)]
     max_guidance_scale: float = 50.0
+    supports_guidance_scale_2: bool = False
+    guidance_scale_2: float | None = None
     negative_prompt: str = ""
     max_prompt_chars: int = 2000
     max_prompt_tokens: int | None = None

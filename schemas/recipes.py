@@ -38,6 +38,7 @@ class Generation(Frozen):
 
     ``frame_rate``: ``fps``, where the model is told it; None where it only paces the frames.
     ``picture``: what it starts from; an edit may have another than its source.
+    ``guidance_scale_2``: of a model's second expert; None: the model's own, or ``guidance_scale``.
     """
 
     model: str
@@ -55,6 +56,7 @@ class Generation(Frozen):
     step_cache: StepCache | None = None
     frame_rate: int | None = None
     picture: Picture | None = None
+    guidance_scale_2: float | None = None
 
     @property
     def size(self) -> str:
@@ -109,6 +111,8 @@ class Recipe(Frozen):
         # keys of runs without these are older than they are
         if self.generation.frame_rate is None:
             del identity["generation"]["frame_rate"]
+        if self.generation.guidance_scale_2 is None:
+            del identity["generation"]["guidance_scale_2"]
         if self.generation.step_cache is None:
             del identity["generation"]["step_cache"]
         elif self.generation.step_cache.method == "first_block":

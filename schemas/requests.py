@@ -68,6 +68,7 @@ class Settings(Frozen):
     """What may be said of a run; None takes the model's default.
 
     Length is ``num_frames``, or ``seconds`` (frames are then the nearest that the model can do).
+    ``guidance_scale_2``: at low noise, where the model has an expert of its own for it.
     ``step_cache``: of a generation; an edit computes little enough without one.
     """
 
@@ -80,6 +81,7 @@ class Settings(Frozen):
     fps: Count | None = None
     num_inference_steps: Count | None = None
     guidance_scale: Guidance | None = None
+    guidance_scale_2: Guidance | None = None
     loras: Annotated[tuple[tuple[str, LoraScale], ...], Field(max_length=4), OneError()] | None = (
         None
     )
@@ -180,6 +182,7 @@ class RemixVideo(PictureInput, JobOptions):
     prompt: Prompt
     negative_prompt: AnyText | None = None
     guidance_scale: Guidance | None = None
+    guidance_scale_2: Guidance | None = None
     fps: Count | None = None
     transfer: TransferSpec | None = None
 

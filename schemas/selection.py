@@ -196,7 +196,7 @@ def check_anchor(
     a step cache, only the computed steps have attention.
     """
     if transfer.anchor is not None:
-        for field in ("guidance_scale", "negative_prompt"):
+        for field in ("guidance_scale", "guidance_scale_2", "negative_prompt"):
             wanted, had = getattr(edit, field), getattr(source.generation, field)
             if wanted != had:
                 raise SourceMismatch(

@@ -46,6 +46,7 @@ class Video(Frozen):
     fps: int
     num_inference_steps: int
     guidance_scale: float
+    guidance_scale_2: float | None
     loras: tuple[tuple[str, float], ...]
     step_cache: StepCache | None
     input_reference: Picture | None
@@ -96,6 +97,7 @@ def video_of(job: Job, queue_position: int | None = None) -> Video:
         fps=generation.fps,
         num_inference_steps=generation.num_inference_steps,
         guidance_scale=generation.guidance_scale,
+        guidance_scale_2=generation.guidance_scale_2,
         loras=generation.loras,
         step_cache=generation.step_cache,
         input_reference=generation.picture,

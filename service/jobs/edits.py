@@ -29,7 +29,10 @@ async def remix_of(
     call: Call, pictures: RequestPictures, source: Job, body: RemixVideo, **more: Any
 ) -> JobSpec:
     asked = Settings(
-        negative_prompt=body.negative_prompt, guidance_scale=body.guidance_scale, fps=body.fps
+        negative_prompt=body.negative_prompt,
+        guidance_scale=body.guidance_scale,
+        guidance_scale_2=body.guidance_scale_2,
+        fps=body.fps,
     )
     return await edit_of(call, pictures, source, asked, body, **more)
 

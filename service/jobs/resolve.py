@@ -44,6 +44,7 @@ def new_generation(asked: Settings, prompt: str, card: ModelCard, prefix: str = 
             f"{prefix}num_inference_steps",
         ),
         guidance_scale=guidance_scale,
+        guidance_scale_2=_guidance_2(asked, None, guidance_scale, card, prefix),
         fps=fps,
         loras=_loras(asked, card, prefix),
         step_cache=_step_cache(asked, card, prefix),
@@ -78,6 +79,7 @@ def edit_generation(
         num_frames=_frames(asked, fps, card, "") or source.num_frames,
         num_inference_steps=_or(asked.num_inference_steps, source.num_inference_steps),
         guidance_scale=guidance_scale,
+        guidance_scale_2=_guidance_2(asked, source.guidance_scale_2, guidance_scale, card, ""),
         fps=fps,
         loras=_loras(asked, card, "") if asked.loras else source.loras,
         step_cache=asked.step_cache,
@@ -235,6 +237,25 @@ def _guidance(value: float, card: ModelCard, param: str) -> float:
             param=param,
         )
     return value
+
+
+def _guidance_2(
+    asked: Settings, default: float | None, guidance_scale: float, card: ModelCard, prefix: str
+) -> float | None:
+    """What stands in the recipe: None where it says what would be done without it.
+
+    Raises Unsupported where the model has one expert alone.
+    """
+    param, value = f"{prefix}guidance_scale_2", asked.guidance_scale_2
+    if value is not None and not card.supports_guidance_scale_2:
+        raise Unsupported(
+            f"{param}: {value:g} is not allowed: model {card.id!r} has no second expert; leave it "
+            "out",
+            param=param,
+        )
+    own = guidance_scale if card.guidance_scale_2 is None else card.guidance_scale_2
+    value = default if value is None else _guidance(value, card, param)
+    return None if value == own or guidance_scale <= 1 else value
 
 
 def _loras(asked: Settings, card: ModelCard, prefix: str) -> tuple[tuple[str, float], ...]:

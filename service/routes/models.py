@@ -36,6 +36,8 @@ class Model(Frozen):
     num_inference_steps: IntRange
     guidance_scale: float
     max_guidance_scale: float
+    supports_guidance_scale_2: bool
+    guidance_scale_2: float | None
     negative_prompt: str
     max_prompt_chars: int
     max_prompt_tokens: int | None

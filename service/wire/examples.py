@@ -32,18 +32,14 @@ VIDEO: dict[str, Any] = {
     "fps": 8,
     "num_inference_steps": 20,
     "guidance_scale": 4.0,
+    "guidance_scale_2": None,
     "loras": [],
     "step_cache": None,
     "input_reference": None,
     "transfer": None,
     "source_key": SOURCE_KEY,
-    "attention": None,
-    "attention_kept": None,
-    "attention_not_kept": None,
-    "cost": None,
-    "prompt_truncated": None,
-    "queue_position": None,
-    "film": None,
+    **dict.fromkeys(("attention", "attention_kept", "attention_not_kept", "cost")),
+    **dict.fromkeys(("prompt_truncated", "queue_position", "film")),
 }
 RANGE = {"minimum": 32, "maximum": 128, "default": 96, "step": 16, "offset": 0}
 MODEL: dict[str, Any] = {
@@ -64,6 +60,8 @@ MODEL: dict[str, Any] = {
     "num_inference_steps": {"minimum": 1, "maximum": 50, "default": 20, "step": 1, "offset": 0},
     "guidance_scale": 4.0,
     "max_guidance_scale": 20.0,
+    "supports_guidance_scale_2": False,
+    "guidance_scale_2": None,
     "negative_prompt": "",
     "max_prompt_chars": 200,
     "max_prompt_tokens": 511,
@@ -82,7 +80,7 @@ MODEL: dict[str, Any] = {
 }
 OF_A_RUN = (
     *("model", "prompt", "negative_prompt", "seed", "num_frames", "num_inference_steps"),
-    *("guidance_scale", "fps", "loras", "step_cache"),
+    *("guidance_scale", "guidance_scale_2", "fps", "loras", "step_cache"),
 )
 GENERATION = {name: VIDEO[name] for name in OF_A_RUN} | {
     "fingerprint": SOURCE_KEY,

@@ -24,6 +24,7 @@ OTHER: dict[str, Any] = {
     "step_cache": StepCache(threshold=0.2, refresh=5),
     "frame_rate": 24,
     "picture": Picture(sha256="a" * 64),
+    "guidance_scale_2": 3.0,
 }
 
 

@@ -151,7 +151,11 @@ def test_a_ramp_is_linear_over_the_transferred_steps() -> None:
 
 @pytest.mark.parametrize(
     ("change", "param"),
-    [({"guidance_scale": 3.0}, "guidance_scale"), ({"negative_prompt": "grey"}, "negative_prompt")],
+    [
+        ({"guidance_scale": 3.0}, "guidance_scale"),
+        ({"guidance_scale_2": 3.0}, "guidance_scale_2"),
+        ({"negative_prompt": "grey"}, "negative_prompt"),
+    ],
 )
 def test_an_anchored_edit_has_its_sources_guidance(change: dict[str, object], param: str) -> None:
     edit = _edit(anchor={}).model_copy(update={"generation": RUN.model_copy(update=change)})

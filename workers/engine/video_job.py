@@ -172,7 +172,7 @@ class VideoJob:
         if recipe is None or edit.prompt == recipe.generation.prompt:
             return
         source = recipe.generation
-        others = ("negative_prompt", "guidance_scale", "picture")
+        others = ("negative_prompt", "guidance_scale", "guidance_scale_2", "picture")
         same = all(getattr(edit, name) == getattr(source, name) for name in others)
         if same and self._prompt == self._read(source.prompt):
             limit = self._model.card.max_prompt_tokens

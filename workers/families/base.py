@@ -208,11 +208,11 @@ class Family:
         """The arguments of the stock pipeline that makes ``rows`` in one batch.
 
         Where a frame rate is told, recipes from before it was name none: then the pipeline's own.
-
         The noise is drawn on the CPU: a seed means the same on every device. Raises PictureMissing.
         """
         first = rows[0]
-        told = {self.fps_argument: first.frame_rate} if self.fps_argument else {}
+        told: dict[str, Any] = {"guidance_scale_2": first.guidance_scale_2}
+        told |= {self.fps_argument: first.frame_rate} if self.fps_argument else {}
         arguments = {
             "prompt": [row.prompt for row in rows],
             "negative_prompt": [row.negative_prompt for row in rows],
@@ -223,7 +223,7 @@ class Family:
             "guidance_scale": first.guidance_scale,
             "generator": [torch.Generator("cpu").manual_seed(row.seed) for row in rows],
             "output_type": "pt",
-            **{name: fps for name, fps in told.items() if fps is not None},
+            **{name: value for name, value in told.items() if value is not None},
             **self.arguments,
         }
         if first.picture is not None:
@@ -268,8 +268,8 @@ class Family:
         noisy = config.get("stochastic_sampling") or "sde" in config.get("algorithm_type", "")
         return self.takes_films and bool(flow) and not noisy
 
-    def takes_callback(self, pipeline: Pipeline) -> bool:
-        return "callback_on_step_end" in inspect.signature(type(pipeline).__call__).parameters
+    def takes(self, pipeline: Pipeline, argument: str) -> bool:
+        return argument in inspect.signature(type(pipeline).__call__).parameters
 
 
 def to_pixels(video: Tensor) -> Frames:

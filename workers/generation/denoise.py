@@ -233,7 +233,7 @@ def every_step(
 
     What ``after_step`` returns takes the latents' place.
     """
-    if model.family.takes_callback(model.pipeline):
+    if model.family.takes(model.pipeline, "callback_on_step_end"):
 
         def callback(_: Any, __: int, ___: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             latents = after_step(tensors["latents"])

@@ -58,7 +58,7 @@ def replay(
 
 
 def _fit_one_batch(model: LoadedModel, chain: list[ResolvedRecipe]) -> bool:
-    """One batch shares one guidance scale and one picture, and a branch only sees those of its own
+    """One batch shares its guidance scales and one picture, and a branch only sees those of its own
     call."""
     rows = [each.recipe.generation for each in chain]
     if len(rows) > model.settings.replay_rows:
@@ -67,7 +67,7 @@ def _fit_one_batch(model: LoadedModel, chain: list[ResolvedRecipe]) -> bool:
         return False
     if any(each.transfer and each.transfer.anchor for each in chain):
         return False  # a run that is followed comes first
-    shared = ("guidance_scale", "picture")
+    shared = ("guidance_scale", "guidance_scale_2", "picture")
     same = len({tuple(getattr(each.recipe.generation, name) for name in shared) for each in chain})
     crosses = any(each.transfer and each.transfer.source_branch == "cond" for each in chain)
     return same == 1 and (model.family.batched or not crosses)

@@ -11,6 +11,9 @@ from typing import Any
 
 from huggingface_hub import hf_hub_download, snapshot_download
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 
 from workers.families.base import Family, Pipeline
 from workers.model_settings import LoraFileSettings, LoraSettings, ModelSettings
@@ -18,6 +21,8 @@ from workers.models.file_digests import sha256_of
 
 # what a key names behind its module: diffusers', peft's and the trainers' spellings
 _PART = re.compile(r"\.(lora_[A-Za-z_]+|lora|lokr_\w+|alpha|magnitude)(\.|$)")
+# Wan's modules in musubi-tuner's spelling, which is kohya's: dots are underscores
+_KOHYA = re.compile(r"lora_unet_blocks_(\d+)_(self_attn|cross_attn|ffn)_(\w+)\.")
 _SHOWN = 3  # of the keys that match nothing
 
 
@@ -90,17 +95,23 @@ def lora_identity(lora: LoraSettings) -> dict[str, Any]:
 
 def _load(pipeline: Pipeline, component: str, name: str, path: Path) -> None:
     """Load ``path`` into one transformer, and check that all of it found a place there."""
-    where: dict[str, Any] = {"weight_name": path.name, "use_safetensors": True}
-    try:
-        found = pipeline.lora_state_dict(str(path.parent), local_files_only=True, **where)
-    except (KeyError, ValueError) as error:  # diffusers' converters name what they miss
-        raise ValueError(f"loras: {name!r} ({path.name}) is not read: {error}") from error
-    keys = list(found[0] if isinstance(found, tuple) else found)
     second = {"load_into_transformer_2": True} if component == "transformer_2" else {}
-    pipeline.load_lora_weights(
-        str(path.parent), adapter_name=name, local_files_only=True, **where, **second
-    )
+    try:
+        state = _with_dots(load_file(path))
+        found = pipeline.lora_state_dict(dict(state))
+        keys = list(found[0] if isinstance(found, tuple) else found)
+        pipeline.load_lora_weights(state, adapter_name=name, **second)
+    except (KeyError, ValueError, SafetensorError) as error:  # converters name what they miss
+        raise ValueError(f"loras: {name!r} ({path.name}) is not read: {error}") from error
     _check_taken(getattr(pipeline, component), name, path, keys)
+
+
+def _with_dots(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """kohya's names of Wan's modules as ComfyUI's: diffusers wants an alpha and every module of
+    the former, and takes the latter in parts and without."""
+    return {
+        _KOHYA.sub(r"diffusion_model.blocks.\1.\2.\3.", key): each for key, each in state.items()
+    }
 
 
 def _check_taken(transformer: Any, name: str, path: Path, keys: list[str]) -> None:

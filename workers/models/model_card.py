@@ -74,6 +74,9 @@ def describe(
         ),
         fps=IntRange(minimum=1, maximum=60, default=default("fps")),
         guidance_scale=default("guidance_scale"),
+        supports_guidance_scale_2=family.takes(pipeline, "guidance_scale_2")
+        and pipeline.config.get("boundary_ratio") is not None,
+        guidance_scale_2=call.get("guidance_scale_2"),
         negative_prompt=default("negative_prompt"),
         max_prompt_chars=said.max_prompt_chars or 2000,
         max_prompt_tokens=max_prompt_tokens(pipeline, family),

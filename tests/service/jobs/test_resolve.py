@@ -135,6 +135,25 @@ def test_an_edit_takes_what_it_leaves_open_from_its_source() -> None:
     assert edit == SOURCE.model_copy(update={"prompt": "A red car.", "guidance_scale": 6})
 
 
+def test_the_second_experts_guidance_is_in_the_key_only_where_it_changes_the_video() -> None:
+    card = CARD.model_copy(update={"supports_guidance_scale_2": True, "guidance_scale_2": 3.0})
+    asked = Settings(seed=7, guidance_scale_2=2.0)
+    own = new_generation(asked, "A car.", card)
+    assert own.guidance_scale_2 == 2.0
+    plain = new_generation(Settings(seed=7), "A car.", card)
+    assert plain.guidance_scale_2 is None
+    same = new_generation(asked.model_copy(update={"guidance_scale_2": 3.0}), "A car.", card)
+    keys = [Recipe(generation=each).key("p") for each in (own, plain, same)]
+    assert keys[1] == keys[2] != keys[0]
+    assert edit_generation(Settings(), "A red car.", own, card).guidance_scale_2 == 2.0
+    unguided = asked.model_copy(update={"guidance_scale": 1.0})
+    assert new_generation(unguided, "A car.", card).guidance_scale_2 is None
+    with pytest.raises(InvalidRequest, match=r"guidance_scale_2: 99 is not .* 0 to 20"):
+        new_generation(Settings(guidance_scale_2=99), "A car.", card)
+    with pytest.raises(Unsupported, match=r"guidance_scale_2: 2 is not allowed: .* no second"):
+        new_generation(asked, "A car.", CARD)
+
+
 @pytest.mark.parametrize(
     "asked",
     [

@@ -120,13 +120,14 @@ the prompt. `python -m bench.five.make` makes a small folder of that layout with
 HunyuanVideo, Mochi, LTX, LTX-2, Cosmos and Motif-Video, where diffusers has a table of names: by
 the names of the authors' code, with ComfyUI's prefix or without, in fp32, fp16, bf16 and plain fp8;
 tried here on made Wan files. Scaled fp8 is refused, because diffusers would leave the scales out.
-GGUF needs the package `gguf` and was not run here.
+GGUF needs the package `gguf`; a made Wan file, partly in 8 bits, gives the videos of its unpacked
+weights to rounding, and its own maps put back differ by 0.0.
 
 **LoRAs** are identified by their file's content, wherever it lies. Keys that match nothing of the
 model fail when it is loaded. A model of two experts (Wan2.2 A14B) has a file in both, or
 `low_noise` names another for the second. Read, in Wan models and tried: diffusers' names,
-diffusion-pipe's and ComfyUI's (`diffusion_model.`, with and without alpha, with biases), and whole
-LoRAs of musubi-tuner; a part of one of the latter is refused with the key that is missing.
+diffusion-pipe's and ComfyUI's (`diffusion_model.`, with and without alpha, with biases), and
+musubi-tuner's, which are kohya's (`lora_unet_`, with and without alpha, whole or of some modules).
 
 **Versions.** An artifact names the torch, diffusers and transformers that made it. What was
 computed (hidden states, queries and keys) is used after an upgrade, with a warning: it is the

@@ -36,6 +36,26 @@ def test_ltx_condition_makes_videos_from_text_alone_too(tmp_path: Path) -> None:
     assert torch.equal(runs.latents_of(edit)[-2:], edited)
 
 
+def test_wans_second_expert_has_a_guidance_of_its_own(tmp_path: Path) -> None:
+    """Like one of the model's settings, over which it wins; an edit may have another."""
+    case = case_of("wan-a14b")
+    runs = Runs(case.load(tmp_path, call={"guidance_scale_2": 1.5}), case=case)
+    card = runs.model.card
+    assert (card.supports_guidance_scale_2, card.guidance_scale_2) == (True, 1.5)
+    source = runs.recipe("a car", guidance_scale_2=6.0)
+    maps, asked = runs.captured(source, "hidden")
+    assert not torch.equal(asked, runs.plain("a car"))
+    by_setting = Runs(case.load(tmp_path, call={"guidance_scale_2": 6.0}), case=case)
+    assert torch.equal(asked, by_setting.plain("a car"))
+    edit = runs.edit(source, "a car")
+    changed = edit.generation.model_copy(update={"guidance_scale_2": 4.0})
+    edit = edit.model_copy(update={"generation": changed})
+    edited = runs.latents_of(edit, transfer_from=maps)
+    assert not torch.equal(edited, asked)
+    assert torch.equal(runs.latents_of(edit)[-2:], edited)
+    assert not case_of("wan").load(tmp_path).card.supports_guidance_scale_2
+
+
 def test_mochi_zeroes_empty_negative_prompts_row_by_row(tmp_path: Path) -> None:
     """Its pipeline looks at the last row's alone, and zeroes the prompts of all."""
     case = case_of("mochi")

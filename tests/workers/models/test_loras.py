@@ -103,8 +103,7 @@ def test_a_folder_of_two_files_needs_a_name(wan: Path, tmp_path: Path) -> None:
     load(wan, x={"path": str(tmp_path / "both"), "weight_name": "b.safetensors"})
 
 
-# The names of trainers and of other programs, of the same matrices. The musubi ones are whole:
-# that is how it trains, and diffusers reads no others.
+# The names of trainers and of other programs, of the same matrices.
 
 NAMES = {"attn1": "self_attn", "attn2": "cross_attn", "to_q": "q", "to_k": "k", "to_v": "v"}
 ATTENTION = [f"{attn}.{part}" for attn in ("attn1", "attn2") for part in ("to_q", "to_k", "to_v")]
@@ -158,7 +157,13 @@ def film(folder: Path, path: Path, scale: float = 1.0) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("naming", "alpha"),
-    [("diffusion-pipe", None), ("comfyui", None), ("comfyui", 1.0), ("musubi", 1.0)],
+    [
+        ("diffusion-pipe", None),
+        ("comfyui", None),
+        ("comfyui", 1.0),
+        ("musubi", None),
+        ("musubi", 1.0),
+    ],
 )
 def test_trainers_names(wan: Path, tmp_path: Path, naming: str, alpha: float | None) -> None:
     """The same video as of diffusers' own names; alpha 1 of rank 2 halves it."""
@@ -175,10 +180,14 @@ def test_biases_count(wan: Path, tmp_path: Path) -> None:
     assert not torch.allclose(film(wan, with_biases), film(wan, without), atol=1e-2)
 
 
-def test_a_part_of_a_musubi_lora_is_refused_by_name(wan: Path, tmp_path: Path) -> None:
-    state = {key: value for key, value in named("musubi", 1.0).items() if "ffn" not in key}
-    path = save(tmp_path / "part.safetensors", state)
-    with pytest.raises(
-        ModelLoadError, match=r"loras: 'x' \(part.safetensors\) is not read: .*ffn_0"
-    ):
-        load(wan, x={"path": str(path)})
+def test_a_part_of_a_musubi_lora_is_that_part(wan: Path, tmp_path: Path) -> None:
+    state = {key: value for key, value in named("musubi", None).items() if "ffn" not in key}
+    part = film(wan, save(tmp_path / "part.safetensors", state))
+    own = {key: value for key, value in named("diffusers", None).items() if "ffn" not in key}
+    assert torch.allclose(part, film(wan, save(tmp_path / "own.safetensors", own)), atol=1e-4)
+
+
+def test_a_damaged_file_is_refused_by_name(wan: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.safetensors").write_bytes(b"not a safetensors file")
+    with pytest.raises(ModelLoadError, match=r"loras: 'x' \(x.safetensors\) is not read"):
+        load(wan, x={"path": str(tmp_path / "x.safetensors")})

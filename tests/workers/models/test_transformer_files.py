@@ -1,9 +1,9 @@
 """A transformer in one file: under the names of Wan's own code, ComfyUI's, and in GGUF."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -115,9 +115,36 @@ def test_a_class_that_is_read_from_no_file(tmp_path: Path) -> None:
         load(tmp_path / "cog", transformer_file=str(tmp_path / "t.safetensors"))
 
 
-@pytest.mark.skipif(find_spec("gguf") is not None, reason="gguf is installed")
-def test_gguf_says_what_it_needs(wan: Path, tmp_path: Path) -> None:
+def test_gguf_says_what_it_needs(
+    wan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.models.transformer_files.find_spec", lambda name: None)
     path = tmp_path / "t.gguf"
     path.write_bytes(b"GGUF")
     with pytest.raises(ModelLoadError, match="needs the package gguf"):
         load(wan, transformer_file=str(path))
+
+
+def test_a_gguf_file_makes_the_videos_of_what_it_holds(wan: Path, tmp_path: Path) -> None:
+    """Weights whose rows are whole blocks of 32 are in 8 bits; its own maps are exact."""
+    path = tmp_path / "wan.gguf"
+    writer, held = gguf.GGUFWriter(path, "wan"), {}
+    for name, value in original(1).items():
+        kind = gguf.GGMLQuantizationType.F32
+        if value.ndim == 2 and value.shape[1] % 32 == 0:
+            kind = gguf.GGMLQuantizationType.Q8_0
+        data = gguf.quants.quantize(value.float().numpy(), kind)
+        writer.add_tensor(name, data, raw_dtype=kind)
+        held[name] = torch.from_numpy(gguf.quants.dequantize(data, kind)).reshape(value.shape)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    save_file(held, tmp_path / "held.safetensors")
+    as_gguf = Bench(load(wan, transformer_file=str(path)))
+    unpacked = Bench(load(wan, transformer_file=str(tmp_path / "held.safetensors")))
+    source = as_gguf.recipe()
+    maps, made = as_gguf.captured(source, "hidden")
+    torch.testing.assert_close(made, unpacked.latents_of(unpacked.recipe()), rtol=1e-3, atol=1e-3)
+    own = as_gguf.edit(source, source.generation.prompt)
+    assert torch.equal(as_gguf.latents_of(own, transfer_from=maps), made)
