@@ -4,7 +4,9 @@ RetakeError
 ├── InvalidRequest            400  a field's value is not allowed
 │   ├── Unsupported           400  the request is understood, this server or model cannot do it
 │   ├── SourceMismatch        400  an edit's settings differ from its source's
-│   └── SourceNotReady        409  the named source has not completed (the SDK retries 409)
+│   ├── SourceNotReady        409  the named source has not completed (the SDK retries 409)
+│   ├── OffsetMismatch        409  a piece of an upload begins elsewhere than the last one ended
+│   └── VersionUnsupported    412  the client speaks another version of a protocol
 ├── Unauthorized              401
 ├── Forbidden                 403
 ├── NotFound                  404
@@ -75,6 +77,16 @@ class SourceMismatch(InvalidRequest):
 class SourceNotReady(InvalidRequest):
     status = 409
     code = "source_not_ready"
+
+
+class OffsetMismatch(InvalidRequest):
+    status = 409
+    code = "offset_mismatch"
+
+
+class VersionUnsupported(InvalidRequest):
+    status = 412
+    code = "version_unsupported"
 
 
 class Unauthorized(RetakeError):

@@ -33,6 +33,7 @@ from service.routes import (
     health,
     lineage,
     models,
+    resumable,
     studio,
     unsupported,
     uploads,
@@ -47,14 +48,15 @@ from storage.jobs.jobs import open_jobs
 from storage.keys import KeyStore
 from storage.limits import Limits, ProjectLimits
 from storage.outbox import Outbox
+from storage.resumable_uploads import ResumableUploads
 from storage.uploads import UploadStore
 from storage.webhooks import WebhookStore
 
 # One flat list, the most requested first: a request is compared with each route before its own, and
 # included routers would cost time of their own
 MODULES = (
-    videos, events, content, edits, models, lineage, attention, analyses, uploads, webhooks,
-    health,
+    videos, events, content, edits, models, lineage, attention, analyses, uploads, resumable,
+    webhooks, health,
     unsupported, studio, docs,
 )  # fmt: skip
 DECODED_AT_ONCE = 2  # pictures, by one process
@@ -145,6 +147,7 @@ def open_state(settings: ServiceSettings, tracing: Tracing) -> AppState:
         metrics=metrics,
         tracing=tracing,
         uploads=UploadStore(redis, prefix=prefix),
+        resumable=ResumableUploads(redis, prefix=prefix),
         decoding=asyncio.Semaphore(DECODED_AT_ONCE),
     )
 

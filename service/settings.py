@@ -135,6 +135,11 @@ class ServiceSettings(BaseSettings):
         ge=0,
         description="How long an upload is kept after its last use; 0: until it is deleted.",
     )
+    upload_unfinished_s: int = Field(
+        86400,
+        ge=1,
+        description="How long an upload in pieces is kept after its last piece.",
+    )
     films: FilmLimits = Field(FilmLimits(), description="What reading an uploaded video may cost.")
     max_body_bytes: int = Field(MiB, ge=1024, description="The largest request body.")
     max_picture_bytes: int = Field(

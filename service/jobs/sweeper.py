@@ -11,10 +11,11 @@ import time
 
 from schemas.errors import NotFound
 from service.jobs.deletion import remove_files, remove_upload, remove_video
+from service.jobs.resumable import forget
 from service.request.app_state import AppState
 from storage.retention.index_repair import repair
 from storage.retention.retention import Retention, RetentionSettings
-from storage.retention.upload_files import collect_uploads
+from storage.retention.upload_files import collect_pieces, collect_uploads
 from storage.retention.video_files import collect_videos
 
 log = logging.getLogger("retake.service")
@@ -40,11 +41,13 @@ async def sweep_for_ever(state: AppState) -> None:
         if mine:
             await expire_jobs(state)
             await expire_uploads(state)
+            await expire_unfinished(state)
             await retention.expire()
             rounds = await state.redis.incr(f"{lock}:rounds")
             if rounds % ORPHAN_ROUNDS == 1:
                 await collect_videos(state.objects, state.jobs, settings.orphan_age_s)
                 await collect_uploads(state.objects, state.uploads, settings.orphan_age_s)
+                await collect_pieces(state.objects, state.resumable, settings.orphan_age_s)
                 await retention.sweep()
                 await repair(state.objects, state.artifacts)
         await asyncio.sleep(settings.sweep_s)
@@ -70,6 +73,17 @@ async def expire_jobs(state: AppState) -> int:
                 removed += 1
             except NotFound:
                 continue  # another process or its owner deleted it meanwhile
+    return removed
+
+
+async def expire_unfinished(state: AppState) -> int:
+    """Drop the uploads in pieces of which none has come for as long as they are kept; how many."""
+    removed, now = 0, time.time()
+    while expired := await state.resumable.list_expired(now, BATCH):
+        for project, id in expired:
+            removed += await forget(state, project, id, before=now)
+        if len(expired) < BATCH:
+            break
     return removed
 
 

@@ -20,8 +20,11 @@ _CHUNK_BYTES = 4 << 20
 _HEAD_BYTES = 16  # enough to tell a picture by
 
 
-async def store_upload(call: Call, film: FilmFile, param: str, *, pictures: bool = True) -> Upload:
+async def store_upload(
+    call: Call, film: FilmFile, param: str, *, pictures: bool = True, reserved: bool = False
+) -> Upload:
     """Look into a received file, store it and list it. ``pictures`` False: only if it is a film.
+    ``reserved``: its bytes count as the project's already.
 
     Raises InvalidRequest (it is no video and no picture that can be read; the message says why),
     TooLarge (a picture), RateLimited (the project's storage is full).
@@ -31,7 +34,8 @@ async def store_upload(call: Call, film: FilmFile, param: str, *, pictures: bool
     found = await _look_into(call, film, param, pictures)
     held = await call.state.uploads.find(call.project, upload_id(film.sha256))
     if held is None:
-        await check_room(call, film.size_bytes)
+        if not reserved:
+            await check_room(call, film.size_bytes)
         await asyncio.to_thread(_put, call, film)
     upload = Upload(
         id=upload_id(film.sha256),

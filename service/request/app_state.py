@@ -22,6 +22,7 @@ from storage.jobs.job_store import JobStore
 from storage.jobs.maintenance import Maintenance
 from storage.limits import Limits
 from storage.objects.objects import ObjectStore
+from storage.resumable_uploads import ResumableUploads
 from storage.uploads import UploadStore
 
 
@@ -48,6 +49,7 @@ class AppState:
     metrics: Metrics
     tracing: Tracing
     uploads: UploadStore
+    resumable: ResumableUploads
     decoding: asyncio.Semaphore
     # reading a file takes a process of hundreds of megabytes: no more than so many at once
     probes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))

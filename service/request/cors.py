@@ -13,15 +13,24 @@ from starlette.types import ASGIApp
 
 from service.wire.errors import envelope
 
-METHODS = ("GET", "HEAD", "POST", "DELETE")
+METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE")
 # Response headers that scripts may read beside the few that they always may
 EXPOSED = (
     "accept-ranges",
     "content-disposition",
     "content-range",
     "etag",
+    "location",
     "openai-poll-after-ms",
+    "retake-upload-id",
     "retry-after",
+    "tus-extension",
+    "tus-max-size",
+    "tus-resumable",
+    "tus-version",
+    "upload-expires",
+    "upload-length",
+    "upload-offset",
     "x-ratelimit-limit-requests",
     "x-ratelimit-remaining-requests",
     "x-ratelimit-reset-requests",

@@ -48,7 +48,7 @@ def test_preflight(named: Api) -> None:
         allowed.headers["access-control-allow-headers"]
         == PREFLIGHT["access-control-request-headers"]
     )
-    assert allowed.headers["access-control-allow-methods"] == "GET, HEAD, POST, DELETE"
+    assert allowed.headers["access-control-allow-methods"] == "GET, HEAD, POST, PATCH, DELETE"
     assert "access-control-allow-credentials" not in allowed.headers, "no cookie speaks here"
     assert "Origin" in allowed.headers["vary"]
 
