@@ -23,7 +23,8 @@ from schemas.requests import CreateAnalysis, CreateVideo, EditVideo
 UPLOAD = {"id": f"upload_{'0' * 40}"}
 SETTINGS = (
     "--model", "scenes", "--seed", "3", "--size", "96x64", "--fps", "9", "--steps", "4",
-    "--negative-prompt", "blur", "--guidance-scale", "2", "--lora", "flat=0.5", "--priority", "low",
+    "--negative-prompt", "blur", "--guidance-scale", "2", "--guidance-scale-2", "3", "--lora",
+    "flat=0.5", "--priority", "low",
     "--step-cache", '{"refresh": 5}', "--preview-every", "2", "--start-timeout-s", "60",
     "--webhook-url", "https://example.com/hook", "--image-fit", "pad", "--image",
 )  # fmt: skip
