@@ -41,7 +41,7 @@ class ResumableUploads:
     async def begin(
         self, project: str, id: str, *, length: int, filename: str, expires_at: int
     ) -> None:
-        record = {
+        record: dict[Any, Any] = {
             "length": length, "offset": 0, "filename": filename, "expires_at": expires_at,
             "parts": "", "upload": "",
         }  # fmt: skip

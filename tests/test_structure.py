@@ -45,6 +45,7 @@ ROOMS = {
         objects                                 bytes under keys: a folder or S3
         connect retry                           opening both stores; trying again
         keys limits webhooks outbox uploads     what Redis holds beside jobs
+        resumable_uploads                       uploads of which more is to come
         jobs                                    job records, queue, claims, events
         artifact_index                          which artifacts there are, who uses them
         retention                               what expires, what crashes left behind
