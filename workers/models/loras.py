@@ -97,10 +97,10 @@ def _load(pipeline: Pipeline, component: str, name: str, path: Path) -> None:
     """Load ``path`` into one transformer, and check that all of it found a place there."""
     second = {"load_into_transformer_2": True} if component == "transformer_2" else {}
     try:
-        state = _with_dots(load_file(path))
-        found = pipeline.lora_state_dict(dict(state))
+        # read twice: what diffusers converts it writes into
+        found = pipeline.lora_state_dict(_with_dots(load_file(path)))
         keys = list(found[0] if isinstance(found, tuple) else found)
-        pipeline.load_lora_weights(state, adapter_name=name, **second)
+        pipeline.load_lora_weights(_with_dots(load_file(path)), adapter_name=name, **second)
     except (KeyError, ValueError, SafetensorError) as error:  # converters name what they miss
         raise ValueError(f"loras: {name!r} ({path.name}) is not read: {error}") from error
     _check_taken(getattr(pipeline, component), name, path, keys)

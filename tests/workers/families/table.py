@@ -121,7 +121,7 @@ HunyuanVideo, Mochi, LTX, LTX-2, Cosmos and Motif-Video, where diffusers has a t
 the names of the authors' code, with ComfyUI's prefix or without, in fp32, fp16, bf16 and plain fp8;
 tried here on made Wan files. Scaled fp8 is refused, because diffusers would leave the scales out.
 GGUF needs the package `gguf`; a made Wan file, partly in 8 bits, gives the videos of its unpacked
-weights to rounding, and its own maps put back differ by 0.0.
+weights, and its own maps put back differ by 0.0. diffusers unpacks in float16, whatever `dtype` is.
 
 **LoRAs** are identified by their file's content, wherever it lies. Keys that match nothing of the
 model fail when it is loaded. A model of two experts (Wan2.2 A14B) has a file in both, or
