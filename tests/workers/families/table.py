@@ -123,6 +123,12 @@ tried here on made Wan files. Scaled fp8 is refused, because diffusers would lea
 GGUF needs the package `gguf`; a made Wan file, partly in 8 bits, gives the videos of its unpacked
 weights, and its own maps put back differ by 0.0. diffusers unpacks in float16, whatever `dtype` is.
 
+**A card of 24 GB.** What it costs in time to keep weights elsewhere or in fewer bits, in CPU time
+over the plain run's (`python -m bench.engine.weights --gguf FILE`: the bundled model in bfloat16 on
+a CPU, four steps, medians of four pairs): `offload: group` 1.08, `quantization: fp8` 1.22, a GGUF
+with its matrices in Q8_0 1.16. On a CPU nothing is moved; on a GPU `offload` also waits for the
+bus, which was not measured.
+
 **LoRAs** are identified by their file's content, wherever it lies. Keys that match nothing of the
 model fail when it is loaded. A model of two experts (Wan2.2 A14B) has a file in both, or
 `low_noise` names another for the second. Read, in Wan models and tried: diffusers' names,
