@@ -109,7 +109,9 @@ steps, with parts of the steps and scales. Measured are the structure that is ke
 change that the new prompt's own video makes, and the change of luminance where the edit changes
 most and elsewhere (Otsu's threshold, no text): no classifier. It writes `sweep.md`, a contact sheet
 an edit, and a `retake.json` whose presets are to be looked at, with the sheets, before they are put
-beside the model.
+beside the model. On the bundled model, with one edit (a red car, a blue car), seed 1 and 8 steps in
+both stages, it took 36 settings and ended with layers 1, 3 and 6 (structure 0.909, change 0.714;
+all layers: 0.795 and 0.653); the presets that it has, from more edits, are 2, 3 and 6.
 
 `python -m bench.five --data DATA --results DIR` measures edits by the protocol of FiVE-Bench (arXiv
 2503.13684), beside Wan-Edit's published figures: PSNR, MSE and SSIM outside the masks, and with a
