@@ -23,6 +23,7 @@ if not redis.call('ZSCORE', key('artifacts', project), id) then
   redis.call('ZADD', key('artifacts', project), redis.call('INCR', key('artifact_sequence')), id)
 end
 redis.call('ZADD', key('artifact_used', project), 'NX', now_ms(), id)
+redis.call('ZREM', key('artifact_expiring'), project .. ' ' .. id)  -- of when it was listed before
 if expires_at ~= '' then
   redis.call('ZADD', key('artifact_expiring'), expires_at, project .. ' ' .. id)
 end

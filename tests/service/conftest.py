@@ -106,10 +106,15 @@ def storage_settings(valkey_url: str, folder: Path, prefix: str) -> StorageSetti
     return StorageSettings(redis_url=valkey_url, object_url=f"file://{folder}", redis_prefix=prefix)
 
 
+def _own_prefix(name: str) -> str:
+    """Another's worker would take the jobs and store what it makes elsewhere."""
+    return f"{name}-{time.monotonic_ns():x}"
+
+
 @pytest.fixture(scope="session")
 def storage(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> StorageSettings:
     """The stores that most tests share."""
-    return storage_settings(valkey_url, tmp_path_factory.mktemp("objects"), "shared")
+    return storage_settings(valkey_url, tmp_path_factory.mktemp("objects"), _own_prefix("shared"))
 
 
 @pytest.fixture(scope="session")
@@ -148,7 +153,7 @@ def picture_api(picture_storage: StorageSettings) -> Iterator[Api]:
 @pytest.fixture
 def own_storage(valkey_url: str, tmp_path: Path) -> StorageSettings:
     """Stores of one test's own."""
-    return storage_settings(valkey_url, tmp_path / "objects", f"own-{time.monotonic_ns():x}")
+    return storage_settings(valkey_url, tmp_path / "objects", _own_prefix("own"))
 
 
 @pytest.fixture
