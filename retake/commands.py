@@ -8,7 +8,7 @@ from rich.console import Console
 
 from retake.client import Client, Json
 from retake.demo import follow, job_progress
-from retake.request_fields import body_of, drop_none, source_of, transfer_of
+from retake.request_fields import body_of, drop_none, region_of, source_of, transfer_of
 from retake.tables import id_table
 
 console = Console()
@@ -103,6 +103,11 @@ def edit(
     anchor_region: Annotated[
         str | None, typer.Option(help="Compute changing tokens only: JSON, {} for defaults.")
     ] = None,
+    region: Annotated[
+        str | None, typer.Option(help="Where: a mask, white is edited; auto; or box:x,y,w,h.")
+    ] = None,
+    growth: Annotated[int | None, typer.Option(help="Pixels that it is widened by.")] = None,
+    softness: Annotated[int | None, typer.Option(help="Pixels that its edge takes.")] = None,
     transfer: Transfer = None,
     out: Out = None,
     model: str | None = None,
@@ -150,6 +155,7 @@ def edit(
         capture=capture, capture_spec=capture_spec, priority=priority, preview_every=preview_every,
         transfer=transfer_of(transfer, preset, interval, scale, anchor_region),
         webhook_url=webhook_url, image=image, image_fit=image_fit,
+        region=region_of(region, growth, softness),
         step_cache=step_cache, start_timeout_s=start_timeout_s,
     )  # fmt: skip
     check_out(out)

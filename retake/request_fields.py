@@ -50,6 +50,35 @@ def source_of(text: str | None, prompt: str | None, seed: int | None) -> Json | 
     return named
 
 
+def region_of(where: str | None, growth: int | None, softness: int | None) -> Json | None:
+    """The region of --region, a mask's path, ``auto`` or ``box:x,y,width,height``, and its edge."""
+    edge = drop_none(growth=growth, softness=softness)
+    if where is None:
+        if edge:
+            raise typer.BadParameter(f"--{next(iter(edge))} is of a region: give --region")
+        return None
+    if where == "auto":
+        return {"auto": True, **edge}
+    if where.startswith("box:"):
+        return {"boxes": [_box(where)], **edge}
+    path = Path(where)
+    if not path.is_file():
+        raise typer.BadParameter(
+            f"--region {where!r} is no file, nor auto, nor box:x,y,width,height"
+        )
+    return {**_file(path, "region"), **edge}
+
+
+def _box(where: str) -> Json:
+    numbers = where.removeprefix("box:").split(",")
+    try:
+        return dict(zip(("x", "y", "width", "height"), map(int, numbers), strict=True))
+    except ValueError:
+        raise typer.BadParameter(
+            f"--region {where!r} is not box:x,y,width,height in whole pixels of the video"
+        ) from None
+
+
 def _picture(image: str | None) -> Json | None:
     """An upload's id or an address as it is, a file as a data URL: what that is, the server sees
     from its bytes."""
@@ -59,10 +88,15 @@ def _picture(image: str | None) -> Json | None:
         return {"file_id": image}
     if image.startswith(("http://", "https://")):
         return {"image_url": image}
+    return _file(Path(image), "image")
+
+
+def _file(path: Path, option: str) -> Json:
+    """A file as a data URL."""
     try:
-        data = base64.b64encode(Path(image).read_bytes()).decode("ascii")
+        data = base64.b64encode(path.read_bytes()).decode("ascii")
     except OSError as error:
-        raise typer.BadParameter(f"--image {image}: {error.strerror}") from None
+        raise typer.BadParameter(f"--{option} {path}: {error.strerror}") from None
     return {"image_url": f"data:application/octet-stream;base64,{data}"}
 
 

@@ -23,7 +23,8 @@ class JobSpec(Frozen):
 
     ``source_key``: the key of ``recipe`` itself (what a capture is stored under).
     ``edit_source_key``: the key of ``recipe.source``, None for a plain generation.
-    ``source_video_id``: the video that was remixed, where the source was named by id.
+    ``source_video_id``: the video that was remixed, where the source was named by id;
+    ``source_video_key``: its mp4 in the object store.
     ``start_timeout_s``: it fails unless a worker takes it up within so many seconds.
     ``film``: of an edit of an uploaded film, how that was made to fit. ``film_capture``: what of
     the film's attention is kept for later edits.
@@ -42,6 +43,7 @@ class JobSpec(Frozen):
     source_key: str
     edit_source_key: str | None = None
     source_video_id: str | None = None
+    source_video_key: str | None = None
     capture: CaptureSpec | None = None
     preview_every: Annotated[int, Field(ge=1)] | None = None
     priority: Priority = "normal"
@@ -96,12 +98,32 @@ class JobSpec(Frozen):
 AttentionOrigin = Literal["none", "stored", "replayed"]
 
 
+class EditMetrics(Frozen):
+    """What an edit did to its source. None: the source's frames were not at hand, or (outside) the
+    edit has no region.
+
+    ``structure``: Pearson correlation of both videos' edges, 1 for the same shot.
+    ``change_inside``: mean absolute difference from the source, of the full range of values (0 to
+    1), in the region, or in all of the picture. ``outside_psnr_db``: PSNR outside the region,
+    before encoding; 100 is equal to the bit. ``tokens_computed``: share of the tokens that went
+    through the blocks at the computed steps. ``passes``: of the transformer, over one video and
+    branch.
+    """
+
+    structure: float | None = None
+    change_inside: float | None = None
+    outside_psnr_db: float | None = None
+    tokens_computed: float
+    passes: float
+
+
 class JobResult(Frozen):
     """What a completed job left. Keys are object-store keys that contain the fence.
 
     ``cost``: passes of the transformer over those of a plain generation; None: not counted.
     ``not_kept``: why there is no ``artifact_key``, though the job was to keep its attention.
     ``prompt_truncated``: whether the model's tokenizer cut the prompt; None: not known.
+    ``region_key``: of an edit with a region, the picture of what was used. ``metrics``: of an edit.
     """
 
     video_key: str
@@ -113,6 +135,8 @@ class JobResult(Frozen):
     attention: AttentionOrigin = "none"
     cost: float | None = None
     prompt_truncated: bool | None = None
+    region_key: str | None = None
+    metrics: EditMetrics | None = None
     seconds: float = 0.0
 
 

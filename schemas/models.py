@@ -94,6 +94,7 @@ class ModelCard(Frozen):
     why not. ``supports_preview``: whether its latents can be shown while a job runs.
     ``supports_step_cache``: whether requests may name a ``step_cache``, by ``step_cache_methods``.
     ``supports_region``: whether an anchored edit can compute some of the tokens alone.
+    ``supports_masks``: whether an edit can be kept to a ``region`` of its source.
     ``told_fps``: the model is told the frame rate, which then changes the video.
     ``checkpoint``: what it was recognised as, and ``defaults_source`` where its defaults are from.
     ``loras``: the names that requests may give. ``presets``: those that it has of its own, because
@@ -136,6 +137,7 @@ class ModelCard(Frozen):
     step_cache_methods: tuple[StepCacheMethod, ...] = ("first_block",)
     supports_uploads: bool = False
     supports_region: bool = False
+    supports_masks: bool = False
     inputs: tuple[Input, ...] = ("text",)
     required_inputs: tuple[Input, ...] = ("text",)
     grid: LatentGrid

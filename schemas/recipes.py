@@ -9,6 +9,7 @@ from schemas.attention import StepCache, TransferSpec
 from schemas.base import Frozen, Seed, canonical_hash
 from schemas.errors import SourceMismatch
 from schemas.films.film import Film
+from schemas.films.region import EditRegion
 
 PictureFit = Literal["crop", "pad", "stretch"]
 
@@ -26,10 +27,13 @@ class Picture(Frozen):
     fit: PictureFit = "crop"
 
 
-def pixels_hash(width: int, height: int, rgb: bytes) -> str:
-    """SHA-256, hex, of a picture: its size and its pixels, 8 bits each, row by row."""
-    digest = hashlib.sha256(f"RGB {width}x{height}\n".encode())
-    digest.update(rgb)
+def pixels_hash(width: int, height: int, pixels: bytes, mode: Literal["RGB", "L"] = "RGB") -> str:
+    """SHA-256, hex, of a picture: its size and its pixels, 8 bits each, row by row.
+
+    A mask is grey (``L``): its frames, one below another, or one for all of them.
+    """
+    digest = hashlib.sha256(f"{mode} {width}x{height}\n".encode())
+    digest.update(pixels)
     return digest.hexdigest()
 
 
@@ -81,13 +85,15 @@ class Recipe(Frozen):
     """A generation, or an edit: a generation with the attention of ``source`` put into it.
 
     ``film``: the run follows an uploaded film, which ``generation.prompt`` describes; its seed then
-    is that of the noise between the film's latents and the start.
+    is that of the noise between the film's latents and the start. ``region``: of an edit, the part
+    of ``source`` that may change; outside it the edit is its source.
     """
 
     generation: Generation
     film: Film | None = None
     source: "Recipe | None" = None
     transfer: TransferSpec | None = None
+    region: EditRegion | None = None
 
     def key(self, project: str) -> str:
         """The source key: 64 hex digits, the name under which this video's attention is kept.
@@ -126,6 +132,8 @@ class Recipe(Frozen):
             del transfer["anchor"]["region"]  # as is that of an anchored one than regions
         if self.film is None:
             del identity["film"]  # older keys know of none
+        if self.region is None:
+            del identity["region"]  # nor of these
         if self.source is not None:
             identity["source"] = self.source.identity()
         return identity
@@ -145,9 +153,14 @@ class Recipe(Frozen):
         return [self] if self.source is None else [self, *self.source.chain()]
 
     def pictures(self) -> list[str]:
-        """The names (``Picture.sha256``) of what a replay of the chain starts from, each once."""
-        found = [each.generation.picture for each in self.chain()]
-        return list(dict.fromkeys(each.sha256 for each in found if each is not None))
+        """The names of what a replay of the chain starts from, and of its regions' masks, each
+        once."""
+        found = []
+        for each in self.chain():
+            picture, region = each.generation.picture, each.region
+            found += [picture.sha256] if picture is not None else []
+            found += [region.mask] if region is not None and region.mask else []
+        return list(dict.fromkeys(found))
 
 
 def check_same_shot(edit: Generation, source: Generation) -> None:

@@ -8,6 +8,7 @@ from schemas.analyses import MAX_SOURCES, AnalysisChoices, AnalysisSpec
 from schemas.attention import CaptureSpec, StepCache, TransferSpec
 from schemas.base import Frozen, LoraScale, OneError, Seed
 from schemas.films.film import Fit, StartS
+from schemas.films.region import RegionOrAuto
 from schemas.films.upload import UploadId
 from schemas.jobs import Priority
 from schemas.recipes import PictureFit, Recipe
@@ -177,7 +178,8 @@ class SourceByPrompt(Settings, PictureInput):
 
 
 class RemixVideo(PictureInput, JobOptions):
-    """``POST /v1/videos/{id}/remix``: the path names the source."""
+    """``POST /v1/videos/{id}/remix``: the path names the source. ``region``: the part of it that
+    may change; None: any."""
 
     prompt: Prompt
     negative_prompt: AnyText | None = None
@@ -185,6 +187,7 @@ class RemixVideo(PictureInput, JobOptions):
     guidance_scale_2: Guidance | None = None
     fps: Count | None = None
     transfer: TransferSpec | None = None
+    region: RegionOrAuto | None = None
 
 
 class EditVideo(Settings, PictureInput, JobOptions):
@@ -193,6 +196,7 @@ class EditVideo(Settings, PictureInput, JobOptions):
     The settings that an edit shares with its source may be repeated, but must agree with it. Of an
     uploaded film they say what it is fitted to: ``fit`` crops it or puts bars around it,
     ``start_s`` is where the part that is used begins, and ``source_prompt`` says what it shows.
+    ``region``: the part of the source that may change; None: any.
     """
 
     prompt: Prompt
@@ -202,6 +206,7 @@ class EditVideo(Settings, PictureInput, JobOptions):
     fit: Fit | None = None
     start_s: StartS | None = None
     transfer: TransferSpec | None = None
+    region: RegionOrAuto | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

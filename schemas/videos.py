@@ -5,7 +5,8 @@ from typing import Literal
 from schemas.attention import StepCache, TransferSpec
 from schemas.base import Frozen
 from schemas.films.film import FittedFilm
-from schemas.jobs import AttentionOrigin, Job, JobError, Status
+from schemas.films.region import EditRegion
+from schemas.jobs import AttentionOrigin, EditMetrics, Job, JobError, Status
 from schemas.recipes import Picture
 
 NOTHING_TO_KEEP = (
@@ -22,8 +23,10 @@ class Video(Frozen):
     is completed; where it is not, ``attention_not_kept`` says why. ``cost``: passes of the
     transformer that it took, over those of a plain generation. ``queue_position``: of a queued one,
     1 for the next of its priority.
+    ``metrics``: of a completed edit, what it did to its source.
     ``prompt_truncated``: the prompt had more tokens than the model reads.
     ``film``: of an edit of an uploaded film, how that was made to fit.
+    ``region``: where an edit may differ from its source, its mask named by content; None: anywhere.
     ``input_reference``: the picture that it starts from, by its content, and how it was fitted.
     """
 
@@ -51,11 +54,13 @@ class Video(Frozen):
     step_cache: StepCache | None
     input_reference: Picture | None
     transfer: TransferSpec | None
+    region: EditRegion | None
     source_key: str
     attention: AttentionOrigin | None
     attention_kept: bool | None
     attention_not_kept: str | None
     cost: float | None
+    metrics: EditMetrics | None
     prompt_truncated: bool | None
     queue_position: int | None
     film: FittedFilm | None
@@ -102,11 +107,13 @@ def video_of(job: Job, queue_position: int | None = None) -> Video:
         step_cache=generation.step_cache,
         input_reference=generation.picture,
         transfer=job.spec.recipe.transfer,
+        region=job.spec.recipe.region,
         source_key=job.spec.source_key,
         attention=state.result.attention if state.result else None,
         attention_kept=state.result.artifact_key is not None if state.result else None,
         attention_not_kept=_not_kept(job),
         cost=state.result.cost if state.result else None,
+        metrics=state.result.metrics if state.result else None,
         prompt_truncated=state.result.prompt_truncated if state.result else None,
         queue_position=queue_position,
         film=job.spec.film,

@@ -1,11 +1,13 @@
 """Films that the model did not make: is the shot kept, is the asked change made, at what cost?
 
 Films of the bundled model's world are drawn from seeds that no training saw, written as mp4, read
-as uploads are, and edited by the engine with the model's presets; `without` is the same with no
-maps transferred. `structure` is the correlation of edge maps with the film itself,
-`structure_to_vae` with what the VAE gives back of it (so much is lost before any edit);
-`untouched` is the PSNR (dB) outside the
-objects against the VAE's; `cost` is counted passes over a generation's, the film's own included.
+as uploads are, and edited by the engine with the model's presets. `without` is the same with no
+maps transferred; of edits of the object, `masked` is kept to the mask that it was drawn with, and
+`auto` to the region that the run finds. `structure` is the correlation of edge maps with the film
+itself, `structure_to_vae` with what the VAE gives back of it (so much is lost before any edit);
+`untouched` is the PSNR (dB) outside the objects against the VAE's; `outside_max_difference` how far
+(of 255) any pixel outside the mask is from the film's; `cost` is counted passes over a
+generation's, the film's own included.
 Intervals are 95% bootstraps over films. Prints a table, then one JSON line; writes a contact sheet.
 """
 
@@ -20,12 +22,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from bench.report import Cell, print_figures, print_table
 from schemas.attention import PresetName, TransferSpec
 from schemas.films.film import Film
-from schemas.recipes import Generation, Recipe
+from schemas.films.region import EditRegion
+from schemas.recipes import Generation, Recipe, pixels_hash
 from schemas.selection import apply_preset, resolve_recipe
 from storage.films.reader import FilmLimits, read_frames
 from training.drawing.films import draw_films
@@ -37,18 +41,21 @@ from training.sheets import contact_sheet
 from workers.control.media import encode_mp4
 from workers.engine.film_reader import latents_of
 from workers.generation.generate import generate
+from workers.generation.mask import grown, put_into
 from workers.models.pipelines import LoadedModel, load_model
 from workers.settings import BUNDLED
 
 FIRST_SEED = 1 << 30  # training, the judge and their tests stay below
 CRF = 10
 NAMES = ("red", "winter", "truck")
-RUNS = ("edit", "without")
+RUNS = ("edit", "without", "masked", "auto")
+GROWTH, SOFTNESS = 2, 2  # pixels: the drawing's outline, and what H.264 smears
 FIGURES = ("cost", "structure", "structure_to_vae", "iou", "change_made", "whole", "untouched")
 SHEET_FILMS = 24
 MADE = [edit for edit in EDITS if edit.name in NAMES]
 Films = dict[str, list[Tensor]]
 Costs = dict[str, list[float]]
+MASKED = ("red", "truck")  # what is changed is the object
 
 
 class Bench:
@@ -84,21 +91,39 @@ class Bench:
         shape = (self.generation.num_frames, self._size[1], self._size[0], 3)
         return torch.from_numpy(np.frombuffer(bytearray(data), np.uint8).reshape(shape))
 
-    def edit(self, latents: Tensor, prompt: str, transfer: TransferSpec) -> tuple[Tensor, float]:
-        """The film's edit (3, T, H, W) in [0, 1], and its cost."""
+    def edit(
+        self,
+        frames: Tensor,
+        latents: Tensor,
+        prompt: str,
+        transfer: TransferSpec,
+        region: EditRegion | None = None,
+    ) -> tuple[Tensor, float]:
+        """The film's edit (3, T, H, W) in [0, 1], kept to ``region``, and its cost."""
         generation = self.generation.model_copy(update={"prompt": prompt})
         film = Film(sha256="0" * 64, fps=generation.fps)
         source = Recipe(generation=self.generation, film=film)
-        recipe = Recipe(generation=generation, source=source, transfer=transfer)
+        recipe = Recipe(generation=generation, source=source, transfer=transfer, region=region)
         resolved = resolve_recipe(recipe, self.model.card)
-        made = generate(self.model, resolved, film=lambda _: latents)
+        made = generate(
+            self.model, resolved, film=lambda _: latents, film_frames=lambda _: frames.numpy()
+        )
+        shown = put_into(self.model, recipe, made.frames, made.source)
         passes = generation.num_inference_steps * 2
-        return films_of(torch.from_numpy(made.frames)), made.passes / passes
+        return films_of(torch.from_numpy(shown)), made.passes / passes
+
+    def region(self, mask: Tensor) -> EditRegion:
+        """The region of ``mask`` (T, H, W) in [0, 1], which the model is given as a job's is."""
+        grey = (mask > 0.5).byte().mul(255).flatten(0, 1).numpy()
+        image = Image.fromarray(grey)
+        name = pixels_hash(*image.size, image.tobytes(), "L")
+        self.model.pictures[name] = image
+        return EditRegion(mask=name, growth=GROWTH, softness=SOFTNESS)
 
     def transfer(self, preset: PresetName, run: str) -> TransferSpec:
         steps = self.generation.num_inference_steps
         spec = apply_preset(TransferSpec(preset=preset), self.model.card, steps)
-        return spec if run == "edit" else spec.model_copy(update={"strength": 0.0})
+        return spec.model_copy(update={"strength": 0.0}) if run == "without" else spec
 
     @property
     def _size(self) -> tuple[int, int]:
@@ -114,18 +139,26 @@ def make(bench: Bench, count: int, runs: Sequence[str], folder: Path) -> tuple[F
     """The films and what they cost, by the names of their edit and run."""
     seeds = range(FIRST_SEED, FIRST_SEED + count)
     scenes = draw_scenes(seeds, obj="car", place="highway", season="day")
-    drawn = draw_films(scenes).pixels
+    drawn = draw_films(scenes)
     films: Films = defaultdict(list)
     costs: Costs = defaultdict(list)
     for number in range(count):
-        frames = bench.frames_of(bench.read(drawn[number], folder))
+        frames = bench.frames_of(bench.read(drawn.pixels[number], folder))
         latents = latents_of(bench.model, frames)
         films["film"].append(films_of(frames))
-        films["same"].append(bench.edit(latents, SOURCE, bench.transfer("auto", "edit"))[0])
+        films["mask"].append(drawn.mask[number])
+        found = EditRegion(mask=None, growth=2 * GROWTH, softness=SOFTNESS)
+        regions = {"masked": bench.region(drawn.mask[number]), "auto": found}
+        same = bench.edit(frames, latents, SOURCE, bench.transfer("auto", "edit"))
+        films["same"].append(same[0])
         films["vae"].append(reconstruction(bench.model, latents))
         for edit in MADE:
             for run in runs:
-                made, cost = bench.edit(latents, edit.prompt, bench.transfer(edit.kind, run))
+                region = regions.get(run)
+                if region is not None and edit.name not in MASKED:
+                    continue
+                transfer = bench.transfer(edit.kind, run)
+                made, cost = bench.edit(frames, latents, edit.prompt, transfer, region)
                 films[f"{edit.name}.{run}"].append(made)
                 costs[f"{edit.name}.{run}"].append(cost)
     return films, costs
@@ -134,6 +167,9 @@ def make(bench: Bench, count: int, runs: Sequence[str], folder: Path) -> tuple[F
 def figures_of(bench: Bench, films: Films, costs: Costs) -> dict[str, Values]:
     """Every figure by `edit.run.figure`."""
     whole = {name: torch.stack(each) for name, each in films.items()}
+    edge = EditRegion(mask="0" * 64, growth=GROWTH, softness=SOFTNESS)
+    masks = grown((whole.pop("mask").flatten(0, 1) > 0.5).float(), edge)
+    outside = (masks == 0).view_as(whole["film"][:, :1])
     seen = {name: judge_films(bench.judge, each) for name, each in whole.items()}
     figures: dict[str, Values] = {
         "film.shown": (seen["film"].obj == OBJECTS.index("car")).astype(np.float64),
@@ -150,6 +186,9 @@ def figures_of(bench: Bench, films: Films, costs: Costs) -> dict[str, Values]:
                 "cost": np.asarray(costs[name]),
             }
             figures |= {f"{name}.{key}": values[key] for key in FIGURES}
+            if name.endswith(".masked"):
+                far = ((whole[name] - whole["film"]).abs() * outside).flatten(1).amax(1)
+                figures[f"{name}.outside_max_difference"] = (far * 255).round().numpy()
     return figures
 
 
@@ -188,6 +227,9 @@ def summarise(figures: dict[str, Values]) -> dict[str, object]:
                 summary[f"{label}.interval"] = [round(low, 4), round(high, 4)]
             rows.append(row)
     print_table(("edit", "run", *FIGURES), rows)
+    far = [each.max() for name, each in figures.items() if name.endswith("max_difference")]
+    if far:
+        summary["outside_max_difference"] = float(max(far))
     for key in ("film.shown", "vae_psnr", "same_prompt_psnr_to_vae"):
         summary[key] = round(float(figures[key].mean()), 3)
     summary["same_prompt_psnr_to_vae.least"] = round(
@@ -198,7 +240,9 @@ def summarise(figures: dict[str, Values]) -> dict[str, object]:
 
 def sheet(films: Films, path: Path) -> None:
     """A row for each film: itself, then its edits; first, middle and last frame of each."""
-    names = ("film", *(f"{name}.edit" for name in NAMES))
+    ways = [f"{name}.{way}" for name in MASKED for way in ("masked", "auto")]
+    masked = [way for way in ways if way in films]
+    names = ("film", *(f"{name}.edit" for name in NAMES), *masked)
     count = min(SHEET_FILMS, len(films["film"]))
     cells = [(films[name][number], f"{number} {name}") for number in range(count) for name in names]
     contact_sheet(

@@ -9,6 +9,7 @@ from schemas.jobs import Job, JobSpec
 from schemas.recipes import Recipe
 from schemas.requests import EditVideo, RemixVideo, Settings, SourceByPrompt
 from service.jobs.pictures import RequestPictures
+from service.jobs.regions import put_region
 from service.jobs.resolve import edit_generation, edit_recipe, new_generation
 from service.jobs.submission import job_spec
 from service.request.auth import Call
@@ -47,8 +48,12 @@ async def edit_of(
 ) -> JobSpec:
     """An edit of one of the caller's videos, which the edit then names as its source."""
     pictures.keep(source.spec)
-    recipe, source_id = source.spec.recipe, source.spec.id
-    return await edit_spec(call, pictures, recipe, asked, body, source_video_id=source_id, **more)
+    result = source.state.result
+    named = {
+        "source_video_id": source.spec.id,
+        "source_video_key": result.video_key if result is not None else None,
+    }
+    return await edit_spec(call, pictures, source.spec.recipe, asked, body, **named, **more)
 
 
 async def edit_spec(
@@ -63,6 +68,7 @@ async def edit_spec(
     edit = edit_generation(asked, body.prompt, source.generation, card)
     edit = await pictures.put_into(edit, body, card)
     recipe = edit_recipe(edit, source, body.transfer, card, call.state.settings.max_edit_chain)
+    recipe = await put_region(call, pictures, recipe, body.region, card)
     return job_spec(call, recipe, card, body, **more)
 
 

@@ -62,6 +62,10 @@ class RequestPictures:
         self._files[made.picture.sha256] = made.png
         return generation.model_copy(update={"picture": made.picture})
 
+    def hold(self, name: str, png: bytes) -> None:
+        """Note what ``store`` is to put beside the pictures, under that name: a mask."""
+        self._files[name] = png
+
     async def _data_of(self, reference: InputReference, param: str) -> bytes:
         """The file that ``reference`` means, from wherever it is."""
         state, url = self._call.state, reference.image_url
@@ -120,7 +124,7 @@ class RequestPictures:
             except ObjectMissing:
                 continue
         if name not in self._files:
-            raise NotFound("the picture that the source starts from is no longer stored")
+            raise NotFound("a picture or mask that the source is made with is no longer stored")
         return self._files[name]
 
     async def discard(self, specs: Sequence[JobSpec]) -> None:

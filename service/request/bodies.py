@@ -14,7 +14,7 @@ from schemas.errors import InvalidRequest, RequestTimeout, TooLarge, Unsupported
 from schemas.requests import JobOptions
 from service.request.app_state import app_state
 from service.wire.foreign_fields import translate
-from service.wire.forms import PICTURE, PicturePart, parse_multipart
+from service.wire.forms import parse_multipart, picture_parts
 from service.wire.validation import invalid
 
 # A body over the limit is read on and discarded up to here, so that its sender can read our answer
@@ -55,10 +55,11 @@ class BodyOf(Generic[Model]):
             raw = body if data is sent else json.dumps(data).encode()
             return self.validate(data, raw, strict=True)
         if kind == "multipart/form-data":
-            picture = PicturePart(app_state(request).settings.max_picture_bytes)
-            files = {PICTURE: picture} if self.pictures else None
+            names = self.model.model_fields if self.pictures else ()
+            files = picture_parts(names, app_state(request).settings.max_picture_bytes)
             sent = parse_multipart(body, content_type, files, text_bytes)
-            picture.put_into(sent)
+            for file in files.values():
+                file.put_into(sent)
             data = self.translated(sent)
             return self.validate(data, json.dumps(data).encode(), strict=False)
         raise UnsupportedMediaType(

@@ -30,7 +30,7 @@ from service.request.bodies import BodyOf
 from service.request.dependencies import CallDep, VideoIdDep
 from service.request.films import receive_form, receiving
 from service.wire.errors import COMMON, documented
-from service.wire.forms import PICTURE, PicturePart
+from service.wire.forms import picture_parts
 from service.wire.openapi import accepts
 from service.wire.replies import list_reply, video_reply
 from service.wire.upload_examples import UPLOAD_ID
@@ -53,6 +53,11 @@ EDIT_EXAMPLES = {
         "fit": "pad",
         "start_s": 1.5,
     },
+    "in a part of the source": {
+        "prompt": "A red car is driving.",
+        "video": {"id": "video_0199c0ffee42"},
+        "region": {"boxes": [{"x": 16, "y": 24, "width": 64, "height": 32}], "softness": 4},
+    },
     "by prompt and seed": {
         "prompt": "A red car is driving on the highway.",
         "source": {"prompt": "A car is driving on the highway.", "seed": 7},
@@ -74,17 +79,17 @@ class EditBody(BodyOf[EditVideo]):
     and the body then names that, as JSON would."""
 
     def __init__(self) -> None:
-        super().__init__(EditVideo, pictures=2)
+        super().__init__(EditVideo, pictures=3)
 
     async def __call__(self, request: Request, call: CallDep) -> EditVideo:  # type: ignore[override]  # it asks who calls
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "multipart/form-data":
             return await super().__call__(request)
         async with receiving(call.state.settings) as film:
-            picture = PicturePart(call.state.settings.max_picture_bytes)
-            files = {PICTURE: picture}
+            files = picture_parts(self.model.model_fields, call.state.settings.max_picture_bytes)
             fields = await receive_form(request, call.state.settings, FILM_FIELD, film, files)
-            picture.put_into(fields)
+            for file in files.values():
+                file.put_into(fields)
             if film.given:
                 if FILM_FIELD in fields:
                     raise InvalidRequest("video: was given twice", param=FILM_FIELD)
@@ -143,7 +148,7 @@ async def _edit_of_film(call: Call, pictures: RequestPictures, body: EditVideo) 
 async def remix_video(
     video_id: VideoIdDep,
     call: CallDep,
-    body: Annotated[RemixVideo, Depends(BodyOf(RemixVideo, pictures=1))],
+    body: Annotated[RemixVideo, Depends(BodyOf(RemixVideo, pictures=2))],
 ) -> Response:
     """Queue an edit of the video that the path names."""
 
@@ -164,7 +169,7 @@ async def remix_video(
 async def batch_edit(
     video_id: VideoIdDep,
     call: CallDep,
-    body: Annotated[BatchEdit, Depends(BodyOf(BatchEdit, pictures=1))],
+    body: Annotated[BatchEdit, Depends(BodyOf(BatchEdit, pictures=2))],
 ) -> Response:
     """Queue many edits of one source, all or none; its attention is read once for all of them."""
 

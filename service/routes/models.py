@@ -50,6 +50,7 @@ class Model(Frozen):
     step_cache_methods: tuple[StepCacheMethod, ...]
     supports_uploads: bool
     supports_region: bool
+    supports_masks: bool
     inputs: tuple[Input, ...]
     required_inputs: tuple[Input, ...]
     presets: dict[PresetName, Preset]

@@ -37,8 +37,9 @@ VIDEO: dict[str, Any] = {
     "step_cache": None,
     "input_reference": None,
     "transfer": None,
+    "region": None,
     "source_key": SOURCE_KEY,
-    **dict.fromkeys(("attention", "attention_kept", "attention_not_kept", "cost")),
+    **dict.fromkeys(("attention", "attention_kept", "attention_not_kept", "cost", "metrics")),
     **dict.fromkeys(("prompt_truncated", "queue_position", "film")),
 }
 RANGE = {"minimum": 32, "maximum": 128, "default": 96, "step": 16, "offset": 0}
@@ -74,6 +75,7 @@ MODEL: dict[str, Any] = {
     "step_cache_methods": ["first_block", "taylorseer"],
     "supports_uploads": True,
     "supports_region": True,
+    "supports_masks": True,
     "inputs": ["text"],
     "required_inputs": ["text"],
     "presets": {"recolour": {"layers": None, "steps": 0.5, "branches": ["cond"]}},
@@ -260,12 +262,7 @@ EXAMPLES: dict[str, Any] = {
         "id": ANALYSIS_ID, "deleted": True, "object": "attention.analysis.deleted",
     },
     "AnalysisEstimate": {
-        "kind": "structure",
-        "sources": 2,
-        "maps": 320,
-        "videos": 0,
-        "passes": 80,
-        "cost": 2.2,
+        "kind": "structure", "sources": 2, "maps": 320, "videos": 0, "passes": 80, "cost": 2.2,
     },
     "WebhookEndpoint": ENDPOINT,
     "WebhookEndpointList": page(ENDPOINT),

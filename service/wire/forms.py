@@ -9,7 +9,7 @@ Wire format: RFC 7578.
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from python_multipart.exceptions import FormParserError
@@ -20,7 +20,7 @@ from schemas.errors import InvalidRequest, TooLarge, Unsupported
 MAX_FIELDS = 1000
 MAX_DEPTH = 8
 MAX_NAME_BYTES = 256
-PICTURE = "input_reference"  # a field that may be a file
+PICTURE, REGION = "input_reference", "region"  # fields that may be files
 TEXT_FIELDS = frozenset(
     {"prompt", "negative_prompt", "source_prompt"}
 )  # in these "" is a value; in others it means that the field is absent
@@ -51,13 +51,14 @@ def parse_multipart(
 
 
 class PicturePart:
-    """A picture in a form: the data URL that JSON would have, once the form is read.
+    """The file of field ``name`` in a form: the data URL that JSON would have, once the form is
+    read.
 
     ``max_bytes``: of the file; TooLarge above it.
     """
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes, self._data = max_bytes, bytearray()
+    def __init__(self, name: str, max_bytes: int) -> None:
+        self._name, self._max_bytes, self._data = name, max_bytes, bytearray()
         self._given = 0
 
     def begin(self, filename: str) -> None:
@@ -67,18 +68,25 @@ class PicturePart:
         self._data += data
         if len(self._data) > self._max_bytes:
             raise TooLarge(
-                f"{PICTURE}: more bytes than the {self._max_bytes} allowed", param=PICTURE
+                f"{self._name}: more bytes than the {self._max_bytes} allowed", param=self._name
             )
 
     def put_into(self, fields: Tree) -> None:
-        """Into the form's other ``fields``; a page's form sends an empty file where none was
-        chosen. Raises InvalidRequest if there are two."""
+        """Into the form's other ``fields``, beside what they say of it; a page's form sends an
+        empty file where none was chosen. Raises InvalidRequest if there are two."""
         if not self._data:
             return
-        if self._given > 1 or PICTURE in fields:
-            raise InvalidRequest(f"{PICTURE}: was given twice", param=PICTURE)
+        beside = fields.get(self._name, {})
+        if self._given > 1 or not isinstance(beside, dict) or "image_url" in beside:
+            raise InvalidRequest(f"{self._name}: was given twice", param=self._name)
         encoded = base64.b64encode(self._data).decode("ascii")
-        fields[PICTURE] = {"image_url": f"data:;base64,{encoded}"}
+        fields[self._name] = {**beside, "image_url": f"data:;base64,{encoded}"}
+
+
+def picture_parts(names: Iterable[str], max_bytes: int) -> dict[str, PicturePart]:
+    """The fields of a body with such ``names`` that may be files, each of up to ``max_bytes``."""
+    files = [name for name in (PICTURE, REGION) if name in names]
+    return {name: PicturePart(name, max_bytes) for name in files}
 
 
 class Form:

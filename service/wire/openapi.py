@@ -21,7 +21,7 @@ from schemas.requests import (
 )
 from schemas.webhooks import CreateEndpoint, RotateSecret, SendTest, UpdateEndpoint
 from service.wire.examples import EXAMPLES
-from service.wire.forms import PICTURE
+from service.wire.forms import PICTURE, REGION
 
 REF = "#/components/schemas/{model}"
 BODIES: tuple[type[BaseModel], ...] = (
@@ -66,6 +66,13 @@ def _with_forms(schemas: dict[str, Any]) -> dict[str, Any]:
                 "format": "binary",
                 "description": "A PNG, JPEG or WebP picture",
             }
+            if REGION in form["properties"]:
+                mask = {
+                    "type": "string",
+                    "format": "binary",
+                    "description": "A mask: a PNG, JPEG or WebP picture, or a short video",
+                }
+                form["properties"][REGION]["anyOf"].insert(0, mask)
     return found
 
 

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import openai
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from retake.cli import app
@@ -80,12 +81,29 @@ def test_the_sdk_edits_a_strangers_film(sdk: openai.OpenAI, film: Path, tmp_path
     assert (red.astype(int) - source)[..., 0].max() > 60  # somewhere it is redder
 
 
-def test_the_command_edits_a_film(stack: Stack, film: Path, tmp_path: Path) -> None:
+def test_the_command_edits_a_part_of_a_film(
+    stack: Stack, sdk: openai.OpenAI, film: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "red.mp4"
     arguments = ["edit", str(film), "--source-prompt", CAR, "--prompt", RED, "--out", str(out)]
-    ran = CliRunner().invoke(app, [*arguments, "--url", stack.base_url])
+    where = ["--region", "box:0,24,96,24", "--softness", "4"]
+    ran = CliRunner().invoke(app, [*arguments, *where, "--url", stack.base_url])
     assert ran.exit_code == 0, ran.output
     assert len(read_video(out)) == 17
+    video = sdk.videos.list(limit=1).data[0]
+    assert video.model_extra is not None
+    metrics = video.model_extra["metrics"]
+    assert (metrics["outside_psnr_db"], metrics["tokens_computed"]) == (100, 1)
+    assert metrics["structure"] > 0.8
+    shown = Image.open(io.BytesIO(sdk.get(f"/videos/{video.id}/region", cast_to=bytes)))
+    assert (shown.size, shown.getpixel((0, 24)), shown.getpixel((0, 19))) == ((96, 64), 255, 0)
+    mask = tmp_path / "black.png"
+    Image.new("L", (96, 64)).save(mask)
+    black = CliRunner().invoke(app, [*arguments, "--region", str(mask), "--url", stack.base_url])
+    assert black.exit_code != 0
+    assert "the mask is black everywhere" in " ".join(black.output.split())
+    unknown = CliRunner().invoke(app, [*arguments, "--region", "box:1,2"])
+    assert "is not box:x,y,width,height" in " ".join(unknown.output.split())
     refused = CliRunner().invoke(app, ["edit", str(film), "--prompt", RED])
     assert refused.exit_code != 0
     assert "--source-prompt is required" in refused.output

@@ -52,6 +52,7 @@ CARD = ModelCard(
     latent_channels=16,
     supports_preview=True,
     supports_uploads=True,
+    supports_masks=True,
     created_at=1_700_000_000,
 )
 
@@ -192,7 +193,11 @@ class Worker:
         objects.put(f"{folder}/video.mp4", self.video, content_type="video/mp4")
         objects.put(f"{folder}/thumbnail.webp", b"thumbnail", content_type="image/webp")
         objects.put(f"{folder}/spritesheet.webp", b"spritesheet", content_type="image/webp")
+        region_key = f"{folder}/region.png" if spec.recipe.region is not None else None
+        if region_key is not None:
+            objects.put(region_key, chart(MapView(bins=8)), content_type="image/png")
         return JobResult(
+            region_key=region_key,
             video_key=f"{folder}/video.mp4",
             thumbnail_key=f"{folder}/thumbnail.webp",
             spritesheet_key=f"{folder}/spritesheet.webp",

@@ -1,6 +1,9 @@
 """What a run is given: a source's attention to put in, and where to leave its own."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from schemas.attention import Form
 from schemas.capture_plan import CapturePlan
@@ -23,6 +26,7 @@ class Transfer:
     ``form``: of what the source yields (recomputed latents yield ``hidden``). ``outputs``: where an
     anchored edit finds the outputs that it follows; ``follows_anchored``: whether those are an
     anchored edit's; ``same_inputs``: whether it was made with the edit's prompt and picture.
+    ``on_difference``: is given how the edit differs, (1, …) float32, at each computed step.
     """
 
     resolved: ResolvedTransfer
@@ -31,6 +35,7 @@ class Transfer:
     outputs: MapSource | None = None
     follows_anchored: bool = False
     same_inputs: bool = False
+    on_difference: Callable[[Tensor], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.jobs import AttentionOrigin, Job, JobSpec
+from schemas.jobs import AttentionOrigin, EditMetrics, Job, JobSpec
 from schemas.models import ModelCard
 
 OnStep = Callable[[int, int], None]
@@ -33,7 +33,9 @@ class RenderedVideo(NamedTuple):
     transformer over those of a plain generation. ``not_captured``: why there is nothing
     ``captured`` of a job that was to keep its attention. ``seconds``: of its phases, as far as
     known. ``prompt_truncated``: the model did not read all of the
-    prompt. ``sound``: samples as ``storage.films.sound`` makes them, from the first frame on."""
+    prompt. ``sound``: samples as ``storage.films.sound`` makes them, from the first frame on.
+    ``region``: of an edit that was kept to one, how much of it is where: (F, H, W) uint8, or
+    (1, H, W) for all frames. ``metrics``: of an edit."""
 
     frames: NDArray[np.uint8]
     attention: AttentionOrigin = "none"
@@ -43,6 +45,8 @@ class RenderedVideo(NamedTuple):
     not_captured: str | None = None
     prompt_truncated: bool = False
     sound: bytes | None = None
+    region: NDArray[np.uint8] | None = None
+    metrics: EditMetrics | None = None
 
 
 class AnalysedAttention(NamedTuple):

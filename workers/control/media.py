@@ -105,6 +105,27 @@ def _audio_frames(sound: bytes) -> Iterator[AudioFrame]:
         yield frame
 
 
+def encode_region(region: NDArray[np.uint8], fps: int) -> bytes:
+    """Grey frames (F, H, W) as a PNG; of more than one an animation, in which frames that are alike
+    are one that is shown longer."""
+    first, *others = [Image.fromarray(frame) for frame in region]
+    output = io.BytesIO()
+    duration_ms = 1000 / fps
+    if others:
+        first.save(output, "PNG", save_all=True, append_images=others, duration=duration_ms, loop=0)
+    else:
+        first.save(output, "PNG")
+    return output.getvalue()
+
+
+def decode_frames(video: bytes, width: int, height: int) -> Frames:
+    """Of an mp4 of ours, (F, height, width, 3): without what it was enlarged by."""
+    with av.open(io.BytesIO(video), "r") as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    size, box = (width, height), Image.Resampling.BOX
+    return np.stack([np.asarray(Image.fromarray(frame).resize(size, box)) for frame in frames])
+
+
 def _thumbnail(image: Frames, settings: MediaSettings) -> bytes:
     picture = Image.fromarray(image)
     factor = settings.thumbnail_side / max(picture.size)

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
 from redis import RedisError
 
 from schemas.jobs import AnalysisFiles, JobResult, MapResult
@@ -22,7 +24,7 @@ from storage.retry import OBJECT_STORE, REDIS, retry, retry_async
 from workers.control.engine_protocol import Engine
 from workers.control.failure_policy import failure_policy, is_out_of_memory
 from workers.control.lease import Lease
-from workers.control.media import Media, encode_media
+from workers.control.media import Media, encode_media, encode_region
 from workers.control.phase_clock import PhaseClock
 from workers.settings import WorkerSettings
 
@@ -98,6 +100,7 @@ def _make_video(context: JobContext, lease: Lease, began: float) -> JobResult:
         clock.end("encoding")
         lease.check()
         keys = _upload(context, lease, media)
+        region_key = _upload_region(context, lease, video.region, fps)
         clock.end("upload")
         artifact_key = video.captured.publish() if video.captured else None
         clock.end("capture")
@@ -116,6 +119,8 @@ def _make_video(context: JobContext, lease: Lease, began: float) -> JobResult:
         attention=video.attention,
         cost=video.cost,
         prompt_truncated=video.prompt_truncated,
+        region_key=region_key,
+        metrics=video.metrics,
         seconds=round(time.monotonic() - began, 3),
     )
 
@@ -169,6 +174,16 @@ def _upload(context: JobContext, lease: Lease, media: Media) -> list[str]:
         keys.append(f"{_folder(lease.claim)}/{name}")
         _put(context, lease, keys[-1], data, content_type)
     return keys
+
+
+def _upload_region(
+    context: JobContext, lease: Lease, region: NDArray[np.uint8] | None, fps: int
+) -> str | None:
+    if region is None:
+        return None
+    key = f"{_folder(lease.claim)}/region.png"
+    _put(context, lease, key, encode_region(region, fps), "image/png")
+    return key
 
 
 def _put(context: JobContext, lease: Lease, key: str, data: bytes, content_type: str) -> None:

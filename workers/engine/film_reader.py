@@ -15,6 +15,7 @@ from schemas.films.upload import upload_key
 from schemas.recipes import Recipe
 from storage.films.reader import FilmLimits, read_frames, read_sound
 from storage.objects.objects import ObjectMissing, ObjectStore
+from workers.families.base import Frames
 from workers.models.pipelines import LoadedModel
 from workers.models.vae_space import encode_video, pipeline_latents
 
@@ -26,12 +27,12 @@ class FilmReader:
 
     def __init__(self, objects: ObjectStore, project: str, limits: FilmLimits) -> None:
         self._objects, self._project, self._limits = objects, project, limits
+        self._read: tuple[Recipe, Frames] | None = None  # the last one
 
-    def latents(self, model: LoadedModel, recipe: Recipe) -> Tensor:
-        """The film of ``recipe`` as the model's pipeline has latents: (1, …) float32.
-
-        Raises FilmUnreadable, UploadMissing, ObjectStoreError.
-        """
+    def frames(self, recipe: Recipe) -> Frames:
+        """The film of ``recipe`` as fitted: (F, H, W, 3) uint8. Raises as ``latents`` does."""
+        if self._read is not None and self._read[0] == recipe:
+            return self._read[1]
         film, generation = recipe.film, recipe.generation
         assert film is not None
         size = (generation.width, generation.height)
@@ -39,7 +40,15 @@ class FilmReader:
             data = read_frames(path, film, size, generation.num_frames, self._limits)
         frames = np.frombuffer(bytearray(data), np.uint8)
         frames = frames.reshape(generation.num_frames, generation.height, generation.width, 3)
-        return latents_of(model, torch.from_numpy(frames))
+        self._read = recipe, frames
+        return frames
+
+    def latents(self, model: LoadedModel, recipe: Recipe) -> Tensor:
+        """The film of ``recipe`` as the model's pipeline has latents: (1, …) float32.
+
+        Raises FilmUnreadable, UploadMissing, ObjectStoreError.
+        """
+        return latents_of(model, torch.from_numpy(self.frames(recipe)))
 
     def sound(self, recipe: Recipe) -> bytes | None:
         """The film's sound beside the frames of ``recipe``, as ``read_sound`` gives it."""

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Literal
 
 from PIL import Image
 
@@ -34,16 +35,18 @@ def with_pictures(objects: ObjectStore, spec: JobSpec, model_of: ModelOf) -> Ite
 
 
 def read_picture(objects: ObjectStore, spec: JobSpec, name: str) -> Image.Image:
-    """The picture of that name that the job has, RGB. Raises PictureMissing if it is not there, or
-    is not what its name says; ObjectStoreError."""
+    """The picture of that name that the job has: RGB, or grey if it is a mask. Raises
+    PictureMissing if it is not there, or is not what its name says; ObjectStoreError."""
     try:
         data = objects.get(spec.picture_key(name))
     except ObjectMissing:
-        raise PictureMissing("the picture that the video starts from is not stored") from None
+        raise PictureMissing("a picture or mask of the video is not stored") from None
     try:
-        image = Image.open(io.BytesIO(data), formats=("PNG",)).convert("RGB")
+        stored = Image.open(io.BytesIO(data), formats=("PNG",))
+        mode: Literal["RGB", "L"] = "L" if stored.mode == "L" else "RGB"
+        image = stored.convert(mode)
     except (OSError, ValueError, SyntaxError):
         image = None
-    if image is None or pixels_hash(*image.size, image.tobytes()) != name:
-        raise PictureMissing("the picture that the video starts from is stored, but damaged")
+    if image is None or pixels_hash(*image.size, image.tobytes(), mode) != name:
+        raise PictureMissing("a picture or mask of the video is stored, but damaged")
     return image

@@ -5,6 +5,7 @@ from collections import OrderedDict
 
 from schemas.capture_plan import Needed
 from schemas.jobs import JobSpec
+from schemas.recipes import Recipe
 from schemas.selection import ResolvedTransfer
 from workers.artifacts.read.reader import ArtifactReader
 from workers.artifacts.store import UNREADABLE, ArtifactStore
@@ -44,6 +45,18 @@ class SourceFinder:
         except UNREADABLE as error:
             log.warning("job=%s no source found: %s", spec.id, type(error).__name__)
             return None
+
+    def open_outputs(
+        self, model: LoadedModel, spec: JobSpec, source: Recipe
+    ) -> ArtifactReader | None:
+        """A reader of what the transformer gave in ``source``'s run; None: it is not there. Raises
+        what finding it raises."""
+        needed = Needed(frozenset(), frozenset(), frozenset(), outputs=True)
+        manifest = self._artifacts.find(spec.project, source.key(spec.project), needed)
+        if manifest is None:
+            return None
+        device = model.pipeline._execution_device
+        return self._artifacts.open_reader(manifest, needed, device, video_id=spec.id)
 
     def _remember(self, key: str) -> None:
         self._held[key] = None

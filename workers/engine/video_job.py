@@ -25,11 +25,15 @@ from workers.engine.best_effort_capture import (
     open_capture,
     open_film_capture,
 )
+from workers.engine.edit_metrics import measured
 from workers.engine.film_reader import FilmReader
 from workers.engine.source_finder import SourceFinder
+from workers.engine.source_frames import SourceFrames
+from workers.families.base import Frames
 from workers.generation.denoise import Generated, OnStep, denoise_only
 from workers.generation.generate import generate
 from workers.generation.journal import Journal, journals_folder
+from workers.generation.mask import mask_pixels, put_into, region_mask
 from workers.generation.replay import counted
 from workers.models.pipelines import LoadedModel
 from workers.models.prompts import ReadPrompt, read_prompt
@@ -67,6 +71,7 @@ class VideoJob:
         self._stores, self._model, self._spec = stores, model, spec
         self._on_step, self._ranks = on_step, ranks
         self._films = FilmReader(stores.objects, spec.project, stores.films)
+        self._seen = SourceFrames(model, spec, stores.objects, self._films, stores.sources)
         self._told: OnStep | None = on_step
         self._film_passes = 0.0  # of the transformer, over the film before this edit of it
         self._prompt = self._read(spec.recipe.generation.prompt)
@@ -124,6 +129,7 @@ class VideoJob:
         return True
 
     def _make(self, reader: ArtifactReader | None, *, keep: bool) -> RenderedVideo:
+        source = self._kept_source(reader)
         journal = self._journal(reader)
         capture, not_captured = None, None
         if journal is not None and journal.resumes:  # what is not computed cannot be captured
@@ -149,7 +155,7 @@ class VideoJob:
         attention: AttentionOrigin = "none"
         if self._resolved.transfer is not None:
             attention = "replayed" if reader is None else "stored"
-        return RenderedVideo(
+        video = RenderedVideo(
             made.frames,
             attention,
             capture,
@@ -159,6 +165,30 @@ class VideoJob:
             self._prompt.truncated,
             self._sound(),
         )
+        return self._against_source(video, made, made.source if source is None else source)
+
+    def _kept_source(self, reader: ArtifactReader | None) -> Frames | None:
+        """The source's frames, of which an edit with a region keeps what is outside; None: it has
+        none, or a replay will give them."""
+        recipe = self._spec.recipe
+        if reader is None or recipe.region is None or recipe.source is None:
+            return None
+        return self._seen.of(recipe.source)
+
+    def _against_source(
+        self, video: RenderedVideo, made: Generated, source: Frames | None
+    ) -> RenderedVideo:
+        """``video``, if it is an edit, kept to its region and measured."""
+        recipe = self._spec.recipe
+        if recipe.source is None:
+            return video
+        mask = region_mask(self._model, recipe)
+        frames = put_into(self._model, recipe, video.frames, source)
+        shown = self._seen.seen() if source is None else source
+        passes = made.passes + self._film_passes
+        metrics = measured(made, passes, frames, shown, mask)
+        region = None if mask is None else mask_pixels(mask)
+        return video._replace(frames=frames, region=region, metrics=metrics)
 
     def _read(self, prompt: str) -> ReadPrompt:
         return read_prompt(self._model.pipeline, self._model.family, prompt)
@@ -215,6 +245,7 @@ class VideoJob:
                 capture=capture,
                 on_step=self._told,
                 film=partial(self._films.latents, self._model),
+                film_frames=self._films.frames,
             )
         assert self._ranks is not None
         return self._ranks.generate(

@@ -6,8 +6,10 @@ source's cond output is kept until the next such step. Every call, of whatever b
 with what the source's gave plus scale · d: the pipeline's own guidance then makes the source's
 guided velocity plus scale · d, whatever its formula, since all branches are moved alike.
 
-With a region a row computes only the tokens that it changes (``workers.generation.region``); what
-is left out is its source's, and its difference zero.
+With an anchor's region a row computes only the tokens that it changes
+(``workers.generation.region``); what is left out is its source's, and its difference zero. Of an
+edit that is kept to a region of its source, the difference is zero outside
+(``workers.generation.mask``).
 
 The idea of a difference of velocities is FlowEdit's (arXiv 2412.08629); keeping d, transferring the
 maps (arXiv 2504.10317) and leaving out uncond were measured here: docs/experiments/model.md.
@@ -19,6 +21,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from torch import Tensor, nn
 
 from schemas.capture_plan import COMPUTED, INPUTS, OUTPUTS
@@ -35,15 +38,20 @@ Tensors = tuple[Tensor, ...]
 
 
 @contextmanager
-def anchored_calls(hooks: AttentionHooks, run: Run) -> Iterator[None]:
-    """Answer the transformers' calls of ``run`` within the block, if its rows are anchored."""
+def anchored_calls(
+    hooks: AttentionHooks, run: Run, masks: Sequence[Tensor | None] = ()
+) -> Iterator[None]:
+    """Answer the transformers' calls of ``run`` within the block, if its rows are anchored.
+
+    ``masks``: of each row, by how much its difference counts where in the latents; None: wholly.
+    """
     rows = [each for each in run.transfers if each is not None and each.outputs is not None]
     if not rows:
         yield
         return
     assert len(rows) == len(run.transfers), "rows that follow and rows that do not, in one batch"
     (computed_steps,) = {transfer.resolved.computed_steps for transfer in rows}
-    answers = AnchoredCalls(hooks, run, rows, computed_steps)
+    answers = AnchoredCalls(hooks, run, rows, computed_steps, masks)
     with ExitStack() as stack:
         if answers.regions:
             stack.enter_context(some_tokens(hooks))
@@ -61,8 +69,10 @@ class AnchoredCalls:
         run: Run,
         transfers: Sequence[Transfer],
         computed_steps: tuple[int, ...],
+        masks: Sequence[Tensor | None] = (),
     ) -> None:
         self._hooks, self._run, self._transfers = hooks, run, transfers
+        self._masks = masks or [None] * len(transfers)
         self._differences: list[Tensors] = []  # scale · d of each row, float32: (1, …)
         self._returned: Any = None  # what the transformer gave last, for its type
         self._held: dict[tuple[int, Address, str], Tensor] = {}  # what this step has read
@@ -156,6 +166,11 @@ class AnchoredCalls:
             )
             if row in self.regions:
                 differences = (self.regions[row].take(*differences),)
+            if transfer.on_difference is not None:
+                transfer.on_difference(differences[0])
+            mask = self._masks[row]
+            if mask is not None:
+                differences = tuple(each * mask.to(each.device) for each in differences)
             self._differences.append(tuple(anchor.scale * each for each in differences))
         if run.capture is not None and run.capture.plan.outputs:
             for name, tensor in zip(COMPUTED, outputs, strict=False):
@@ -183,13 +198,15 @@ class AnchoredCalls:
     def _moved(self, row: int, address: Address, names: tuple[str, ...]) -> Tensors:
         """The source's output moved by the row's difference, in the output's dtype."""
         followed = self._read(self._transfers[row], address, names)
+        if not self._differences:  # nothing was computed yet
+            return followed
         return tuple(
             (output.float() + difference).to(output.dtype)
             for output, difference in zip(followed, self._differences[row], strict=True)
         )
 
     def _read(self, transfer: Transfer, address: Address, names: tuple[str, ...]) -> Tensors:
-        count = len(tensors_of(self._returned))
+        count = 1 if self._returned is None else len(tensors_of(self._returned))
         return tuple(self._once(transfer.outputs, address, name) for name in names[:count])
 
     def _once(self, source: MapSource | None, address: Address, name: str) -> Tensor:
@@ -212,5 +229,7 @@ def _part(inputs: dict[str, Any], batch: int, rows: slice) -> dict[str, Any]:
 
 
 def _like(returned: Any, answer: Tensors) -> Any:
-    """``answer`` in the type that the transformer gives."""
+    """``answer`` in the type that the transformer gives; before it was called, in diffusers'."""
+    if returned is None:
+        return Transformer2DModelOutput(sample=answer[0])
     return answer if isinstance(returned, tuple) else type(returned)(*answer)

@@ -19,6 +19,7 @@ from workers.control.phase_clock import PhaseClock
 from workers.families.base import Frames
 from workers.generation.anchored_calls import anchored_calls
 from workers.generation.film_calls import film_calls
+from workers.generation.mask import latent_mask, region_mask
 from workers.generation.seeded_noise import seeded_noise
 from workers.generation.step_cache import cached_blocks
 from workers.models.loras import experts_of, lora_scales
@@ -31,11 +32,15 @@ class Generated(NamedTuple):
     branch. A plain generation takes steps times branches.
 
     ``seconds``: of the phases text, denoising and decoding of the run that is decoded.
+    ``source``: the frames of an edit's source, where they were made on the way.
+    ``tokens_computed``: share of the tokens that went through the blocks at the computed steps.
     """
 
     frames: Frames
     passes: float
     seconds: dict[str, float]
+    source: Frames | None = None
+    tokens_computed: float = 1.0
 
 
 class StepInfo(NamedTuple):
@@ -69,7 +74,14 @@ def denoise(
         output = run_pipeline(model, chain, run, _timed(on_step, clock))
     frames = model.family.frames(output)
     clock.end("decoding")
-    return Generated(frames, run.passes, clock.seconds)
+    return Generated(frames, run.passes, clock.seconds, None, _tokens_computed(transfers, run))
+
+
+def _tokens_computed(transfers: tuple[Transfer | None, ...], run: Run) -> float:
+    """Of a lone anchored edit, whose passes are counted by their tokens; of others all are."""
+    (*others, last) = transfers
+    computed = len(last.resolved.computed_steps) if last is not None else 0
+    return 1.0 if others or not computed else min(1.0, run.passes / computed)
 
 
 def denoise_only(
@@ -94,6 +106,18 @@ def denoise_only(
 
     with _opened(model, [recipe], (transfer,), capture) as run, suppress(_Denoised):
         run_pipeline(model, [recipe], run, after_step, film)
+    return run.passes
+
+
+def denoise_to(model: LoadedModel, recipe: Recipe, transfer: Transfer, last_step: int) -> float:
+    """As ``denoise_only``, with nothing captured, up to ``last_step`` and with it."""
+
+    def after_step(info: StepInfo) -> None:
+        if info.step >= last_step:
+            raise _Denoised
+
+    with _opened(model, [recipe], (transfer,), None) as run, suppress(_Denoised):
+        run_pipeline(model, [recipe], run, after_step)
     return run.passes
 
 
@@ -188,7 +212,7 @@ def run_pipeline(
         with (
             cached_blocks(model, generation) as before_step,
             model.prompts.used_by(model.pipeline, generation.loras),
-            anchored_calls(model.hooks, run),
+            anchored_calls(model.hooks, run, [_latent_mask(model, each) for each in chain]),
             seeded_noise(model.pipeline.scheduler, arguments["generator"]),
             film_calls(model, run, film),
             every_step(model, after_step) as callback,
@@ -199,6 +223,11 @@ def run_pipeline(
     if run.checked and run.step != total:
         raise AttentionMissed(f"the pipeline made {run.step} of {total} steps")
     return output
+
+
+def _latent_mask(model: LoadedModel, recipe: Recipe) -> Tensor | None:
+    mask = region_mask(model, recipe)
+    return None if mask is None else latent_mask(model, mask, recipe.generation)
 
 
 def check_finite(latents: Tensor, when: str) -> None:

@@ -7,7 +7,8 @@ from schemas.selection import ResolvedRecipe
 from workers.attention.stored_source import transfer_from
 from workers.attention.transfer import Capture, StoredAttention
 from workers.generation.denoise import Generated, OnStep, denoise
-from workers.generation.replay import FilmLatents, replay
+from workers.generation.find_region import find_region
+from workers.generation.replay import FilmFrames, FilmLatents, replay
 from workers.models.pipelines import LoadedModel
 
 
@@ -19,12 +20,14 @@ def generate(
     capture: Capture | None = None,
     on_step: OnStep | None = None,
     film: FilmLatents | None = None,
+    film_frames: FilmFrames | None = None,
 ) -> Generated:
     """The video of a recipe.
 
     ``stored``: the attention of its source; without it the source is replayed. ``on_step`` may
     raise (JobCancelled) to stop: nothing of the run is left behind. ``film``: gives the latents
-    of an uploaded film, where the chain begins with one.
+    of an uploaded film, where the chain begins with one. ``film_frames``: gives its frames; with it
+    a replay of the source of an edit with a region gives that source's frames too.
     Raises SourceMismatch, Unsupported, InvalidRequest, ArtifactMissing, ArtifactCorrupt.
     """
     check_fits(model, resolved, capture)
@@ -33,9 +36,11 @@ def generate(
     if resolved.transfer is None:
         return denoise(model, [resolved.recipe], (None,), capture, on_step)
     if stored is None:
-        return replay(model, resolved, capture, on_step, film)
+        return replay(model, resolved, capture, on_step, film, film_frames)
     with transfer_from(stored, model.hooks, resolved) as transfer:
-        return denoise(model, [resolved.recipe], (transfer,), capture, on_step)
+        passes = find_region(model, resolved.recipe, transfer)
+        made = denoise(model, [resolved.recipe], (transfer,), capture, on_step)
+        return made._replace(passes=made.passes + passes)
 
 
 def check_fits(model: LoadedModel, resolved: ResolvedRecipe, capture: Capture | None) -> None:

@@ -21,12 +21,16 @@ from workers.attention.maps import MemoryMaps
 from workers.attention.recomputed_source import RecomputedSource
 from workers.attention.stored_source import transfer_from
 from workers.attention.transfer import Capture, StoredAttention, Transfer
+from workers.families.base import Frames
 from workers.generation.beside import generate_beside
 from workers.generation.denoise import Generated, OnStep, StepInfo, denoise, denoise_only
+from workers.generation.find_region import find_region
+from workers.generation.mask import put_into
 from workers.models.pipelines import LoadedModel
 
 log = logging.getLogger("retake.generate")
 FilmLatents = Callable[[Recipe], torch.Tensor]  # of an uploaded film: (1, …), as the pipeline has
+FilmFrames = Callable[[Recipe], Frames]  # and as it was read
 
 
 def replay(
@@ -35,10 +39,11 @@ def replay(
     capture: Capture | None,
     on_step: OnStep | None,
     film: FilmLatents | None = None,
+    film_frames: FilmFrames | None = None,
 ) -> Generated:
     """The chain's sources, then the edit. Raises what ``generate`` does.
 
-    ``film``: the latents of the uploaded film that the chain begins with.
+    ``film``, ``film_frames``: of the uploaded film that the chain begins with.
     """
     chain = resolved.chain()[::-1]  # the first source first
     if _fit_one_batch(model, chain):
@@ -54,7 +59,7 @@ def replay(
             torch.cuda.empty_cache()
     if _fit_side_by_side(model, chain):
         return generate_beside(model, chain[0].recipe, chain[1], capture, on_step)
-    return _one_after_the_other(model, chain, capture, on_step, film)
+    return _one_after_the_other(model, chain, capture, on_step, film, film_frames)
 
 
 def _fit_one_batch(model: LoadedModel, chain: list[ResolvedRecipe]) -> bool:
@@ -78,7 +83,8 @@ def _fit_side_by_side(model: LoadedModel, chain: list[ResolvedRecipe]) -> bool:
     source, edit = chain[0], chain[-1]
     anchored = edit.transfer is not None and edit.transfer.anchor is not None
     plain = source.recipe.film is None and source.recipe.generation.step_cache is None
-    return len(chain) == 2 and anchored and plain and model.group is None
+    whole = edit.recipe.region is None  # else the source's frames are wanted too
+    return len(chain) == 2 and anchored and plain and whole and model.group is None
 
 
 def _one_after_the_other(
@@ -87,9 +93,11 @@ def _one_after_the_other(
     capture: Capture | None,
     on_step: OnStep | None,
     film: FilmLatents | None,
+    film_frames: FilmFrames | None,
 ) -> Generated:
     latents = None if film is None or chain[0].recipe.film is None else film(chain[0].recipe)
     transfer: Transfer | None = None
+    frames: Frames | None = None  # of the source at hand, if they are wanted
     passes = 0.0
     counts = [each.recipe.generation.num_inference_steps for each in chain]
     with ExitStack() as sources:
@@ -98,19 +106,23 @@ def _one_after_the_other(
             kept = MemoryMaps()
             plan = _kept_for(model, source, edit.transfer)
             told = counted(on_step, sum(counts[:place]), sum(counts[place + 1 :]))
-            passes += denoise_only(
-                model,
-                source.recipe,
-                transfer,
-                Capture(plan, kept),
-                told,
-                latents if place == 0 else None,
-            )
+            held = Capture(plan, kept)
+            if source.recipe.film is not None:
+                passes += denoise_only(model, source.recipe, None, held, told, latents)
+                frames = film_frames(source.recipe) if film_frames else None
+            elif film_frames is not None and edit.recipe.region is not None:
+                made = denoise(model, [source.recipe], (transfer,), held, told)
+                passes += made.passes
+                frames = put_into(model, source.recipe, made.frames, frames)
+            else:
+                passes += denoise_only(model, source.recipe, transfer, held, told)
+                frames = None
             stored = StoredAttention(plan, kept)
             transfer = sources.enter_context(_taken_from(model, stored, source, edit, transfer))
+            passes += find_region(model, edit.recipe, transfer)
         told = counted(on_step, sum(counts[:-1]), 0, own=True)
         made = denoise(model, [chain[-1].recipe], (transfer,), capture, told)
-        return made._replace(passes=made.passes + passes)
+        return made._replace(passes=made.passes + passes, source=frames)
 
 
 def _kept_for(

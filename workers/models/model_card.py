@@ -95,6 +95,7 @@ def describe(
         step_cache_methods=get_args(StepCacheMethod)[: 1 if len(hooks.transformers) > 1 else None],
         supports_uploads=settings.ranks == 1 and family.can_follow_films(pipeline),
         supports_region=_computes_some_tokens(family, settings),
+        supports_masks=settings.ranks == 1 and _takes_masks(pipeline, family),
         inputs=("text",) if family.picture == "none" else ("text", "image"),
         required_inputs=("text", "image") if family.picture == "required" else ("text",),
         grid=grid,
@@ -112,6 +113,14 @@ def _computes_some_tokens(family: Family, settings: ModelSettings) -> bool:
     """Blocks are not compiled for so many tokens, and the query has a linear of its own."""
     whole = settings.compile != "none" or settings.ranks > 1 or settings.fuse_projections
     return family.name in REGION_FAMILIES and not whole
+
+
+def _takes_masks(pipeline: Pipeline, family: Family) -> bool:
+    """An answer of the transformer lies as the latents do, in a layout that is known, and there is
+    one for each call; noise of a scheduler's own would not be the source's."""
+    noisy = "sde" in pipeline.scheduler.config.get("algorithm_type", "")
+    one = len(family.step_inputs) == 1 and not family.extra_calls
+    return family.latent_layout is not None and one and not noisy
 
 
 def _frames(axis: Axis, default: int, maximum: int, only: int | None) -> IntRange:

@@ -34,13 +34,18 @@ def pipeline_latents(
     """
     first = coded[0].float()
     mean, std = (statistic(pipeline.vae, name, first[:, 0], 0) for name in _STATISTICS)
-    scaled = (first - mean[:, None]) * scale_of(pipeline) / std[:, None]
+    return in_layout(family, (first - mean[:, None]) * scale_of(pipeline) / std[:, None], patch)
+
+
+def in_layout(family: Family, latents: Tensor, patch: tuple[int, int, int]) -> Tensor:
+    """``latents`` (C, F, H, W) as a row of the pipeline's: (1, …). Raises ValueError where the
+    family's layout is not known."""
     if family.latent_layout == "packed":
-        return _packed(scaled, patch)[None]
+        return _packed(latents, patch)[None]
     if family.latent_layout is None:
         raise ValueError(f"the layout of {family.name}'s latents is not known")
     order = LAYOUT_ORDER[family.latent_layout]
-    return scaled.permute([order.index(axis) for axis in range(4)])[None].contiguous()
+    return latents.permute([order.index(axis) for axis in range(4)])[None].contiguous()
 
 
 def _packed(film: Tensor, patch: tuple[int, int, int]) -> Tensor:
@@ -52,6 +57,33 @@ def _packed(film: Tensor, patch: tuple[int, int, int]) -> Tensor:
     ]
     tokens = film.reshape(-1, *sides)  # (C, F/f, f, H/h, h, W/w, w)
     return tokens.permute(1, 3, 5, 0, 2, 4, 6).flatten(3).flatten(0, 2)
+
+
+def film_latents(
+    family: Family, latents: Tensor, patch: tuple[int, int, int], shape: tuple[int, int, int]
+) -> Tensor:
+    """The last row of ``latents`` as (C, F, H, W), a view where that can be.
+
+    ``shape``: (F, H, W) of the film. Raises ValueError where the latents are not of that shape.
+    """
+    row = latents[-1]
+    if family.latent_layout == "packed":
+        film = _unpack(row, patch, shape)
+    elif family.latent_layout is not None:
+        film = row.permute(LAYOUT_ORDER[family.latent_layout])
+    else:
+        raise ValueError(f"the layout of {family.name}'s latents is not known")
+    film = film[:, -shape[0] :]  # CogVideoX 1.5 pads to whole patches, in front
+    if tuple(film.shape[1:]) != shape:
+        raise ValueError(f"latents {tuple(latents.shape)} are not a film of {shape}")
+    return film
+
+
+def _unpack(row: Tensor, patch: tuple[int, int, int], shape: tuple[int, int, int]) -> Tensor:
+    """(N, C·f·h·w) as (C, F, H, W): each token is one patch of f·h·w, channels first."""
+    counts = [side // size for side, size in zip(shape, patch, strict=True)]
+    tokens = row.reshape(*counts, -1, *patch)  # (F/f, H/h, W/w, C, f, h, w)
+    return tokens.permute(3, 0, 4, 1, 5, 2, 6).reshape(-1, *shape)
 
 
 def scale_of(pipeline: Pipeline) -> float:

@@ -18,9 +18,9 @@ from torch import Tensor
 from schemas.jobs import JobSpec
 from workers.generation.denoise import OnStep, StepInfo
 from workers.models.pipelines import LoadedModel
-from workers.models.vae_space import vae_shape
+from workers.models.vae_space import film_latents, vae_shape
 from workers.previews.latent_rgb import LatentRgb, fit_colours
-from workers.previews.latents import film_latents, vae_latents
+from workers.previews.latents import vae_latents
 from workers.previews.x0_prediction import AS_THEY_ARE, held_estimate, weights_of
 
 log = logging.getLogger("retake.worker")

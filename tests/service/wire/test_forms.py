@@ -86,7 +86,7 @@ def test_a_form_without_boundary_is_refused() -> None:
 
 
 def picture_form(*parts: bytes, max_bytes: int = 1000) -> dict[str, object]:
-    picture = PicturePart(max_bytes)
+    picture = PicturePart("input_reference", max_bytes)
     files = {"input_reference": picture}
     fields = parse_multipart(b"".join(parts) + b"--b--\r\n", TYPE, files, 600)
     picture.put_into(fields)

@@ -19,8 +19,8 @@ from workers.attention.transfer import Capture, StoredAttention
 from workers.families.registry import FAMILIES
 from workers.generation.denoise import StepInfo, denoise_only
 from workers.generation.generate import generate
-from workers.models.vae_space import encode_video, pipeline_latents, vae_shape
-from workers.previews.latents import film_latents, vae_latents
+from workers.models.vae_space import encode_video, film_latents, pipeline_latents, vae_shape
+from workers.previews.latents import vae_latents
 
 STEPS = 4
 EVERY_OTHER = Anchor(interval=2)  # steps 0 and 2

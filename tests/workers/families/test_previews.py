@@ -16,8 +16,8 @@ from tests.workers.families.cases import Case, Runs
 from tests.workers.previews.watched import spec_of
 from workers.families.base import Frames
 from workers.generation.denoise import StepInfo
-from workers.models.vae_space import vae_shape
-from workers.previews.latents import film_latents, vae_latents
+from workers.models.vae_space import film_latents, vae_shape
+from workers.previews.latents import vae_latents
 from workers.previews.previewer import Previews
 
 

@@ -42,16 +42,30 @@ def distance(video: Frames, other: Frames) -> Distance:
     """Of two videos of one shape. Raises ValueError for two shapes."""
     if video.shape != other.shape:
         raise ValueError(f"videos of shapes {video.shape} and {other.shape} are not comparable")
+    pairs = [(luminance(a), luminance(b)) for a, b in zip(video, other, strict=True)]
+    similar = float(np.mean([ssim(one, two) for one, two in pairs]))
+    return Distance(psnr(video, other), similar, edge_likeness(video, other))
+
+
+def psnr(pixels: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """In dB, of two arrays of one shape; ``MOST_PSNR`` at most."""
     square = np.mean(
-        [((a.astype(np.float64) - b) ** 2).mean() for a, b in zip(video, other, strict=True)]
+        [((a.astype(np.float64) - b) ** 2).mean() for a, b in zip(pixels, other, strict=True)]
     )
-    psnr = MOST_PSNR if square == 0 else min(MOST_PSNR, 10 * np.log10(255**2 / square))
-    similar, edges = [], _Correlation()
+    return decibels(float(square))
+
+
+def decibels(square: float) -> float:
+    """The PSNR of a mean square difference of values from 0 to 255; ``MOST_PSNR`` at most."""
+    return MOST_PSNR if square == 0 else float(min(MOST_PSNR, 10 * np.log10(255**2 / square)))
+
+
+def edge_likeness(video: Frames, other: Frames) -> float:
+    """See ``DEFINITIONS``, "edges"."""
+    edges = _Correlation()
     for a, b in zip(video, other, strict=True):
-        one, two = luminance(a), luminance(b)
-        similar.append(ssim(one, two))
-        edges.add(edge_map(one), edge_map(two))
-    return Distance(float(psnr), float(np.mean(similar)), edges.value())
+        edges.add(edge_map(luminance(a)), edge_map(luminance(b)))
+    return edges.value()
 
 
 def luminance(frame: NDArray[np.uint8]) -> Tensor:

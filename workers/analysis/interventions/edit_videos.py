@@ -58,6 +58,12 @@ class EditVideos:
                 f"sources.{number}: a layer sweep needs an edit whose source is a plain generation",
                 param=f"sources.{number}",
             )
+        if edit.region is not None:
+            raise Unsupported(
+                f"sources.{number}: a layer sweep changes whole videos, and this edit is kept to "
+                "a region; sweep it without one",
+                param=f"sources.{number}",
+            )
         resolved = resolve_recipe(edit, model.card)
         assert resolved.transfer is not None
         self._resolved, self._transfer = resolved, resolved.transfer

@@ -1,0 +1,187 @@
+"""Edits that are kept to a region, by the engine that serves: outside it they are their source."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from schemas.errors import PictureMissing
+from schemas.films.region import EditRegion
+from schemas.jobs import Job, JobState
+from schemas.recipes import Recipe, pixels_hash
+from storage.objects.objects import ObjectStore
+from tests import tiny
+from tests.workers.engine.test_engine import open_engine, unheard_step
+from tests.workers.engine.test_films import HIDDEN, STEPS, edit_of, film_recipe, video_file
+from workers.control.engine_protocol import RenderedVideo
+from workers.control.media import encode_region
+from workers.engine.engine import PipelineEngine
+from workers.families.base import Frames
+from workers.settings import WorkerSettings
+
+SIDE = slice(0, 16)  # the left half of 32 columns is edited
+
+
+@pytest.fixture
+def engine(
+    model_folder: Path, settings: WorkerSettings, objects: ObjectStore
+) -> Iterator[PipelineEngine]:
+    engine = open_engine(model_folder, settings, objects)
+    yield engine
+    engine.close()
+
+
+def mask_of(columns: slice) -> Image.Image:
+    pixels = np.zeros((tiny.HEIGHT, tiny.WIDTH), np.uint8)
+    pixels[:, columns] = 255
+    return Image.fromarray(pixels)
+
+
+def kept_to(objects: ObjectStore, job: Job, columns: slice, *more: slice, softness: int = 0) -> Job:
+    """``job`` with a region of those columns; ``more``: those of its sources with a region."""
+    image = mask_of(columns)
+    name = pixels_hash(*image.size, image.tobytes(), "L")
+    region = EditRegion(mask=name, softness=softness)
+    recipe = job.spec.recipe.model_copy(update={"region": region})
+    changes = {"recipe": recipe, "source_key": recipe.key("tests")}
+    spec = job.spec.model_copy(update=changes)
+    for each in (columns, *more):
+        picture = mask_of(each)
+        name = pixels_hash(*picture.size, picture.tobytes(), "L")
+        objects.put(spec.picture_key(name), encode_region(np.asarray(picture)[None], 8))
+    return Job(spec=spec, state=JobState())
+
+
+def differs(frames: Frames, other: Frames, columns: slice) -> int:
+    """The most by which they do, in those columns."""
+    return int(np.abs(frames[:, :, columns].astype(int) - other[:, :, columns]).max())
+
+
+def published(video: RenderedVideo) -> RenderedVideo:
+    assert video.captured is not None
+    video.captured.publish()
+    return video
+
+
+def test_outside_a_films_edit_is_the_film_itself(
+    engine: PipelineEngine, objects: ObjectStore
+) -> None:
+    source = film_recipe(engine, video_file(), objects)
+    job = kept_to(objects, edit_of(source, "a red dog", film_capture=HIDDEN), SIDE)
+    free = engine.render(edit_of(source, "a red dog"), unheard_step)
+    by_store = engine.render(job, unheard_step)
+    objects.delete_prefix("manifests")
+    replayed = engine.render(edit_with_region_only(job), unheard_step)
+    assert (by_store.attention, replayed.attention) == ("stored", "replayed")
+    assert np.array_equal(by_store.frames, replayed.frames)
+
+    again = film_recipe(engine, video_file(), None)
+    film = engine_frames(engine, again, objects)
+    assert differs(by_store.frames, film, slice(16, None)) == 0
+    assert differs(by_store.frames, film, SIDE) > 20
+    assert differs(by_store.frames, free.frames, slice(16, None)) > 0
+    assert by_store.region is not None
+    assert np.array_equal(by_store.region[0], np.asarray(mask_of(SIDE)))
+
+    metrics = by_store.metrics  # of the passes two are the film's
+    assert metrics is not None
+    assert (metrics.outside_psnr_db, metrics.tokens_computed, metrics.passes) == (100, 1, 4)
+    assert metrics.change_inside is not None
+    assert metrics.change_inside > 0.02
+    assert free.metrics is not None
+    assert free.metrics.outside_psnr_db is None
+    assert free.metrics.structure is not None  # 0: a film of plain colours has no edges
+
+
+def edit_with_region_only(job: Job) -> Job:
+    """``job``, which does not store its film's attention."""
+    return Job(spec=job.spec.model_copy(update={"film_capture": None}), state=JobState())
+
+
+def engine_frames(engine: PipelineEngine, source: Recipe, objects: ObjectStore) -> Frames:
+    """The film as it is fitted: an edit whose region leaves out one column changes that alone."""
+    job = kept_to(objects, edit_of(source, "a dog"), slice(0, 1))
+    left = engine.render(job, unheard_step).frames
+    job = kept_to(objects, edit_of(source, "a dog"), slice(31, 32))
+    right = engine.render(job, unheard_step).frames
+    return np.concatenate([right[:, :, :16], left[:, :, 16:]], axis=2)
+
+
+def test_a_generated_source_stays_what_its_run_was(
+    engine: PipelineEngine, objects: ObjectStore
+) -> None:
+    generation = tiny.recipe(engine.model("tiny"), "a car", num_inference_steps=STEPS).generation
+    source = Recipe(generation=generation)
+    plain = edit_of(source, "unused", capture=HIDDEN)
+    spec = plain.spec.model_copy(
+        update={
+            "recipe": source,
+            "source_key": source.key("tests"),
+            "edit_source_key": None,
+        }
+    )
+    made = published(engine.render(Job(spec=spec, state=JobState()), unheard_step))
+    job = kept_to(objects, edit_of(source, "a red dog"), SIDE, softness=8)
+    by_store = engine.render(job, unheard_step)
+    objects.delete_prefix("manifests")
+    replayed = engine.render(job, unheard_step)
+    assert (by_store.attention, replayed.attention) == ("stored", "replayed")
+    assert np.array_equal(by_store.frames, replayed.frames)
+    assert differs(by_store.frames, made.frames, slice(24, None)) == 0
+    assert differs(by_store.frames, made.frames, slice(16, 24)) > 0  # the edge fades
+    assert differs(by_store.frames, made.frames, SIDE) > 20
+
+
+def test_an_edit_of_such_an_edit_keeps_what_that_was(
+    engine: PipelineEngine, objects: ObjectStore
+) -> None:
+    """Its source is what clients saw: the film outside the first region, not the VAE's idea of
+    it."""
+    source = film_recipe(engine, video_file(), objects)
+    first = kept_to(
+        objects, edit_of(source, "a red dog", film_capture=HIDDEN, capture=HIDDEN), SIDE
+    )
+    made = published(engine.render(first, unheard_step))
+    second = kept_to(objects, edit_of(first.spec.recipe, "a blue cat"), slice(8, 24), SIDE)
+    by_store = engine.render(second, unheard_step)
+    objects.delete_prefix("manifests")
+    replayed = engine.render(second, unheard_step)
+    assert (by_store.attention, replayed.attention) == ("stored", "replayed")
+    for video in (by_store, replayed):
+        assert differs(video.frames, made.frames, slice(0, 8)) <= (video is replayed)
+        assert differs(video.frames, made.frames, slice(24, None)) == 0
+        assert differs(video.frames, made.frames, slice(8, 24)) > 20
+
+
+def test_a_region_that_the_run_finds_itself(engine: PipelineEngine, objects: ObjectStore) -> None:
+    """White is where one pass in the middle of the run finds the most to change."""
+    source = film_recipe(engine, video_file(), objects)
+    job = edit_of(source, "a red dog", film_capture=HIDDEN)
+    recipe = job.spec.recipe.model_copy(update={"region": EditRegion(mask=None)})
+    spec = job.spec.model_copy(update={"recipe": recipe, "source_key": recipe.key("tests")})
+    by_store = engine.render(Job(spec=spec, state=JobState()), unheard_step)
+    objects.delete_prefix("manifests")
+    replayed = engine.render(edit_with_region_only(Job(spec=spec, state=JobState())), unheard_step)
+    assert (by_store.attention, replayed.attention) == ("stored", "replayed")
+    assert by_store.region is not None
+    assert replayed.region is not None
+    assert np.array_equal(by_store.region, replayed.region)
+    assert np.array_equal(by_store.frames, replayed.frames)
+    white = by_store.region > 0
+    assert white.shape == by_store.frames.shape[:3]
+    assert 0 < white.mean() < 1
+    film = engine_frames(engine, source, objects)
+    assert np.array_equal(by_store.frames[~white], film[~white])
+    assert not np.array_equal(by_store.frames[white], film[white])
+    assert by_store.metrics is not None
+    assert by_store.metrics.passes == 5  # of the film, of the search, of the edit: 2, 1, 2
+
+
+def test_a_mask_that_is_gone_fails_the_job(engine: PipelineEngine, objects: ObjectStore) -> None:
+    source = film_recipe(engine, video_file(), objects)
+    job = kept_to(objects, edit_of(source, "a red dog"), SIDE)
+    objects.delete_prefix(job.spec.folder)
+    with pytest.raises(PictureMissing):
+        engine.render(job, unheard_step)
