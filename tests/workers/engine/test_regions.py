@@ -85,7 +85,7 @@ def test_outside_a_films_edit_is_the_film_itself(
     assert by_store.region is not None
     assert np.array_equal(by_store.region[0], np.asarray(mask_of(SIDE)))
 
-    metrics = by_store.metrics  # of the passes two are the film's
+    metrics = replayed.metrics  # of the passes two are the film's
     assert metrics is not None
     assert (metrics.outside_psnr_db, metrics.tokens_computed, metrics.passes) == (100, 1, 4)
     assert metrics.change_inside is not None
@@ -175,8 +175,8 @@ def test_a_region_that_the_run_finds_itself(engine: PipelineEngine, objects: Obj
     film = engine_frames(engine, source, objects)
     assert np.array_equal(by_store.frames[~white], film[~white])
     assert not np.array_equal(by_store.frames[white], film[white])
-    assert by_store.metrics is not None
-    assert by_store.metrics.passes == 5  # of the film, of the search, of the edit: 2, 1, 2
+    assert replayed.metrics is not None
+    assert replayed.metrics.passes == 5  # of the film, of the search, of the edit: 2, 1, 2
 
 
 def test_a_mask_that_is_gone_fails_the_job(engine: PipelineEngine, objects: ObjectStore) -> None:
