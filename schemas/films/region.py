@@ -5,7 +5,7 @@ Lengths are pixels of the video, frames are numbered from 0.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from schemas.base import Frozen, OneError
 from schemas.films.film import Sha256
@@ -66,11 +66,7 @@ class RegionInput(Frozen):
         return self
 
 
-def _auto(value: object) -> object:
-    return {"auto": True} if value == "auto" else value
-
-
-RegionOrAuto = Annotated[RegionInput, BeforeValidator(_auto)]
+RegionOrAuto = RegionInput | Literal["auto"]
 
 
 class EditRegion(Frozen):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from schemas.errors import FilmUnreadable, InvalidRequest, Unsupported
 from schemas.films.film import Film
-from schemas.films.region import EditRegion, RegionInput
+from schemas.films.region import EditRegion, RegionInput, RegionOrAuto
 from schemas.films.upload import upload_key
 from schemas.models import ModelCard
 from schemas.recipes import Recipe
@@ -33,7 +33,7 @@ async def put_region(
     call: Call,
     pictures: RequestPictures,
     recipe: Recipe,
-    asked: RegionInput | None,
+    asked: RegionOrAuto | None,
     card: ModelCard,
 ) -> Recipe:
     """``recipe``, an edit, kept to the region that is ``asked`` for.
@@ -43,6 +43,7 @@ async def put_region(
     if asked is None:
         return recipe
     _check(recipe, card)
+    asked = RegionInput(auto=True) if asked == "auto" else asked
     name = None
     if not asked.auto:
         mask = await _mask_of(call, recipe, asked)

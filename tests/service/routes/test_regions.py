@@ -138,7 +138,7 @@ def test_each_of_a_batch_has_its_own(api: Api) -> None:
         (url(png(white=False)), {}, "region"),
         (url(png()[:90]), {}, "region"),
         (url(b"neither"), {}, "region"),
-        (url(film(5)[:900]), {}, "region"),
+        (url(film(5)[:300]), {}, "region"),
         ({"image_url": "https://example.com/mask.png"}, {}, "region.image_url"),
         ({"boxes": [BOX]}, {"transfer": {"anchor": None}}, "region"),
         ({"boxes": [BOX]}, {"transfer": {"preset": "paper"}}, "region"),
