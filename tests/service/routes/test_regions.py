@@ -113,7 +113,10 @@ def test_the_region_that_was_used_is_shown(api: Api) -> None:
 
 def test_each_of_a_batch_has_its_own(api: Api) -> None:
     source = api.finished("A car.", num_frames=5)
-    edits = [{"prompt": "A red car.", "region": {"boxes": [BOX]}}, {"prompt": "A truck."}]
+    edits: list[dict[str, Any]] = [
+        {"prompt": "A red car.", "region": {"boxes": [BOX]}},
+        {"prompt": "A truck."},
+    ]
     made = api.http.post(f"/videos/{source['id']}/edits", json={"edits": edits}).json()["data"]
     assert sorted(each["region"] is None for each in made) == [False, True]
     edits[1]["region"] = {"boxes": [{**BOX, "x": 90}]}
