@@ -139,7 +139,7 @@ def test_each_of_a_batch_has_its_own(api: Api) -> None:
         ("auto", {"transfer": {"anchor": None}}, "region"),
         ("everywhere", {}, "region"),
         (url(png(white=False)), {}, "region"),
-        (url(png()[:90]), {}, "region"),
+        (url(png()[:60]), {}, "region"),
         (url(b"neither"), {}, "region"),
         (url(film(5)[:300]), {}, "region"),
         ({"image_url": "https://example.com/mask.png"}, {}, "region.image_url"),
