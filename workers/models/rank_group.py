@@ -77,7 +77,7 @@ class RankGroup:
         if cuda:  # Ray shows each rank its own card alone, or all of them to everyone
             torch.cuda.set_device(rank % torch.cuda.device_count())
         dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if cuda else "gloo",
+            "cpu:gloo,cuda:nccl" if cuda else "cpu:gloo",  # diffusers takes CUDA if it is not named
             store=store,
             rank=rank,
             world_size=size,
