@@ -17,6 +17,7 @@ pytest_plugins = ["tests.browser", "tests.servers"]
 TESTS = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist's own, which reads the markers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of the two processes that run the suite, one gets every test that starts a Ray, in order.
     The other tests of a file stay together, because they share fixtures."""

@@ -210,3 +210,10 @@ def test_functions_are_short() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno
     ]
     assert sorted(lengths)[len(lengths) * 9 // 10] <= MAX_FUNCTION_LINES
+
+
+def test_tests_of_a_file_run_in_one_process(request: pytest.FixtureRequest) -> None:
+    """They share fixtures, and of Ray there is one at a time: tests/conftest.py."""
+    if not hasattr(request.config, "workerinput"):
+        pytest.skip("this is the only process")
+    assert request.node.nodeid.endswith("@test_structure.py")
