@@ -35,7 +35,7 @@ def test_the_docstring_draws_the_tree(kind: type[RetakeError]) -> None:
 
 def test_statuses_and_codes() -> None:
     assert {kind.status for kind in tree()} == {
-        400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 503,
+        400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 429, 500, 503,
     }  # fmt: skip
     failures = list(tree(JobFailed))
     assert len({kind.code for kind in failures}) == len(failures)

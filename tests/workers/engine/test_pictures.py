@@ -160,9 +160,9 @@ def test_a_map_is_drawn(engine: PipelineEngine, objects: ObjectStore) -> None:
 
 def test_a_recipe_must_fit_what_the_model_takes(engine: PipelineEngine, tmp_path: Path) -> None:
     model = engine.model("tiny")
-    resolved_without = tiny.recipe(model, picture=None)
+    generation = recipe(engine, 0).generation.model_copy(update={"picture": None})
     with pytest.raises(InvalidRequest, match="starts from a picture"):
-        run(model, resolved_without)
+        run(model, Recipe(generation=generation))
     text_only = tiny.load(tiny.wan(), tmp_path / "wan")
     with pytest.raises(Unsupported, match="starts from text alone"):
         run(text_only, tiny.recipe(text_only, picture=picture(0)[0]))
