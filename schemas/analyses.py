@@ -6,12 +6,12 @@ tokens are sinks, and which layers carry the shot of an edit. Arithmetic alone: 
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from schemas.attention import (
-    Anchor,
     Branch,
     Branches,
     Index,
@@ -75,7 +75,8 @@ class Ablations(Frozen):
 
 
 class AnalysisChoices(Frozen):
-    """What is looked at. ``None`` of layers, heads, branches: all; of steps: five, evenly spaced.
+    """What is looked at. ``None`` of layers, heads, branches: all; of kinds sparsity and sinks the
+    branches that every source has. ``None`` of steps: five, evenly spaced.
 
     ``causal`` belongs to kind sparsity and ``ablations`` to kind sinks; without them nothing is
     changed, only measured. A layer sweep takes heads, steps and branches from each edit's transfer.
@@ -105,8 +106,8 @@ class AnalysisChoices(Frozen):
 
 
 class AnalysisSpec(AnalysisChoices):
-    """One analysis. ``sources``: the runs that are looked at; of a layer sweep, edits of plain
-    generations."""
+    """One analysis. ``sources``: the runs that are looked at, films that a run follows among them;
+    of a layer sweep, edits of plain generations."""
 
     sources: Annotated[tuple[Recipe, ...], Field(min_length=1, max_length=MAX_SOURCES)]
 
@@ -130,7 +131,10 @@ def resolve_analysis(spec: AnalysisSpec, cards: Mapping[str, ModelCard]) -> tupl
     """``spec`` against the models' cards, by id. Raises InvalidRequest or Unsupported, naming the
     field, its value and what is allowed."""
     _check_sources(spec, cards)
-    runs = tuple(_resolve(spec, recipe, cards) for recipe in spec.sources)
+    had = [_branches_had(recipe, cards) for recipe in spec.sources]
+    if spec.kind in ("sparsity", "sinks"):  # whose numbers are means over the sources
+        had = [tuple(name for name in had[0] if all(name in each for each in had))] * len(had)
+    runs = tuple(map(partial(_resolve, spec, cards), spec.sources, had))
     for number, run in enumerate(runs):
         if spec.kind in ("sparsity", "sinks") and run.grid != runs[0].grid:
             raise InvalidRequest(
@@ -183,23 +187,46 @@ def _check_sources(spec: AnalysisSpec, cards: Mapping[str, ModelCard]) -> None:
                 "alone; analyse the same recipe without it",
                 param=f"{param}.step_cache",
             )
-        edited = recipe.source is not None
-        if spec.kind == "layer_sweep" and (recipe.source is None or recipe.source.source):
+        _check_made_anew(spec, recipe, param)
+
+
+def _check_made_anew(spec: AnalysisSpec, recipe: Recipe, param: str) -> None:
+    """Raise InvalidRequest for a source that is no plain generation where videos are made of it."""
+    if spec.kind == "layer_sweep":
+        if recipe.source is None or not recipe.source.is_plain:
             raise InvalidRequest(
-                f"{param}: a layer sweep needs an edit whose source is a plain generation",
+                f"{param}: a layer sweep needs an edit whose source is a plain generation; it is "
+                f"{_what_it_is(recipe)}",
                 param=param,
             )
-        if edited and (spec.causal is not None or spec.ablations is not None):
-            field = "causal" if spec.causal is not None else "ablations"
-            raise InvalidRequest(
-                f"{param}: it is an edit, and {field} needs plain generations", param=param
-            )
+    elif not recipe.is_plain and (spec.causal is not None or spec.ablations is not None):
+        field = "causal" if spec.causal is not None else "ablations"
+        raise InvalidRequest(
+            f"{param}: it is {_what_it_is(recipe)}, and {field} needs plain generations",
+            param=param,
+        )
 
 
-def _resolve(spec: AnalysisSpec, recipe: Recipe, cards: Mapping[str, ModelCard]) -> AnalysedRun:
+def _what_it_is(recipe: Recipe) -> str:
+    if recipe.is_plain:
+        return "a plain generation"
+    if recipe.film is not None:
+        return "an uploaded video"
+    of_film = recipe.chain()[-1].film is not None
+    return "an edit of an uploaded video" if of_film else "an edit"
+
+
+def _branches_had(recipe: Recipe, cards: Mapping[str, ModelCard]) -> tuple[Branch, ...]:
+    if recipe.film is not None or (recipe.transfer is not None and recipe.transfer.anchor):
+        return ("cond",)
+    return branches_of(cards[recipe.generation.model], recipe.generation)
+
+
+def _resolve(
+    spec: AnalysisSpec, cards: Mapping[str, ModelCard], recipe: Recipe, had: tuple[Branch, ...]
+) -> AnalysedRun:
     generation = recipe.generation
     card = cards[generation.model]
-    had = ("cond",) if _anchor(recipe) else branches_of(card, generation)
     for branch in spec.branches or ():
         if branch not in had:
             raise InvalidRequest(
@@ -216,10 +243,6 @@ def _resolve(spec: AnalysisSpec, recipe: Recipe, cards: Mapping[str, ModelCard])
         branches=tuple(each for each in had if spec.branches is None or each in spec.branches),
         grid=card.grid.tokens(generation.width, generation.height, generation.num_frames),
     )
-
-
-def _anchor(recipe: Recipe) -> Anchor | None:
-    return None if recipe.transfer is None else recipe.transfer.anchor
 
 
 def _steps(spec: AnalysisSpec, recipe: Recipe) -> tuple[int, ...]:

@@ -55,9 +55,20 @@ def _cost(spec: AnalysisSpec, run: AnalysedRun, card: ModelCard) -> tuple[float,
         computed = len(transfer.computed_steps) if transfer.anchor is not None else a_video
         passes = whole * a_video + (videos - whole) * computed
         return passes, passes / a_video
-    ran = (run.steps[-1] + 1) / steps * len(run.recipe.chain())
+    ran = _ran(run, steps, a_video)
     cost = ran + videos + len(run.steps) / steps * STATISTICS_COST
     return (ran + videos) * a_video, cost
+
+
+def _ran(run: AnalysedRun, steps: int, a_video: int) -> float:
+    """How much of a plain generation is run for what is measured. An uploaded film is computed at
+    the steps alone that are looked at, or that its edit computes, and there in one branch."""
+    *made, first = run.recipe.chain()
+    whole = (run.steps[-1] + 1) / steps
+    if first.film is None:
+        return whole * len(run.recipe.chain())
+    computed = made[-1].attended_steps if made else run.steps
+    return whole * len(made) + len(computed) / a_video
 
 
 def videos_of(spec: AnalysisSpec, run: AnalysedRun) -> int:

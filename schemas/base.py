@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field
 
 
 class Frozen(BaseModel):
@@ -24,8 +24,26 @@ class OneError(FailFast):
 Text = Annotated[str, Field(min_length=1, max_length=4096)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
-
 LoraScale = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+
+
+def _no_null_character(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("may not hold the null character U+0000")
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must hold more than spaces")
+    return text
+
+
+# how long it may be is the model's to say; see ``max_prompt_chars`` of its card
+AnyText = Annotated[str, AfterValidator(_no_null_character)]
+Prompt = Annotated[
+    str, Field(min_length=1), AfterValidator(_no_null_character), AfterValidator(_not_blank)
+]
 
 
 def canonical_hash(value: Any) -> str:

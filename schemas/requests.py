@@ -2,12 +2,12 @@
 
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from schemas.analyses import MAX_SOURCES, AnalysisChoices, AnalysisSpec
 from schemas.attention import CaptureSpec, StepCache, TransferSpec
-from schemas.base import Frozen, LoraScale, OneError, Seed
-from schemas.films.film import Fit, StartS
+from schemas.base import AnyText, Frozen, LoraScale, OneError, Prompt, Seed
+from schemas.films.film_input import FilmInput
 from schemas.films.region import RegionOrAuto
 from schemas.films.upload import UploadId
 from schemas.jobs import Priority
@@ -40,29 +40,11 @@ Seconds = Annotated[
 ]
 
 
-def _no_null_character(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("may not hold the null character U+0000")
-    return text
-
-
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must hold more than spaces")
-    return text
-
-
-# how long it may be is the model's to say; see ``max_prompt_chars`` of its card
-AnyText = Annotated[str, AfterValidator(_no_null_character)]
-Prompt = Annotated[
-    str, Field(min_length=1), AfterValidator(_no_null_character), AfterValidator(_not_blank)
-]
 # what a model allows is narrower, and its card's to say: a bound here would hide it
 Count = Annotated[int, Field(ge=-(2**63), le=2**63 - 1, json_schema_extra={"minimum": 1})]
 Guidance = Annotated[float, Field(allow_inf_nan=False, json_schema_extra={"minimum": 0})]
 ModelId = Annotated[str, Field(min_length=1, max_length=64)]
 VideoId = Annotated[str, Field(pattern=r"^video_[0-9a-zA-Z]{8,64}$")]
-SourceId = Annotated[str, Field(pattern=r"^(video_[0-9a-zA-Z]{8,64}|upload_[0-9a-f]{40})$")]
 
 
 class Settings(Frozen):
@@ -157,16 +139,6 @@ class SourceById(Frozen):
     id: VideoId
 
 
-class SourceOrUpload(Frozen):
-    """A video of the project, or a file that was uploaded."""
-
-    id: SourceId
-
-    @property
-    def is_upload(self) -> bool:
-        return self.id.startswith("upload_")
-
-
 class SourceByPrompt(Settings, PictureInput):
     """A source named by what makes it: prompt and seed (and settings), stored or not.
 
@@ -190,21 +162,16 @@ class RemixVideo(PictureInput, JobOptions):
     region: RegionOrAuto | None = None
 
 
-class EditVideo(Settings, PictureInput, JobOptions):
+class EditVideo(Settings, FilmInput, PictureInput, JobOptions):
     """``POST /v1/videos/edits``: exactly one of ``video`` and ``source`` names the source.
 
     The settings that an edit shares with its source may be repeated, but must agree with it. Of an
-    uploaded film they say what it is fitted to: ``fit`` crops it or puts bars around it,
-    ``start_s`` is where the part that is used begins, and ``source_prompt`` says what it shows.
-    ``region``: the part of the source that may change; None: any.
+    uploaded film they say what it is fitted to. ``region``: the part of the source that may change;
+    None: any.
     """
 
     prompt: Prompt
-    video: SourceOrUpload | None = None
     source: SourceByPrompt | None = None
-    source_prompt: Prompt | None = None
-    fit: Fit | None = None
-    start_s: StartS | None = None
     transfer: TransferSpec | None = None
     region: RegionOrAuto | None = None
 
@@ -212,20 +179,6 @@ class EditVideo(Settings, PictureInput, JobOptions):
     def _one_source(self) -> Self:
         if (self.video is None) == (self.source is None):
             raise ValueError("name the source by video.id or by source.prompt and source.seed")
-        return self
-
-    @model_validator(mode="after")
-    def _said_of_a_film(self) -> Self:
-        if self.video is not None and self.video.is_upload:
-            if self.source_prompt is None:
-                raise ValueError(
-                    "source_prompt is required with an uploaded video: say what it shows, as in "
-                    "'A car is driving on the highway.'"
-                )
-            return self
-        for name in ("source_prompt", "fit", "start_s"):
-            if getattr(self, name) is not None:
-                raise ValueError(f"{name} is for uploaded videos only; leave it out")
         return self
 
 
@@ -247,17 +200,17 @@ class EstimateAttention(Settings):
     transfer: TransferSpec | None = None
 
 
-class AnalysedSource(Settings, PictureInput):
+class AnalysedSource(Settings, FilmInput, PictureInput):
     """One run: a video named by ``id``, or what makes one, which need not exist.
 
     With ``video`` or ``source`` it is an edit of that, by ``transfer``; its seed and the other
     settings are then its source's. Without, ``seed`` has no default: the run would be another.
+    An uploaded film as ``video`` without a ``prompt`` is itself the run.
     """
 
     id: VideoId | None = None
     prompt: Prompt | None = None
     seed: Seed | None = None
-    video: SourceById | None = None
     source: SourceByPrompt | None = None
     transfer: TransferSpec | None = None
 
@@ -268,15 +221,26 @@ class AnalysedSource(Settings, PictureInput):
             if more:
                 raise ValueError(f"{more[0]} does not go with id: the video has its settings")
             return self
-        if self.prompt is None:
-            raise ValueError("name a video by id, or a run by prompt and seed")
         if self.video is not None and self.source is not None:
             raise ValueError("an edit has one source: give video or source, not both")
+        if self.prompt is None:
+            return self._film_itself()
         edited = self.video is not None or self.source is not None
         if self.transfer is not None and not edited:
             raise ValueError("transfer is of an edit: name its source by video or source")
         if self.seed is None and not edited:
             raise ValueError("seed is required: another one makes another run")
+        return self
+
+    def _film_itself(self) -> Self:
+        if self.video is None or not self.video.is_upload:
+            raise ValueError(
+                "name a video by id, or a run by prompt and seed, or an uploaded one by video.id "
+                "and source_prompt"
+            )
+        for name in ("transfer", "input_reference", "step_cache"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name} is not of an uploaded video: give the prompt of an edit")
         return self
 
 

@@ -16,6 +16,7 @@ from schemas.recipes import Recipe
 from schemas.requests import AnalysedSource, CreateAnalysis, Settings
 from service.jobs.captures import is_kept
 from service.jobs.edits import completed_source, source_recipe
+from service.jobs.film_sources import film_source
 from service.jobs.pictures import RequestPictures
 from service.jobs.resolve import edit_generation, edit_recipe, new_generation
 from service.request.auth import Call
@@ -84,7 +85,8 @@ async def _recipe_of(
     """The run, and the video that it was named by."""
     if source.id is not None:
         return await _video_recipe(call, pictures, source.id, "id"), source.id
-    assert source.prompt is not None
+    if source.prompt is None:  # of an uploaded film alone
+        return (await film_source(call, source))[0], None
     asked = Settings(**{name: getattr(source, name) for name in Settings.model_fields})
     if source.video is None and source.source is None:
         card = await call.state.catalogue.pick(source.model, call.state.settings.default_model)
@@ -100,6 +102,8 @@ async def _recipe_of(
 
 async def _edited(call: Call, pictures: RequestPictures, edit: AnalysedSource) -> Recipe:
     """What an edit is of."""
+    if edit.video is not None and edit.video.is_upload:
+        return (await film_source(call, edit))[0]
     if edit.video is not None:
         return await _video_recipe(call, pictures, edit.video.id, "video.id")
     assert edit.source is not None

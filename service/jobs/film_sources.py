@@ -1,4 +1,5 @@
-"""From an uploaded film to the source of an edit: what is left open is chosen to fit the film."""
+"""From an uploaded film to the source of an edit, or of an analysis: what is left open is chosen to
+fit the film."""
 
 from typing import Any
 
@@ -7,7 +8,7 @@ from schemas.films.film import Film, FilmInfo, FittedFilm, fitted, frames_left
 from schemas.films.upload import Upload
 from schemas.models import ModelCard
 from schemas.recipes import Recipe
-from schemas.requests import EditVideo
+from schemas.requests import AnalysedSource, EditVideo
 from service.jobs.resolve import new_generation, parse_size
 from service.jobs.uploads import keep_longer
 from service.request.auth import Call
@@ -15,8 +16,10 @@ from service.request.auth import Call
 FILM_SEED = 0  # so that edits of one film share its attention unless they ask for other noise
 
 
-async def film_source(call: Call, body: EditVideo) -> tuple[Recipe, ModelCard, FittedFilm]:
-    """The recipe of the uploaded film that ``body`` edits, fitted to the model.
+async def film_source(
+    call: Call, body: EditVideo | AnalysedSource
+) -> tuple[Recipe, ModelCard, FittedFilm]:
+    """The recipe of the uploaded film that ``body`` names, fitted to the model.
 
     Raises NotFound, Unsupported (the model takes no uploads; the message names those that do),
     InvalidRequest.
@@ -33,7 +36,7 @@ async def film_source(call: Call, body: EditVideo) -> tuple[Recipe, ModelCard, F
         cards = await call.state.catalogue.cards()
         able = [each.id for each in cards.values() if each.supports_uploads]
         raise Unsupported(
-            f"video: model {card.id!r} cannot edit uploaded videos; models that can: "
+            f"video: model {card.id!r} takes no uploaded videos; models that do: "
             f"{', '.join(able) or 'none is served here'}",
             param="video",
         )
@@ -52,7 +55,9 @@ async def film_source(call: Call, body: EditVideo) -> tuple[Recipe, ModelCard, F
     return recipe, card, shown
 
 
-def film_recipe(body: EditVideo, upload: Upload, info: FilmInfo, card: ModelCard) -> Recipe:
+def film_recipe(
+    body: EditVideo | AnalysedSource, upload: Upload, info: FilmInfo, card: ModelCard
+) -> Recipe:
     """``upload`` as a source: what ``body`` leaves open is chosen to fit the film."""
     assert body.source_prompt is not None
     start_s = body.start_s or 0.0

@@ -29,6 +29,7 @@ from service.wire.errors import COMMON, documented
 from service.wire.examples import ANALYSIS_RESULT, ANALYSIS_SOURCES
 from service.wire.openapi import accepts
 from service.wire.replies import note_wait, reply
+from service.wire.upload_examples import ANALYSED_FILM
 
 router = APIRouter(prefix="/v1/attention/analyses", tags=["analyses"], responses=COMMON)
 ONE = "/{analysis_id:analysis}"
@@ -48,6 +49,13 @@ EXAMPLES = {
         "steps": [5, 10],
         "sampling": {"rows": None},
         "ablations": {"sinks": 2},
+    },
+    "an uploaded video and an edit of it": {
+        "kind": "structure",
+        "sources": [
+            ANALYSED_FILM,
+            {**ANALYSED_FILM, "prompt": "A red car is driving on the highway."},
+        ],
     },
     "each layer's transfer": {
         "kind": "layer_sweep",

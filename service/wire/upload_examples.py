@@ -1,4 +1,4 @@
-"""Example answers about uploads, for the OpenAPI file."""
+"""Examples of uploads, and of what names one, for the OpenAPI file."""
 
 from typing import Any
 
@@ -24,6 +24,10 @@ UPLOAD: dict[str, Any] = {
     "picture": None,
     "created_at": 1795453690,
     "expires_at": 1796058490,
+}
+ANALYSED_FILM: dict[str, Any] = {
+    "video": {"id": UPLOAD_ID},
+    "source_prompt": "A car is driving on the highway.",
 }
 UPLOADS: dict[str, Any] = {
     "Upload": UPLOAD,

@@ -9,6 +9,7 @@ from schemas.analyses import MAX_MAPS, AnalysedRun, AnalysisSpec, resolve_analys
 from schemas.analysis_cost import estimate_analysis
 from schemas.attention import Anchor, TransferSpec
 from schemas.errors import InvalidRequest, Unsupported
+from schemas.films.film import Film
 from schemas.models import IntRange, LatentGrid, ModelCard
 from schemas.recipes import Generation, Recipe
 
@@ -31,6 +32,10 @@ RUN = Generation(
 
 def source(**changes: Any) -> Recipe:
     return Recipe(generation=RUN.model_copy(update=changes))
+
+
+def film() -> Recipe:
+    return Recipe(generation=RUN, film=Film(sha256="0" * 64, fps=8))
 
 
 def edit(of: Recipe | None = None, **transfer: Any) -> Recipe:
@@ -78,6 +83,31 @@ def test_an_anchored_edit_has_attention_where_it_computes() -> None:
         resolved("structure", edit(anchor=Anchor(interval=5)), steps=[3])
     with pytest.raises(InvalidRequest, match="branches: 'uncond'"):
         resolved("structure", edit(anchor=Anchor(interval=5)), branches=["uncond"])
+
+
+def test_an_uploaded_film_has_one_branch_at_any_step() -> None:
+    (run,) = resolved("structure", film())
+    assert (run.steps, run.branches) == ((0, 5, 10, 14, 19), ("cond",))
+    assert resolved("sinks", film(), steps=[3])[0].steps == (3,)
+    with pytest.raises(InvalidRequest, match="branches: 'uncond' is not"):
+        resolved("structure", film(), branches=["uncond"])
+
+
+def test_numbers_over_sources_are_of_branches_that_all_have() -> None:
+    for kind, of_first in (("structure", ("cond", "uncond")), ("sinks", ("cond",))):
+        runs = resolved(kind, source(), film(), edit(anchor=Anchor(interval=5)))
+        assert [run.branches for run in runs] == [of_first, ("cond",), ("cond",)]
+    with pytest.raises(InvalidRequest, match="branches: 'uncond' is not"):
+        resolved("sinks", source(), film(), branches=["uncond"])
+
+
+def test_an_uploaded_film_costs_what_is_looked_at() -> None:
+    looked, edited = (
+        estimate_analysis(AnalysisSpec(kind="structure", sources=(each,), steps=(0, 10)), CARDS)
+        for each in (film(), edit(film(), anchor=Anchor(interval=5)))
+    )
+    assert looked.passes == 2, "cond at two steps"
+    assert edited.passes == 4 + 11 / 20 * 40, "and at the edit's four, before the edit"
 
 
 REFUSED = [
@@ -138,8 +168,14 @@ def test_too_many_maps() -> None:
 
 def test_a_sweep_is_of_edits_of_plain_generations() -> None:
     assert resolved("layer_sweep", edit())[0].layers == tuple(range(8))
-    for wrong in (source(), edit(of=edit())):
-        with pytest.raises(InvalidRequest, match=r"sources\.1: a layer sweep needs an edit"):
+    for wrong, what in (
+        (source(), "a plain generation"),
+        (edit(of=edit()), "an edit"),
+        (film(), "an uploaded video"),
+        (edit(of=film()), "an edit of an uploaded video"),
+    ):
+        words = rf"sources\.1: a layer sweep needs an edit.*; it is {what}$"
+        with pytest.raises(InvalidRequest, match=words):
             resolved("layer_sweep", edit(), wrong)
 
 
@@ -147,7 +183,10 @@ def test_a_sweep_is_of_edits_of_plain_generations() -> None:
 def test_what_changes_attention_is_of_plain_generations(kind: str, field: str) -> None:
     with pytest.raises(InvalidRequest, match=rf"sources\.0: it is an edit, and {field}"):
         resolved(kind, edit(), **{field: {}})
+    with pytest.raises(InvalidRequest, match=rf"sources\.0: it is an uploaded video, and {field}"):
+        resolved(kind, film(), **{field: {}})
     assert resolved(kind, edit())
+    assert resolved(kind, film())
 
 
 @pytest.mark.parametrize(

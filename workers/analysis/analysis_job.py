@@ -14,7 +14,7 @@ from schemas.capture_plan import Needed
 from schemas.jobs import JobSpec
 from schemas.models import ModelCard
 from workers.analysis.attention_calls import check_seen
-from workers.analysis.collect import reads_stored
+from workers.analysis.collect import FilmOf, reads_stored
 from workers.analysis.collector import CollectPlan, tells_values
 from workers.analysis.run import collect_plans, run_analysis
 from workers.artifacts.read.reader import ArtifactReader
@@ -35,18 +35,20 @@ class StoredRun(NamedTuple):
 
 
 class AnalysisJob:
-    """``model_of``: the loaded model of an id. ``on_step(done, total)``: may raise to stop it."""
+    """``model_of``: the loaded model of an id. ``film``: gives the latents of the project's
+    uploaded films. ``on_step(done, total)``: may raise to stop it."""
 
     def __init__(
         self,
         model_of: Callable[[str], LoadedModel],
         artifacts: ArtifactStore,
         job: JobSpec,
+        film: FilmOf,
         on_step: OnStep,
     ) -> None:
         assert job.analysis is not None
         self._model_of, self._artifacts, self._on_step = model_of, artifacts, on_step
-        self._job, self._spec = job, job.analysis
+        self._job, self._spec, self._film = job, job.analysis, film
 
     def run(self) -> AnalysedAttention:
         """Raises what ``run_analysis`` does, and Unsupported for a model that is not served."""
@@ -67,6 +69,7 @@ class AnalysisJob:
                 lambda recipe: self._model_of(recipe.generation.model),
                 self._spec,
                 stored=[None if each is None else self._read(each, opened) for each in stored],
+                film=self._film,
                 on_progress=self._on_step,
             )
         return AnalysedAttention(

@@ -1,11 +1,13 @@
 """One run of a recipe, and the measures of every layer, head, step and branch asked for.
 
 They are taken while the video is made, from the queries and keys that its attention uses; behind
-the last step that is wanted the run ends. From stored attention (forms hidden and qk) only as many
+the last step that is wanted the run ends. A film that was uploaded is followed, and computed at
+those steps alone. From stored attention (forms hidden and qk) only as many
 steps are run as are asked for, each with a stored step's tensors put in.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor
 
@@ -18,16 +20,24 @@ from schemas.selection import resolve_recipe
 from workers.analysis.attention_calls import AttentionCalls, check_seen
 from workers.analysis.collector import Collected, Collector, CollectPlan, StoredValues
 from workers.attention.maps import Address, MapSource
-from workers.attention.transfer import StoredAttention
-from workers.generation.denoise import StepInfo
-from workers.generation.generate import generate
+from workers.attention.transfer import Capture, StoredAttention
+from workers.generation.denoise import OnStep, StepInfo, denoise_only
+from workers.generation.generate import check_fits, generate
 from workers.models.pipelines import LoadedModel
 
 OnProgress = Callable[[int, int], None]
+FilmOf = Callable[[LoadedModel, Recipe], Tensor]  # of an uploaded film: latents (1, …)
 
 
 class Done(Exception):
     """Raised behind the last step that is wanted: the rest of the video is not."""
+
+
+class NothingKept:
+    """A MapSink: what a run along a film computes is measured, not kept."""
+
+    def put(self, address: Address, name: str, tensor: Tensor) -> None:
+        """Nothing."""
 
 
 class AtSteps:
@@ -46,13 +56,16 @@ def collect(
     plan: CollectPlan,
     *,
     stored: StoredAttention | None = None,
+    film: FilmOf | None = None,
     on_progress: OnProgress | None = None,
 ) -> Collected:
     """Run ``recipe`` as far as ``plan`` needs and measure it.
 
     ``stored``: its attention, where there is some, which is read where ``reads_stored`` says so.
+    ``film``: gives the latents of an uploaded film, if the recipe is of one.
     ``on_progress(done, total)`` hears of each step, and may raise
-    (JobCancelled) to stop. Raises Unsupported, InvalidRequest, ArtifactMissing, ArtifactCorrupt.
+    (JobCancelled) to stop. Raises Unsupported, InvalidRequest, ArtifactMissing, ArtifactCorrupt,
+    and what ``film`` does.
     """
     check_seen(model)
     if stored is not None and reads_stored(model, stored.plan, plan):
@@ -65,7 +78,15 @@ def collect(
             param="sources",
         )
     collector = Collector(model, recipe, plan)
-    _run(model, recipe, collector, max(plan.steps), on_progress)
+
+    def run(on_step: OnStep) -> None:
+        if recipe.film is not None:
+            _follow(model, recipe, plan, film, on_step)
+            return
+        latents = None if film is None else partial(film, model)
+        generate(model, resolve_recipe(recipe, model.card), on_step=on_step, film=latents)
+
+    _run(model, collector, run, max(plan.steps), on_progress)
     return collector.collected
 
 
@@ -105,18 +126,38 @@ def _from_stored(
     source = Recipe(generation=recipe.generation)
     edit = Recipe(generation=recipe.generation, source=source, transfer=transfer)
     collector = Collector(model, recipe, plan, StoredValues(at_steps, stored.plan.form))
-    _run(model, edit, collector, last, on_progress, StoredAttention(stored.plan, at_steps))
+    put_in, resolved = StoredAttention(stored.plan, at_steps), resolve_recipe(edit, model.card)
+
+    def run(on_step: OnStep) -> None:
+        generate(model, resolved, stored=put_in, on_step=on_step)
+
+    _run(model, collector, run, last, on_progress)
     return collector.collected
+
+
+def _follow(
+    model: LoadedModel, recipe: Recipe, plan: CollectPlan, film: FilmOf | None, on_step: OnStep
+) -> None:
+    """Run along the film of ``recipe``, cond computed at the steps that ``plan`` names."""
+    resolved = resolve_recipe(recipe, model.card)
+    check_fits(model, resolved, None)
+    if film is None:
+        raise Unsupported("an uploaded video cannot be made again: no model made it")
+    kept = CapturePlan(
+        form="latents", codec="raw", layers=plan.layers, steps=plan.steps, branches=("cond",)
+    )
+    latents = film(model, recipe)
+    denoise_only(model, recipe, None, Capture(kept, NothingKept()), on_step, latents)
 
 
 def _run(
     model: LoadedModel,
-    recipe: Recipe,
     collector: Collector,
+    run: Callable[[OnStep], None],
     last: int,
     on_progress: OnProgress | None,
-    stored: StoredAttention | None = None,
 ) -> None:
+    """``run`` up to step ``last``, its attention seen by ``collector``."""
     done = 0
 
     def after_step(info: StepInfo) -> None:
@@ -133,6 +174,6 @@ def _run(
 
     try:
         with AttentionCalls(model, collector.handle):
-            generate(model, resolve_recipe(recipe, model.card), stored=stored, on_step=after_step)
+            run(after_step)
     except Done:
         pass

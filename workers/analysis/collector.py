@@ -131,6 +131,7 @@ class Collector:
     ) -> None:
         generation = recipe.generation
         self._model, self._values = model, values
+        self._of_film = recipe.film is not None
         size = model.card.grid.tokens(generation.width, generation.height, generation.num_frames)
         heads = plan.heads or tuple(range(model.card.heads))
         places = (len(plan.branches), len(plan.steps), len(plan.layers))
@@ -145,7 +146,8 @@ class Collector:
     def handle(self, call: AttentionCall, stock: Stock) -> Tensor:
         plan, layer = self.collected.plan, call.attn.layer
         step = self._step(call.run.step)
-        a_sources = call.run.capture is not None  # a run whose attention is kept for the edit's
+        # a run whose attention is kept for the edit's; one along a film names its steps thus
+        a_sources = call.run.capture is not None and not self._of_film
         if step is not None and layer in plan.layers and not a_sources:
             for branch in plan.branches:
                 part = call.part(branch)

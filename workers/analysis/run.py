@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from schemas.analyses import AnalysedRun, AnalysisSpec, CausalTest, resolve_analysis
 from schemas.models import ModelCard
 from schemas.recipes import Recipe
-from workers.analysis.collect import collect, reads_stored, steps_to_run
+from workers.analysis.collect import FilmOf, collect, reads_stored, steps_to_run
 from workers.analysis.collector import Collected, CollectPlan
 from workers.analysis.compare import compare_sinks, compare_sparsity, compare_structure
 from workers.analysis.interventions.ablation import (
@@ -54,22 +54,24 @@ def run_analysis(
     spec: AnalysisSpec,
     *,
     stored: Sequence[StoredAttention | None] = (),
+    film: FilmOf | None = None,
     scorers: Mapping[str, Scorer] | None = None,
     on_progress: OnProgress | None = None,
 ) -> AnalysisResult:
     """``model_of(recipe)``: the loaded model of a source; one is asked for at a time.
 
     ``stored``: for each source, its attention where there is some; it spares a run where that can
-    be. ``scorers``: more measures of a layer sweep. ``on_progress(done, total)`` hears of each step
-    of the pipeline, ``total`` known from the first on, and may raise (JobCancelled) to stop.
-    Raises InvalidRequest, Unsupported, SourceMismatch, ArtifactMissing, ArtifactCorrupt.
+    be. ``film``: gives the latents of uploaded films among the sources. ``scorers``: more measures
+    of a layer sweep. ``on_progress(done, total)`` hears of each step of the pipeline, ``total``
+    known from the first on, and may raise (JobCancelled) to stop. Raises InvalidRequest,
+    Unsupported, SourceMismatch, ArtifactMissing, ArtifactCorrupt, and what ``film`` does.
     """
     cards = {each.generation.model: model_of(each).card for each in spec.sources}
     runs = resolve_analysis(spec, cards)
     if spec.kind == "layer_sweep":
         return _swept(model_of, spec, runs, scorers, on_progress)
     plans = collect_plans(spec, runs)
-    found, progress = _collected(model_of, spec, runs, plans, stored, on_progress)
+    found, progress = _collected(model_of, spec, runs, plans, stored, film, on_progress)
     result = AnalysisResult(
         kind=spec.kind,
         spec=spec,
@@ -141,6 +143,7 @@ def _collected(
     runs: Sequence[AnalysedRun],
     plans: Sequence[CollectPlan],
     stored: Sequence[StoredAttention | None],
+    film: FilmOf | None,
     on_progress: OnProgress | None,
 ) -> tuple[list[Collected], Progress]:
     """Each source's run; the progress goes on through the tests that follow."""
@@ -160,7 +163,7 @@ def _collected(
             progress.at(before + done)
 
         model = model_of(run.recipe)
-        found.append(collect(model, run.recipe, plan, stored=each, on_progress=on_step))
+        found.append(collect(model, run.recipe, plan, stored=each, film=film, on_progress=on_step))
     return found, progress
 
 

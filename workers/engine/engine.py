@@ -16,6 +16,7 @@ from workers.artifacts.store import ArtifactStore
 from workers.control.engine_protocol import AnalysedAttention, OnPreview, OnStep, RenderedVideo
 from workers.control.failure_policy import is_out_of_memory
 from workers.engine.dry_run import dry_run
+from workers.engine.film_reader import FilmReader
 from workers.engine.pictures import with_pictures
 from workers.engine.source_finder import SourceFinder
 from workers.engine.video_job import Stores, VideoJob
@@ -107,7 +108,10 @@ class PipelineEngine:
     def analyse(self, job: Job, on_step: OnStep) -> AnalysedAttention:
         """What the analysis found. Raises what ``run_analysis`` does."""
         with with_pictures(self._stores.objects, job.spec, self.model) as model_of:
-            analysis = AnalysisJob(model_of, self._stores.artifacts, job.spec, on_step)
+            films = FilmReader(self._stores.objects, job.spec.project, self._stores.films)
+            analysis = AnalysisJob(
+                model_of, self._stores.artifacts, job.spec, films.latents, on_step
+            )
             return self._run(job.spec, analysis.run)
 
     def _run(self, spec: JobSpec, run: Callable[[], Made]) -> Made:

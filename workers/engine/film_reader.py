@@ -74,7 +74,7 @@ class FilmReader:
             yield path
         except ObjectMissing:
             raise UploadMissing(
-                "the uploaded video was deleted before this edit of it could run"
+                "the uploaded video was deleted before this job could read it"
             ) from None
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,19 +1,21 @@
 """Analyses over HTTP: queued, followed, listed, read, deleted, like videos and beside them."""
 
 import io
+import json
 from functools import partial
 from typing import Any
 
 import httpx
 from PIL import Image
 
+from schemas.recipes import Recipe
 from storage.connect import open_objects
 from storage.limits import ProjectLimits
 from storage.settings import StorageSettings
 from tests.service.conftest import Api, Serve, make_key, wait_for
 from tests.service.jobs.test_limits import set_limits
 from tests.service.routes.test_webhooks import ALLOWED, Receiver
-from tests.service.worker import Worker
+from tests.service.worker import Worker, film
 
 PATH = "/attention/analyses"
 RUN = {"prompt": "A car.", "seed": 7}
@@ -255,3 +257,35 @@ def test_a_sweep_of_an_edit(api: Api, worker: Worker) -> None:
     edit = api.http.post("/videos/edits", json=EDIT).json()
     api.get(edit["id"], wait=20)
     assert finished(api, kind="layer_sweep", sources=[{"id": edit["id"]}])["status"] == "completed"
+
+
+def test_an_uploaded_film_is_a_source(api: Api) -> None:
+    upload = api.http.post("/uploads", content=film(24), headers={"content-type": "video/mp4"})
+    of: dict[str, Any] = {"video": {"id": upload.json()["id"]}, "source_prompt": "A car."}
+    found = finished(
+        api,
+        sources=[{**of, "num_frames": 9, "start_s": 1}, {**of, "prompt": "A red car."}],
+    )
+    assert found["status"] == "completed"
+    alone, edit = (each["recipe"] for each in found["sources"])
+    assert (alone["generation"]["prompt"], alone["generation"]["seed"]) == ("A car.", 0)
+    assert (alone["generation"]["num_frames"], alone["film"]["start_s"]) == (9, 1)
+    assert alone["film"]["sha256"] == edit["source"]["film"]["sha256"] == upload.json()["sha256"]
+    assert edit["transfer"]["anchor"] is not None
+    # what an edit of it names as its source is the same film
+    video = api.http.post("/videos/edits", json={**of, "prompt": "A red car."}).json()
+    assert video["source_key"] == Recipe.model_validate_json(json.dumps(edit)).key("default")
+    refused: tuple[tuple[str, dict[str, Any], dict[str, Any], str], ...] = (
+        ("sinks", {"ablations": {}}, of, "sources.0"),
+        ("layer_sweep", {}, {**of, "prompt": "A red car."}, "sources.0"),
+        ("structure", {"branches": ["uncond"]}, of, "branches"),
+        ("structure", {}, {**of, "start_s": 9}, "sources.0.start_s"),
+        ("structure", {}, {**of, "size": "7x7"}, "sources.0.size"),
+    )
+    for kind, more, source, param in refused:
+        response = post(api, {"kind": kind, "sources": [source], **more})
+        assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+    api.http.delete(f"/uploads/{upload.json()['id']}")
+    gone = post(api, {"sources": [of]})
+    assert (gone.status_code, gone.json()["error"]["param"]) == (404, "sources.0")
+    assert "no upload" in gone.json()["error"]["message"]

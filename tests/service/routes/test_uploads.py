@@ -209,7 +209,7 @@ def test_a_model_that_takes_no_films_says_which_do(api: Api, kept: dict[str, Any
     assert response.status_code == 400
     error = response.json()["error"]
     assert (error["code"], error["param"]) == ("unsupported", "video")
-    assert error["message"].endswith("models that can: scenes")
+    assert error["message"].endswith("models that do: scenes")
 
 
 def test_projects_scopes_and_the_quota(serve: Serve, own_storage: StorageSettings) -> None:

@@ -13,6 +13,8 @@ from tests.service.worker import CARD, Worker
 PATH = "/attention/analyses"
 RUN = {"prompt": "A car.", "seed": 7}
 EDIT = {"prompt": "A red car.", "source": RUN}
+UPLOAD = {"id": "upload_" + "0" * 40}
+FILM = {"video": UPLOAD, "source_prompt": "A car."}
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +70,11 @@ def _nothing_is_queued(api: Api) -> Any:
             "sources.1",
             "of two grids cannot be compared",
         ),
+        ({"sources": [{"video": UPLOAD}]}, "sources.0", "source_prompt is required with an upload"),
+        ({"sources": [{**RUN, "source_prompt": "A car."}]}, "sources.0", "for uploaded videos"),
+        ({"sources": [{"video": {"id": "video_00000000"}}]}, "sources.0", "uploaded one by video"),
+        ({"sources": [{**FILM, "transfer": {}}]}, "sources.0", "transfer is not of an uploaded"),
+        ({"sources": [{**FILM, "step_cache": {"threshold": 0.1}}]}, "sources.0", "step_cache is"),
         ({"layer": [1]}, "layer", "is not a known field; allowed are kind"),
         ({"priority": "urgent"}, "priority", "'low', 'normal' or 'high'"),
     ],
@@ -90,6 +97,9 @@ def test_a_source_that_is_not_there_or_not_finished(api: Api) -> None:
     error = error_of(api.http.post(PATH, json={**body, "sources": [edit]}), 409)
     assert (error["param"], error["code"]) == ("sources.0.video.id", "source_not_ready")
     api.http.post(f"/videos/{held}/cancel")
+    error = error_of(api.http.post(PATH, json={**body, "sources": [RUN, FILM]}), 404)
+    assert error["param"] == "sources.1"
+    assert f"no upload '{UPLOAD['id']}'" in error["message"]
 
 
 def test_another_revision_of_the_model(serve: Serve, own_storage: StorageSettings) -> None:

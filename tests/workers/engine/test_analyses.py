@@ -11,12 +11,13 @@ import pytest
 
 from schemas.analyses import AnalysisSpec
 from schemas.attention import CaptureSpec, TransferSpec
-from schemas.errors import JobCancelled, Unsupported
+from schemas.errors import JobCancelled, Unsupported, UploadMissing
 from schemas.jobs import Job, JobSpec, JobState
 from schemas.recipes import Recipe
 from tests import tiny
 from tests.workers.engine.stores import Moody
 from tests.workers.engine.test_engine import open_engine, unheard_step
+from tests.workers.engine.test_films import edit_of, film_recipe, video_file
 from workers.control.engine_protocol import AnalysedAttention
 from workers.engine.engine import PipelineEngine
 from workers.models.rank_group import RankGroup
@@ -137,6 +138,48 @@ def test_an_edit_is_read_or_made_again(bench: Bench) -> None:
     stored = bench.analyse(edit, steps=[2])
     assert (run.stored_sources, stored.stored_sources) == ((), (0,))
     check_same(run, stored)
+
+
+@pytest.mark.parametrize("kind", ["structure", "sinks", "sparsity"])
+def test_an_uploaded_film_is_run_or_read(bench: Bench, kind: str) -> None:
+    """A film, its edit and a generation; what the edit stores of the film is then read."""
+    source = film_recipe(bench.engine, video_file(), bench.objects)
+    edit = edit_of(source, "a red car", film_capture=CaptureSpec(form="hidden"))
+    steps = [0, 3]  # those that the edit computes
+    run = bench.analyse(source, edit.spec.recipe, kind=kind, steps=steps)
+    assert run.stored_sources == ()
+    assert bench.steps[-1] == (8, 8)
+    if kind == "sparsity":  # of maps alone, and those of the edit are the film's
+        film, of_film = (np.array(each["retained_mass"]["values"]) for each in measures_of(run))
+        assert np.allclose(film, of_film)
+    bench.engine.render(edit, unheard_step)
+    stored = bench.analyse(source, edit.spec.recipe, kind=kind, steps=steps)
+    assert stored.stored_sources == (0,)
+    check_same(run, stored)
+    mixed = bench.analyse(source, Recipe(generation=source.generation), kind=kind, steps=[5])
+    assert mixed.stored_sources == (0,)
+    of_branches = [len(next(iter(each.values()))["values"]) for each in measures_of(mixed)]
+    assert of_branches == [1, 2 if kind == "structure" else 1]
+
+
+def test_what_a_films_analysis_sees_is_its_own_run(bench: Bench) -> None:
+    """The film, its prompt and its noise each tell; the end of the path needs no computed step."""
+    one = film_recipe(bench.engine, video_file(), bench.objects)
+    other = film_recipe(bench.engine, video_file(sound=True), bench.objects)
+    prompted = one.model_copy(
+        update={"generation": one.generation.model_copy(update={"prompt": "a dog"})}
+    )
+    found = measures_of(bench.analyse(one, other, prompted, one, steps=[5]))
+    shares = [each["own_frame_share"]["values"] for each in found]
+    assert shares[0] == shares[1] == shares[3], "a tone is nothing that is seen"
+    assert shares[0] != shares[2]
+
+
+def test_a_film_that_is_gone_fails_the_analysis(bench: Bench) -> None:
+    source = film_recipe(bench.engine, video_file(), None)
+    for recipe in (source, edit_of(source, "a red car").spec.recipe):
+        with pytest.raises(UploadMissing, match="deleted before this job"):
+            bench.analyse(recipe)
 
 
 def test_what_cannot_be_read_is_run(bench: Bench) -> None:
