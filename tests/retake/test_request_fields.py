@@ -36,6 +36,7 @@ COMMANDS: dict[type[BaseModel], list[tuple[str, ...]]] = {
     EditVideo: [
         ("edit", "A red car.", "--video", "video_0199c0ffee42", "--seconds", "1", "--capture",
          "--preset", "recolour", "--interval", "2", "--scale", "1", "--anchor-region", "{}",
+         "--region", "auto",
          *SETTINGS, "PICTURE"),
         ("edit", "A red car.", "--source-prompt", "A car.", "--source-seed", "3", "--num-frames",
          "9", "--transfer", '{"layers": [1]}'),
