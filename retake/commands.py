@@ -104,7 +104,7 @@ def edit(
         str | None, typer.Option(help="Compute changing tokens only: JSON, {} for defaults.")
     ] = None,
     region: Annotated[
-        str | None, typer.Option(help="Where: a mask, white is edited; auto; or box:x,y,w,h.")
+        str | None, typer.Option(help="Where: a mask, white is edited; auto; word:…; box:x,y,w,h.")
     ] = None,
     growth: Annotated[int | None, typer.Option(help="Pixels that it is widened by.")] = None,
     softness: Annotated[int | None, typer.Option(help="Pixels that its edge takes.")] = None,

@@ -51,7 +51,8 @@ def source_of(text: str | None, prompt: str | None, seed: int | None) -> Json | 
 
 
 def region_of(where: str | None, growth: int | None, softness: int | None) -> Json | None:
-    """The region of --region, a mask's path, ``auto`` or ``box:x,y,width,height``, and its edge."""
+    """The region of --region, a mask's path, ``auto``, ``word:…`` or ``box:x,y,width,height``, with
+    its edge."""
     edge = drop_none(growth=growth, softness=softness)
     if where is None:
         if edge:
@@ -59,12 +60,14 @@ def region_of(where: str | None, growth: int | None, softness: int | None) -> Js
         return None
     if where == "auto":
         return {"auto": True, **edge}
+    if where.startswith("word:"):
+        return {"word": where.removeprefix("word:"), **edge}
     if where.startswith("box:"):
         return {"boxes": [_box(where)], **edge}
     path = Path(where)
     if not path.is_file():
         raise typer.BadParameter(
-            f"--region {where!r} is no file, nor auto, nor box:x,y,width,height"
+            f"--region {where!r} is no file, nor auto, word:…, box:x,y,width,height"
         )
     return {**_file(path, "region"), **edge}
 

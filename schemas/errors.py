@@ -192,6 +192,12 @@ class PromptUnchanged(JobFailed):
     code = "prompt_unchanged"
 
 
+class WordUnread(JobFailed):
+    """A region's word that the model does not read: its tokenizer cuts it off."""
+
+    code = "word_unread"
+
+
 class NumericOverflow(JobFailed):
     code = "numeric_overflow"
 

@@ -15,6 +15,7 @@ from schemas.attention import (
 )
 from schemas.base import Frozen
 from schemas.errors import InvalidRequest, Unsupported
+from schemas.films.region import RegionKind
 
 Input = Literal["text", "image"]
 
@@ -94,7 +95,7 @@ class ModelCard(Frozen):
     why not. ``supports_preview``: whether its latents can be shown while a job runs.
     ``supports_step_cache``: whether requests may name a ``step_cache``, by ``step_cache_methods``.
     ``supports_region``: whether an anchored edit can compute some of the tokens alone.
-    ``supports_masks``: whether an edit can be kept to a ``region`` of its source.
+    ``region_kinds``: by what an edit can be kept to a ``region`` of its source; none: it cannot be.
     ``told_fps``: the model is told the frame rate, which then changes the video.
     ``checkpoint``: what it was recognised as, and ``defaults_source`` where its defaults are from.
     ``loras``: the names that requests may give. ``presets``: those that it has of its own, because
@@ -137,7 +138,7 @@ class ModelCard(Frozen):
     step_cache_methods: tuple[StepCacheMethod, ...] = ("first_block",)
     supports_uploads: bool = False
     supports_region: bool = False
-    supports_masks: bool = False
+    region_kinds: tuple[RegionKind, ...] = ()
     inputs: tuple[Input, ...] = ("text",)
     required_inputs: tuple[Input, ...] = ("text",)
     grid: LatentGrid

@@ -134,6 +134,8 @@ class Recipe(Frozen):
             del identity["film"]  # older keys know of none
         if self.region is None:
             del identity["region"]  # nor of these
+        elif self.region.word is None:
+            del identity["region"]["word"]
         if self.source is not None:
             identity["source"] = self.source.identity()
         return identity

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from schemas.errors import FilmUnreadable, InvalidRequest, Unsupported
 from schemas.films.film import Film
-from schemas.films.region import EditRegion, RegionInput, RegionOrAuto
+from schemas.films.region import EditRegion, RegionInput, RegionOrAuto, word_places
 from schemas.films.upload import upload_key
 from schemas.models import ModelCard
 from schemas.recipes import Recipe
@@ -42,28 +42,49 @@ async def put_region(
     """
     if asked is None:
         return recipe
-    _check(recipe, card)
     asked = RegionInput(auto=True) if asked == "auto" else asked
+    _check(recipe, card, asked)
     name = None
-    if not asked.auto:
+    if asked.kind in ("mask", "boxes"):
         mask = await _mask_of(call, recipe, asked)
         pictures.hold(mask.name, mask.png)
         name = mask.name
-    region = EditRegion(mask=name, growth=asked.growth, softness=asked.softness)
+    word = None if asked.word is None else " ".join(asked.word.split())
+    region = EditRegion(mask=name, word=word, growth=asked.growth, softness=asked.softness)
     return recipe.model_copy(update={"region": region})
 
 
-def _check(recipe: Recipe, card: ModelCard) -> None:
+def _check(recipe: Recipe, card: ModelCard, asked: RegionInput) -> None:
     if recipe.transfer is None or recipe.transfer.anchor is None:
         raise InvalidRequest(
             "region: an edit is kept to a region by following its source, which transfer.anchor "
             "null (and preset 'paper') does not do; leave out one of the two",
             param=PARAM,
         )
-    if not card.supports_masks:
+    if not card.region_kinds:
         raise Unsupported(
             f"region: model {card.id!r} ({card.family}) cannot be kept to one; leave it out",
             param=PARAM,
+        )
+    if asked.kind not in card.region_kinds:
+        param = f"{PARAM}.{asked.kind}"
+        raise Unsupported(
+            f"{param}: model {card.id!r} ({card.family}) does not find a region by it; allowed are "
+            f"{', '.join(card.region_kinds)}",
+            param=param,
+        )
+    if asked.word is not None:
+        _check_word(recipe, asked.word)
+
+
+def _check_word(recipe: Recipe, word: str) -> None:
+    assert recipe.source is not None
+    prompt = recipe.source.generation.prompt
+    if not word_places(prompt, word):
+        raise InvalidRequest(
+            f"{PARAM}.word: {word!r} does not stand in the source's prompt {prompt[:200]!r}; "
+            "allowed are words of it",
+            param=f"{PARAM}.word",
         )
 
 

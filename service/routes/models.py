@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Response
 from schemas.attention import Branch, Preset, PresetName, StepCacheMethod
 from schemas.base import Frozen
 from schemas.errors import NotFound
+from schemas.films.region import RegionKind
 from schemas.models import Input, IntRange, ModelCard
 from schemas.selection import presets_of
 from service.request.dependencies import CallDep
@@ -50,7 +51,7 @@ class Model(Frozen):
     step_cache_methods: tuple[StepCacheMethod, ...]
     supports_uploads: bool
     supports_region: bool
-    supports_masks: bool
+    region_kinds: tuple[RegionKind, ...]
     inputs: tuple[Input, ...]
     required_inputs: tuple[Input, ...]
     presets: dict[PresetName, Preset]

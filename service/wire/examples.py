@@ -75,7 +75,7 @@ MODEL: dict[str, Any] = {
     "step_cache_methods": ["first_block", "taylorseer"],
     "supports_uploads": True,
     "supports_region": True,
-    "supports_masks": True,
+    "region_kinds": ["mask", "boxes", "auto", "word"],
     "inputs": ["text"],
     "required_inputs": ["text"],
     "presets": {"recolour": {"layers": None, "steps": 0.5, "branches": ["cond"]}},

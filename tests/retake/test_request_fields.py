@@ -41,6 +41,7 @@ COMMANDS: dict[type[BaseModel], list[tuple[str, ...]]] = {
         ("edit", "A red car.", "--source-prompt", "A car.", "--source-seed", "3", "--num-frames",
          "9", "--transfer", '{"layers": [1]}'),
         ("edit", "A red car.", "--video", "video_0199c0ffee42", "--image", UPLOAD["id"]),
+        ("edit", "A red car.", "--video", "video_0199c0ffee42", "--region", "word:car"),
         ("edit", "PICTURE", "--source-prompt", "A car.", "--prompt", "A red car.", "--fit", "pad",
          "--start-s", "1"),
     ],

@@ -52,7 +52,7 @@ CARD = ModelCard(
     latent_channels=16,
     supports_preview=True,
     supports_uploads=True,
-    supports_masks=True,
+    region_kinds=("mask", "boxes", "auto", "word"),
     created_at=1_700_000_000,
 )
 

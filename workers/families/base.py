@@ -85,12 +85,12 @@ class Family:
 
     ``attention``: the self-attention modules of each transformer, in forward order; empty where
     there is no softmax map (capture and transfer are then refused).
+    ``cross_attention``: the paths of what reads the text alone, with ``norm_q`` and ``norm_k``.
     ``interleaved``: the blocks of the patterns alternate.
     ``branch_order``: the branches of a step, in the order of its calls, or of its batch if
     ``batched``.
     ``always_guided``: a run has all of them whatever its guidance scale.
-    ``extra_calls``: how many more calls a step may make, for other kinds of guidance; they are
-    neither captured nor changed.
+    ``extra_calls``: how many more calls, for other kinds of guidance, a step may make, unheeded.
     ``step_inputs``: the transformer's arguments that change with every step.
     ``own_inputs``: those that are the same for every prompt: times, sizes.
     ``latent_layout``: how the latents lie behind a step; None: not known, and no previews are made.
@@ -105,8 +105,7 @@ class Family:
     ``supports_step_cache``: whether its pipeline and blocks work with diffusers' first-block cache.
     ``takes_films``: whether its latents are what its VAE gives of a video, and its transformer is
     given nothing else with them: an uploaded film can then be followed.
-    ``max_batch``: how many videos one batch may hold; 1 where a prompt's encoding depends on the
-    other prompts of its batch.
+    ``max_batch``: how many videos one batch may hold; 1 where prompts are encoded by their batch.
     ``fps_argument``: what the pipeline calls the frame rate that its model is told.
     ``float32_components``: those that the authors run in float32, whatever the rest is in.
     ``templated``: prompts stand in a template of the model's; ``lowercases``: in small letters.
@@ -118,6 +117,7 @@ class Family:
     name: str
     defaults: Defaults
     attention: tuple[Pattern, ...]
+    cross_attention: str | None = None
     interleaved: bool = False
     batched: bool = False
     branch_order: tuple[Branch, ...] = ("cond", "uncond")

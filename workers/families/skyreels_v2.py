@@ -7,6 +7,7 @@ SKYREELS_V2 = Family(
     name="skyreels-v2",
     takes_films=True,
     attention=(Pattern(r"blocks\.\d+\.attn1"),),
+    cross_attention=r"blocks\.\d+\.attn2",
     supports_fused_qkv=True,
     float32_components=("vae",),
     defaults=Defaults(

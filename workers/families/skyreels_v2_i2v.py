@@ -6,6 +6,7 @@ SKYREELS_V2_I2V = Family(
     pipeline="SkyReelsV2ImageToVideoPipeline",
     name="skyreels-v2-i2v",
     attention=(Pattern(r"blocks\.\d+\.attn1"),),
+    cross_attention=r"blocks\.\d+\.attn2",
     supports_fused_qkv=True,
     float32_components=("vae", "image_encoder"),
     picture="required",

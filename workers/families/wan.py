@@ -6,6 +6,7 @@ WAN = Family(
     pipeline="WanPipeline",
     name="wan",
     attention=(Pattern(r"blocks\.\d+\.attn1"),),
+    cross_attention=r"blocks\.\d+\.attn2",
     takes_films=True,
     supports_fused_qkv=True,
     supports_context_parallel=True,

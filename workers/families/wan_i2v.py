@@ -9,6 +9,7 @@ WAN_I2V = Family(
     pipeline="WanImageToVideoPipeline",
     name="wan-i2v",
     attention=(Pattern(r"blocks\.\d+\.attn1"),),
+    cross_attention=r"blocks\.\d+\.attn2",
     supports_fused_qkv=True,
     components=("transformer", "transformer_2"),
     float32_components=("vae", "image_encoder"),

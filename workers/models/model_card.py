@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from schemas.attention import REGION_FAMILIES, StepCacheMethod
 from schemas.base import canonical_hash
+from schemas.films.region import RegionKind
 from schemas.models import IntRange, ModelCard
 from workers.attention.attention_hooks import AttentionHooks
 from workers.families.base import Axis, Family, Pipeline
@@ -95,7 +96,7 @@ def describe(
         step_cache_methods=get_args(StepCacheMethod)[: 1 if len(hooks.transformers) > 1 else None],
         supports_uploads=settings.ranks == 1 and family.can_follow_films(pipeline),
         supports_region=_computes_some_tokens(family, settings),
-        supports_masks=settings.ranks == 1 and _takes_masks(pipeline, family),
+        region_kinds=_region_kinds(pipeline, family, settings),
         inputs=("text",) if family.picture == "none" else ("text", "image"),
         required_inputs=("text", "image") if family.picture == "required" else ("text",),
         grid=grid,
@@ -113,6 +114,19 @@ def _computes_some_tokens(family: Family, settings: ModelSettings) -> bool:
     """Blocks are not compiled for so many tokens, and the query has a linear of its own."""
     whole = settings.compile != "none" or settings.ranks > 1 or settings.fuse_projections
     return family.name in REGION_FAMILIES and not whole
+
+
+def _region_kinds(
+    pipeline: Pipeline, family: Family, settings: ModelSettings
+) -> tuple[RegionKind, ...]:
+    if settings.ranks > 1 or not _takes_masks(pipeline, family):
+        return ()
+    tokenizer = getattr(pipeline, "tokenizer", None)
+    # its place in the text is needed; of compiled blocks no hook sees what is within
+    by_word = family.cross_attention and settings.compile == "none"
+    if by_word and getattr(tokenizer, "is_fast", False):
+        return get_args(RegionKind)
+    return ("mask", "boxes", "auto")
 
 
 def _takes_masks(pipeline: Pipeline, family: Family) -> bool:

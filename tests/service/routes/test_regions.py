@@ -91,12 +91,24 @@ def test_a_mask_video_is_sent_or_uploaded(api: Api) -> None:
 
 def test_the_run_may_find_it_itself(api: Api) -> None:
     auto = accepted(api, "auto")
-    assert auto["region"] == {"mask": None, "growth": 0, "softness": 0}
+    assert auto["region"] == {"mask": None, "word": None, "growth": 0, "softness": 0}
     assert accepted(api, {"auto": True})["source_key"] == auto["source_key"]
     assert accepted(api, {"auto": True, "growth": 4})["source_key"] != auto["source_key"]
     form = {"prompt": "A red car.", "source[prompt]": "A car.", "source[seed]": "3"}
     files = {name: (None, value) for name, value in (form | {"region": "auto"}).items()}
     assert api.http.post("/videos/edits", files=files).json()["region"] == auto["region"]
+
+
+def test_a_word_of_the_sources_prompt(api: Api) -> None:
+    by_word = accepted(api, {"word": " car"})
+    assert by_word["region"] == {"mask": None, "word": "car", "growth": 0, "softness": 0}
+    article = accepted(api, {"word": "A  car"})
+    keys = {each["source_key"] for each in (by_word, article, accepted(api, "auto"))}
+    assert len(keys) == 3
+    error = error_of(edit(api, {"word": "red"}), 400)
+    assert error["param"] == "region.word"
+    assert "'red'" in error["message"]
+    assert "'A car.'" in error["message"]
 
 
 def test_the_region_that_was_used_is_shown(api: Api) -> None:
@@ -136,6 +148,9 @@ def test_each_of_a_batch_has_its_own(api: Api) -> None:
         ({}, {}, "region"),
         ({"boxes": [BOX], **url(png())}, {}, "region"),
         ({"auto": False}, {}, "region.auto"),
+        ({"word": "ca"}, {}, "region.word"),
+        ({"word": " "}, {}, "region.word"),
+        ({"word": "car", "auto": True}, {}, "region"),
         ("auto", {"transfer": {"anchor": None}}, "region"),
         ("everywhere", {}, "region"),
         (url(png(white=False)), {}, "region"),
@@ -159,6 +174,5 @@ def test_absent_masks_are_not_found(api: Api) -> None:
     assert error_of(refused, 404)["param"] == "region.id"
 
 
-def test_a_model_that_cannot_says_so(api: Api) -> None:
-    assert CARD.supports_masks
-    assert api.http.get("/models/scenes").json()["supports_masks"]
+def test_a_model_says_by_what_it_can(api: Api) -> None:
+    assert api.http.get("/models/scenes").json()["region_kinds"] == [*CARD.region_kinds]

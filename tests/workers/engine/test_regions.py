@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
-from schemas.errors import PictureMissing
+from schemas.errors import PictureMissing, WordUnread
 from schemas.films.region import EditRegion
 from schemas.jobs import Job, JobState
 from schemas.recipes import Recipe, pixels_hash
@@ -177,6 +180,67 @@ def test_a_region_that_the_run_finds_itself(engine: PipelineEngine, objects: Obj
     assert not np.array_equal(by_store.frames[white], film[white])
     assert replayed.metrics is not None
     assert replayed.metrics.passes == 5  # of the film, of the search, of the edit: 2, 1, 2
+
+
+CAR = slice(2, 6)  # of the tokens of "a car": a space, a, a space, c, a, r
+LOOKED_AT = (0, 7)  # of 2x2x2 tokens: above on the left in the first frame, below on the right
+
+
+def made_to_look(engine: PipelineEngine) -> None:
+    """Let the tokens of ``LOOKED_AT`` attend to ``CAR``, and the others to everything but that."""
+
+    def queries(_: Any, __: Any, query: Tensor) -> Tensor:
+        made = torch.full_like(query, -1)
+        made[:, list(LOOKED_AT)] = 1
+        return made
+
+    def keys(_: Any, __: Any, key: Tensor) -> Tensor:
+        made = torch.zeros_like(key)
+        made[:, CAR] = 10
+        return made
+
+    for block in engine.model("tiny").pipeline.transformer.blocks:
+        block.attn2.norm_q.register_forward_hook(queries)
+        block.attn2.norm_k.register_forward_hook(keys)
+
+
+def worded(job: Job, word: str) -> Job:
+    """``job`` with the region of that word of its source."""
+    region = EditRegion(mask=None, word=word)
+    recipe = job.spec.recipe.model_copy(update={"region": region})
+    spec = job.spec.model_copy(update={"recipe": recipe, "source_key": recipe.key("tests")})
+    return Job(spec=spec, state=JobState())
+
+
+def test_a_region_where_the_source_looks_at_a_word(
+    engine: PipelineEngine, objects: ObjectStore
+) -> None:
+    made_to_look(engine)
+    source = film_recipe(engine, video_file(), objects)
+    job = worded(edit_of(source, "some red dog", film_capture=HIDDEN), "CAR")
+    by_store = engine.render(job, unheard_step)
+    objects.delete_prefix("manifests")
+    replayed = engine.render(edit_with_region_only(job), unheard_step)
+    assert (by_store.attention, replayed.attention) == ("stored", "replayed")
+    assert np.array_equal(by_store.frames, replayed.frames)
+    looked_at = np.zeros((tiny.FRAMES, tiny.HEIGHT, tiny.WIDTH), np.uint8)
+    looked_at[0, :16, :16] = looked_at[1:, 16:, 16:] = 255
+    for video in (by_store, replayed):
+        assert video.region is not None
+        assert np.array_equal(video.region, looked_at)
+    assert replayed.metrics is not None
+    assert replayed.metrics.passes == 5  # of the film, of the search, of the edit: 2, 1, 2
+    assert replayed.metrics.outside_psnr_db == 100
+
+
+def test_a_word_that_is_not_read_fails_the_job(
+    engine: PipelineEngine, objects: ObjectStore
+) -> None:
+    source = film_recipe(engine, video_file(), objects)
+    long = source.generation.model_copy(update={"prompt": 300 * "a " + "car"})
+    source = source.model_copy(update={"generation": long})
+    with pytest.raises(WordUnread, match="region.word: 'car' .* first 511 tokens"):
+        engine.render(worded(edit_of(source, "a red dog"), "car"), unheard_step)
 
 
 def test_a_mask_that_is_gone_fails_the_job(engine: PipelineEngine, objects: ObjectStore) -> None:
