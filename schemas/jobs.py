@@ -107,12 +107,14 @@ class EditMetrics(Frozen):
     1), in the region, or in all of the picture. ``outside_psnr_db``: PSNR outside the region,
     before encoding; 100 is equal to the bit. ``tokens_computed``: share of the tokens that went
     through the blocks at the computed steps. ``passes``: of the transformer, over one video and
-    branch.
+    branch. ``text_agreement``: mean cosine of frames and the edit's prompt in CLIP's space, -1 to
+    1; None: the worker has no CLIP model.
     """
 
     structure: float | None = None
     change_inside: float | None = None
     outside_psnr_db: float | None = None
+    text_agreement: float | None = None
     tokens_computed: float
     passes: float
 

@@ -42,6 +42,11 @@ class WorkerSettings(BaseSettings):
     )
     films: FilmLimits = Field(FilmLimits(), description="What reading an uploaded video may cost.")
     media: MediaSettings = Field(MediaSettings(), description="How video files are written.")
+    text_agreement_model: str | None = Field(
+        None,
+        description="A folder of a CLIP model, as transformers saves one with its processor. With "
+        "it, `metrics` of edits have `text_agreement`; each replica holds it. Unset: they do not.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least severe level that is logged."
     )

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bench.five.layout import Films, Item
 from workers.analysis.interventions.distances import ssim
+from workers.engine.text_agreement import TextAgreement
 
 parts: Any = transformers  # untyped
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -94,20 +95,10 @@ def structure_distance(folder: Path, device: str) -> Wanted:
 
 def clip_similarities(folder: Path, device: str) -> list[Wanted]:
     """100 · cosine of a frame and the target's prompt, 0 at least: whole, and masked."""
-    model = parts.CLIPModel.from_pretrained(folder, use_safetensors=True).eval().to(device)
-    processor = parts.CLIPProcessor.from_pretrained(folder)
+    agreement = TextAgreement(folder, device)
 
-    @torch.no_grad()
     def score(frames: NDArray[np.uint8], prompt: str) -> float:
-        given = processor(
-            text=[prompt], images=list(frames), return_tensors="pt", padding=True, truncation=True
-        ).to(device)
-        found = model(**given)
-        cosine = (
-            torch.nn.functional.normalize(found.image_embeds, dim=-1)
-            @ torch.nn.functional.normalize(found.text_embeds, dim=-1).T
-        )
-        return float((100 * cosine).clamp(min=0).mean())
+        return float((100 * agreement.cosines(frames, prompt)).clip(min=0).mean())
 
     return [
         Wanted(

@@ -2,12 +2,13 @@
 
 Films of the bundled model's world are drawn from seeds that no training saw, written as mp4, read
 as uploads are, and edited by the engine with the model's presets. `without` is the same with no
-maps transferred; of edits of the object, `masked` is kept to the mask that it was drawn with, and
-`auto` to the region that the run finds. `structure` is the correlation of edge maps with the film
-itself, `structure_to_vae` with what the VAE gives back of it (so much is lost before any edit);
-`untouched` is the PSNR (dB) outside the objects against the VAE's; `outside_max_difference` how far
-(of 255) any pixel outside the mask is from the film's; `cost` is counted passes over a
-generation's, the film's own included.
+maps transferred; of edits of the object, `masked` is kept to the mask that it was drawn with,
+`auto` to the region that the run finds, and `word` to that of the film's word car.
+
+`structure` is the correlation of edge maps with the film itself, `structure_to_vae` with what the
+VAE gives back of it (so much is lost before any edit); `untouched` is the PSNR (dB) outside the
+objects against the VAE's; `outside_max_difference` how far (of 255) any pixel outside the mask is
+from the film's; `cost` is counted passes over a generation's, the film's own included.
 Intervals are 95% bootstraps over films. Prints a table, then one JSON line; writes a contact sheet.
 """
 
@@ -48,7 +49,7 @@ from workers.settings import BUNDLED
 FIRST_SEED = 1 << 30  # training, the judge and their tests stay below
 CRF = 10
 NAMES = ("red", "winter", "truck")
-RUNS = ("edit", "without", "masked", "auto")
+RUNS = ("edit", "without", "masked", "auto", "word")
 GROWTH, SOFTNESS = 2, 2  # pixels: the drawing's outline, and what H.264 smears
 FIGURES = ("cost", "structure", "structure_to_vae", "iou", "change_made", "whole", "untouched")
 SHEET_FILMS = 24
@@ -148,7 +149,8 @@ def make(bench: Bench, count: int, runs: Sequence[str], folder: Path) -> tuple[F
         films["film"].append(films_of(frames))
         films["mask"].append(drawn.mask[number])
         found = EditRegion(mask=None, growth=2 * GROWTH, softness=SOFTNESS)
-        regions = {"masked": bench.region(drawn.mask[number]), "auto": found}
+        word = found.model_copy(update={"word": "car"})
+        regions = {"masked": bench.region(drawn.mask[number]), "auto": found, "word": word}
         same = bench.edit(frames, latents, SOURCE, bench.transfer("auto", "edit"))
         films["same"].append(same[0])
         films["vae"].append(reconstruction(bench.model, latents))
@@ -240,9 +242,10 @@ def summarise(figures: dict[str, Values]) -> dict[str, object]:
 
 def sheet(films: Films, path: Path) -> None:
     """A row for each film: itself, then its edits; first, middle and last frame of each."""
-    ways = [f"{name}.{way}" for name in MASKED for way in ("masked", "auto")]
+    ways = [f"{name}.{way}" for name in MASKED for way in ("masked", "auto", "word")]
     masked = [way for way in ways if way in films]
-    names = ("film", *(f"{name}.edit" for name in NAMES), *masked)
+    edits = [f"{name}.edit" for name in NAMES if f"{name}.edit" in films]
+    names = ("film", *edits, *masked)
     count = min(SHEET_FILMS, len(films["film"]))
     cells = [(films[name][number], f"{number} {name}") for number in range(count) for name in names]
     contact_sheet(

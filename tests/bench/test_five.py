@@ -13,6 +13,7 @@ from bench.five.__main__ import main
 from bench.five.layout import Films, Item, read_films, read_items
 from bench.five.make import main as make
 from bench.five.measures import clip_similarities, plain_measures, structure_distance
+from tests.workers.families.parts import save_clip
 
 parts: Any = transformers
 ITEM = Item(1, "0001_car", "1_truck", "a car", "a truck")
@@ -89,27 +90,7 @@ def test_structure_distance_by_a_vit(tmp_path: Path) -> None:
 
 
 def test_clip_similarity_of_the_whole_and_of_the_mask(tmp_path: Path) -> None:
-    from tests.workers.families.parts import tokenizer, vocab_size
-
-    size = vocab_size()
-    config = parts.CLIPConfig(
-        text_config={
-            "vocab_size": size, "hidden_size": 16, "intermediate_size": 16,
-            "num_hidden_layers": 1, "num_attention_heads": 2, "eos_token_id": size - 1,
-            "bos_token_id": size - 2, "pad_token_id": 0,
-        },
-        vision_config={
-            "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
-            "num_attention_heads": 2, "image_size": 32, "patch_size": 8,
-        },
-        projection_dim=8,
-    )  # fmt: skip
-    torch.manual_seed(2)  # one whose cosines are above 0
-    parts.CLIPModel(config).save_pretrained(tmp_path)
-    images = parts.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=32)
-    made = tokenizer()
-    made.chat_template = None
-    parts.CLIPProcessor(images, made).save_pretrained(tmp_path)
+    save_clip(tmp_path)
     whole, part = clip_similarities(tmp_path, "cpu")
     scores = [each.measure(films(50, masked=True), ITEM) for each in (whole, part)]
     assert all(0 < score <= 100 for score in scores)

@@ -19,6 +19,7 @@ from workers.engine.dry_run import dry_run
 from workers.engine.film_reader import FilmReader
 from workers.engine.pictures import with_pictures
 from workers.engine.source_finder import SourceFinder
+from workers.engine.text_agreement import open_text_agreement
 from workers.engine.video_job import Stores, VideoJob
 from workers.generation.journal import journals_folder
 from workers.models.model_cache import ModelCache, free_memory, set_threads
@@ -52,7 +53,12 @@ class PipelineEngine:
         fitted = settings.artifacts.fitted(settings.processes_here())
         artifacts = ArtifactStore(objects, fitted, self._index)
         self._stores = Stores(
-            objects, artifacts, SourceFinder(artifacts), settings.journal_after_s, settings.films
+            objects,
+            artifacts,
+            SourceFinder(artifacts),
+            settings.journal_after_s,
+            settings.films,
+            open_text_agreement(settings.text_agreement_model),
         )
 
     def cards(self) -> list[ModelCard]:

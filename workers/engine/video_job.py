@@ -29,6 +29,7 @@ from workers.engine.edit_metrics import measured
 from workers.engine.film_reader import FilmReader
 from workers.engine.source_finder import SourceFinder
 from workers.engine.source_frames import SourceFrames
+from workers.engine.text_agreement import TextAgreement
 from workers.families.base import Frames
 from workers.generation.denoise import Generated, OnStep, denoise_only
 from workers.generation.generate import generate
@@ -48,13 +49,14 @@ RESUMED = "the job went on from an earlier attempt, whose steps were not run aga
 
 class Stores(NamedTuple):
     """Where a job reads and writes. ``journal_after_s``: see ``Journal``. ``films``: what reading
-    an uploaded film may cost."""
+    an uploaded film may cost. ``agreement``: measures edits against their prompts, if any does."""
 
     objects: ObjectStore
     artifacts: ArtifactStore
     sources: SourceFinder
     journal_after_s: float
     films: FilmLimits = FilmLimits()
+    agreement: TextAgreement | None = None
 
 
 class VideoJob:
@@ -187,6 +189,9 @@ class VideoJob:
         shown = self._seen.seen() if source is None else source
         passes = made.passes + self._film_passes
         metrics = measured(made, passes, frames, shown, mask)
+        if self._stores.agreement is not None:
+            agreed = self._stores.agreement.of_video(frames, recipe.generation.prompt)
+            metrics = metrics.model_copy(update={"text_agreement": agreed})
         region = None if mask is None else mask_pixels(mask)
         return video._replace(frames=frames, region=region, metrics=metrics)
 

@@ -1,9 +1,9 @@
 """Regions that the model finds itself: where an edit would change its source, or a word is shown.
 
-For `auto`, in the middle of the run the edit's cond branch is run once on the source's own latents, with its
-own attention, and what differs from the source's output is parted by Otsu's threshold. The first
-step would not do: there latents are noise alone, and show nothing of where things are (figures:
-docs/architecture.md). Two prompts on the same noisy picture are DiffEdit's mask
+For `auto`, in the middle of the run the edit's cond branch is run once on the source's own latents,
+with its own attention, and what differs from the source's output is parted by Otsu's threshold. The
+first step would not do: there latents are noise alone, and show nothing of where things are
+(figures: docs/architecture.md). Two prompts on the same noisy picture are DiffEdit's mask
 (arXiv 2210.11427), which takes the mean over ten noises; the path to the source is one.
 
 For a word the source's cond branch is run there once more, and Otsu's threshold parts how much each

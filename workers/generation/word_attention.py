@@ -62,8 +62,8 @@ def _hooked(module: nn.Module, tokens: tuple[int, ...], gather: Gather) -> list[
 def share_of(tokens: tuple[int, ...], query: Tensor, key: Tensor, heads: int) -> Tensor:
     """Of the attention of ``query`` (1, N, H·d) to ``key`` (1, T, H·d) what goes to ``tokens``,
     the mean over heads: (N,) float32. In blocks of queries, since all of it may not fit."""
-    split_query = query[0].unflatten(-1, (heads, -1)).transpose(0, 1)  # (H, N, d)
-    split_key = key[0].unflatten(-1, (heads, -1)).permute(1, 2, 0).float()  # (H, d, T)
+    split_query = query[0].view(len(query[0]), heads, -1).transpose(0, 1)  # (H, N, d)
+    split_key = key[0].view(len(key[0]), heads, -1).permute(1, 2, 0).float()  # (H, d, T)
     places = torch.tensor(tokens, device=key.device)
     rows = max(1, _BLOCK_BYTES // (4 * heads * key.shape[1]))
     shares = []

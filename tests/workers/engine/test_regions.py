@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 from torch import Tensor
 
@@ -18,12 +19,15 @@ from storage.objects.objects import ObjectStore
 from tests import tiny
 from tests.workers.engine.test_engine import open_engine, unheard_step
 from tests.workers.engine.test_films import HIDDEN, STEPS, edit_of, film_recipe, video_file
+from tests.workers.families.parts import save_clip
 from workers.control.engine_protocol import RenderedVideo
 from workers.control.media import encode_region
 from workers.engine.engine import PipelineEngine
+from workers.engine.text_agreement import open_text_agreement
 from workers.families.base import Frames
 from workers.settings import WorkerSettings
 
+encoders: Any = transformers  # untyped
 SIDE = slice(0, 16)  # the left half of 32 columns is edited
 
 
@@ -95,6 +99,7 @@ def test_outside_a_films_edit_is_the_film_itself(
     assert metrics.change_inside > 0.02
     assert free.metrics is not None
     assert free.metrics.outside_psnr_db is None
+    assert free.metrics.text_agreement is None
     assert free.metrics.structure is not None  # 0: a film of plain colours has no edges
 
 
@@ -110,6 +115,31 @@ def engine_frames(engine: PipelineEngine, source: Recipe, objects: ObjectStore) 
     job = kept_to(objects, edit_of(source, "a dog"), slice(31, 32))
     right = engine.render(job, unheard_step).frames
     return np.concatenate([right[:, :, :16], left[:, :, 16:]], axis=2)
+
+
+def test_where_a_clip_model_is_configured_edits_are_measured_against_their_prompt(
+    model_folder: Path, settings: WorkerSettings, objects: ObjectStore, tmp_path: Path
+) -> None:
+    save_clip(tmp_path)
+    settings = settings.model_copy(update={"text_agreement_model": str(tmp_path)})
+    engine = open_engine(model_folder, settings, objects)
+    source = film_recipe(engine, video_file(), objects)
+    video = engine.render(edit_of(source, "a red dog"), unheard_step)
+    engine.close()
+    clip = encoders.CLIPModel.from_pretrained(tmp_path)
+    processor = encoders.CLIPProcessor.from_pretrained(tmp_path)
+    given = processor(text=["a red dog"], images=[*video.frames], return_tensors="pt")
+    with torch.no_grad():
+        logits = clip(**given).logits_per_image / clip.logit_scale.exp()
+    assert video.metrics is not None
+    assert video.metrics.text_agreement == pytest.approx(float(logits.mean()), abs=1e-4)
+
+
+def test_a_folder_without_a_clip_model_is_refused(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(ValueError, match=f"text_agreement_model: {folder}"):
+            open_text_agreement(str(folder))
+    assert open_text_agreement(None) is None
 
 
 def test_a_generated_source_stays_what_its_run_was(
@@ -239,7 +269,7 @@ def test_a_word_that_is_not_read_fails_the_job(
     source = film_recipe(engine, video_file(), objects)
     long = source.generation.model_copy(update={"prompt": 300 * "a " + "car"})
     source = source.model_copy(update={"generation": long})
-    with pytest.raises(WordUnread, match="region.word: 'car' .* first 511 tokens"):
+    with pytest.raises(WordUnread, match=r"region\.word: 'car' .* first 511 tokens"):
         engine.render(worded(edit_of(source, "a red dog"), "car"), unheard_step)
 
 

@@ -1,6 +1,7 @@
 """Tokenizers, text encoders and VAEs of the real classes, tiny and random."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,6 +53,29 @@ def llava_tokenizer() -> Any:
 
 def vocab_size() -> int:
     return len(tokenizer())
+
+
+def save_clip(folder: Path) -> None:
+    """A CLIP model and its processor: of pictures of 32x32 pixels."""
+    size = vocab_size()
+    config = text.CLIPConfig(
+        text_config={
+            "vocab_size": size, "hidden_size": 16, "intermediate_size": 16,
+            "num_hidden_layers": 1, "num_attention_heads": 2, "eos_token_id": size - 1,
+            "bos_token_id": size - 2, "pad_token_id": 0,
+        },
+        vision_config={
+            "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "image_size": 32, "patch_size": 8,
+        },
+        projection_dim=8,
+    )  # fmt: skip
+    torch.manual_seed(2)  # one whose cosines are above 0
+    text.CLIPModel(config).save_pretrained(folder)
+    images = text.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=32)
+    made = tokenizer()
+    made.chat_template = None
+    text.CLIPProcessor(images, made).save_pretrained(folder)
 
 
 def t5(width: int = WIDTH) -> Any:
