@@ -67,7 +67,7 @@ def share_of(tokens: tuple[int, ...], query: Tensor, key: Tensor, heads: int) ->
     places = torch.tensor(tokens, device=key.device)
     rows = max(1, _BLOCK_BYTES // (4 * heads * key.shape[1]))
     shares = []
-    for block in split_query.split(rows, dim=1):
+    for block in torch.split(split_query, rows, dim=1):
         logits = block.float() @ split_key * split_key.shape[1] ** -0.5  # (H, n, T)
         weights = logits.softmax(-1)
         shares.append(weights.index_select(-1, places).sum(-1).mean(0))
