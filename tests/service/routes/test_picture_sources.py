@@ -102,8 +102,13 @@ def test_by_an_uploads_id(picture_api: Api) -> None:
     assert api.get(video["id"], wait=20)["status"] == "completed"  # it has its own copy
 
 
+def ids_of(api: Api) -> set[str]:
+    return {each["id"] for each in api.http.get("/uploads").json()["data"]}
+
+
 def test_a_film_is_no_picture_and_a_picture_no_film(picture_api: Api) -> None:
     api = picture_api
+    before = ids_of(api)
     picture, other = upload(api, PNG).json(), upload(api, film(6)).json()
     error = error_of(create(api, file_id=other["id"]), 400)
     assert (error["param"], "is a video" in error["message"]) == ("input_reference.file_id", True)
@@ -117,7 +122,7 @@ def test_a_film_is_no_picture_and_a_picture_no_film(picture_api: Api) -> None:
     assert error_of(upload(api, PNG[:60]), 400)["param"] == "file"
     large = PNG + bytes(1 << 20)
     assert "larger than the 1048576 bytes" in error_of(upload(api, large), 413)["message"]
-    ids = {each["id"] for each in api.http.get("/uploads").json()["data"]}
+    ids = ids_of(api) - before
     assert ids == {picture["id"], other["id"]}
     for id in ids:
         api.http.delete(f"/uploads/{id}")

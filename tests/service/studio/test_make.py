@@ -43,7 +43,7 @@ def test_what_is_chosen_is_what_is_asked_for(api: Api, page: Page) -> None:
     page.locator("[name='capture.layers']").fill("0-1, 3")
     page.get_by_text("More settings").click()
     page.get_by_label("Priority").select_option("high")
-    page.get_by_label("Guidance scale").fill("2.5")
+    page.get_by_label("Guidance scale", exact=True).fill("2.5")
     with page.expect_request("**/v1/videos") as sent:
         make(page, "A car.", seed=2**62 + 1)
     body = sent.value.post_data or ""

@@ -134,7 +134,9 @@ def test_a_bucket_that_the_server_makes_with_its_first_object_is_there(seaweed: 
         assert store.get("a") == BODY
 
 
-def test_nobody_there_is_an_error_that_names_no_host() -> None:
+def test_nobody_there_is_an_error_that_names_no_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "any")
     with contextlib.closing(S3Store(bucket="retake", endpoint_url="http://127.0.0.1:9")) as store:
         with pytest.raises(ObjectStoreError) as caught:
             store.get("a")

@@ -75,7 +75,7 @@ def test_each_is_what_it_is_alone(several: Runs, way: str) -> None:
         alone = generate(
             several.model, several.edit(source, prompt, **WAYS[way]), transfer_from=maps
         )
-        assert np.abs(alone.astype(int) - frames).max() <= 2, "but for rounding"
+        assert np.abs(alone.astype(int) - frames).max() <= 4, "but for rounding"
 
 
 @pytest.mark.parametrize("way", WAYS)
