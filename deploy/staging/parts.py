@@ -149,8 +149,7 @@ class Parts:
         quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
         threads = {"RETAKE_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # of cores that all share
         # a process of ours that has had a Ray (the tests') has settings of its own for it
-        own_ray = {name for name in os.environ if name.startswith("RAY_")}
-        here = {name: value for name, value in os.environ.items() if name not in own_ray}
+        here = {name: text for name, text in os.environ.items() if not name.startswith("RAY_")}
         known = here | quiet | threads | service.environment
         return Part([program, *rest], {**known, **self._settings, **own})
 

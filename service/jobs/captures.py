@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Collection
 
-from schemas.artifacts import artifact_id
+from schemas.artifacts import artifact_id, manifests_folder
 from schemas.attention import CaptureSpec, Form
 from schemas.capture_plan import Needed
 from schemas.errors import InvalidRequest, NotFound
@@ -52,11 +52,12 @@ def _complete(
 async def list_kept(objects: ObjectStore, project: str, source_key: str) -> list[str]:
     """The ids of all artifacts of a source that are in the object store."""
 
-    def keys() -> list[str]:
-        return [info.key for info in objects.list(f"manifests/{project}/{source_key}")]
+    def read() -> list[str]:
+        found = objects.list(manifests_folder(project, source_key))
+        stems = [info.key.rpartition("/")[2].removesuffix(".json") for info in found]
+        return [artifact_id(source_key, stem) for stem in stems]
 
-    stems = [key.rpartition("/")[2].removesuffix(".json") for key in await asyncio.to_thread(keys)]
-    return [artifact_id(source_key, stem) for stem in stems]
+    return await asyncio.to_thread(read)
 
 
 async def is_kept(call: Call, recipe: Recipe, needed: Needed, forms: Collection[Form]) -> bool:
