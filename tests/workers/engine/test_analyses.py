@@ -15,8 +15,9 @@ from schemas.errors import JobCancelled, Unsupported, UploadMissing
 from schemas.jobs import Job, JobSpec, JobState
 from schemas.recipes import Recipe
 from tests import tiny
+from tests.workers.engine.engines import open_engine
 from tests.workers.engine.stores import Moody
-from tests.workers.engine.test_engine import open_engine, unheard_step
+from tests.workers.engine.test_engine import unheard_step
 from tests.workers.engine.test_films import edit_of, film_recipe, video_file
 from workers.control.engine_protocol import AnalysedAttention
 from workers.engine.engine import PipelineEngine

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,12 +14,10 @@ from schemas.jobs import Job, JobSpec, JobState
 from schemas.recipes import Recipe
 from storage.objects.objects import ObjectStore, ObjectStoreError
 from tests import tiny
-from workers.artifacts.settings import ArtifactSettings
+from tests.workers.engine.engines import open_engine
 from workers.control.engine_protocol import RenderedVideo
 from workers.engine.engine import PipelineEngine
 from workers.engine.video_job import RESUMED
-from workers.model_settings import ModelSettings
-from workers.models.model_cache import stored_bytes
 from workers.settings import WorkerSettings
 
 STEPS = 6
@@ -28,37 +25,6 @@ STEPS = 6
 
 def unheard_step(step: int, total: int) -> None:
     pass
-
-
-def open_engine(
-    folder: Path,
-    settings: WorkerSettings,
-    objects: ObjectStore,
-    *,
-    journal_after_s: float = 3600.0,
-    ids: tuple[str, ...] = ("tiny",),
-    **more: Any,
-) -> PipelineEngine:
-    """``more``: settings of the artifacts."""
-    changes = {
-        "models": tuple(
-            ModelSettings(id=id, path=str(folder), dtype="float32", defaults=tiny.DEFAULTS)
-            for id in ids
-        ),
-        "model_memory_bytes": None if len(ids) == 1 else stored_bytes(folder) * 3 // 2,
-        "journal_after_s": journal_after_s,
-        "artifacts": ArtifactSettings(store_patience_s=0.2, **more),
-    }
-    return PipelineEngine(settings.model_copy(update=changes), objects)
-
-
-@pytest.fixture
-def engine(
-    model_folder: Path, settings: WorkerSettings, objects: ObjectStore
-) -> Iterator[PipelineEngine]:
-    engine = open_engine(model_folder, settings, objects)
-    yield engine
-    engine.close()
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """Edits of uploaded films by the engine that serves: stored, shared, replayed, and what fails."""
 
 import io
-from collections.abc import Iterator
 from fractions import Fraction
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import av
@@ -20,24 +18,14 @@ from schemas.recipes import Recipe
 from storage.films.sound import RATE
 from storage.objects.objects import ObjectStore
 from tests import tiny
-from tests.workers.engine.test_engine import open_engine, unheard_step
+from tests.workers.engine.test_engine import unheard_step
 from workers.control.media import encode_media
 from workers.engine.engine import PipelineEngine
 from workers.media_settings import MediaSettings
-from workers.settings import WorkerSettings
 
 STEPS = 6
 ANCHOR = TransferSpec(anchor=Anchor(interval=3))  # steps 0 and 3
 HIDDEN = CaptureSpec(form="hidden")
-
-
-@pytest.fixture
-def engine(
-    model_folder: Path, settings: WorkerSettings, objects: ObjectStore
-) -> Iterator[PipelineEngine]:
-    engine = open_engine(model_folder, settings, objects)
-    yield engine
-    engine.close()
 
 
 def video_file(*, sound: bool = False) -> bytes:

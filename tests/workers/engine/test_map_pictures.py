@@ -22,8 +22,8 @@ from tests import tiny
 from tests.storage.manifests import id_of
 from tests.workers.control.test_map_jobs import VIEW, map_spec
 from tests.workers.control.test_run_job import unheard
+from tests.workers.engine.engines import open_engine
 from tests.workers.engine.stores import Moody
-from tests.workers.engine.test_engine import open_engine
 from tests.workers.waiting import events_of
 from workers.analysis.heatmap import picture
 from workers.analysis.render_map import render_map

@@ -14,7 +14,6 @@ from schemas.recipes import Recipe
 from storage.objects.objects import ObjectStore
 from tests.workers.engine.test_engine import (
     OutOfMemory,
-    engine,
     job_of,
     keep,
     unheard_step,
@@ -22,7 +21,6 @@ from tests.workers.engine.test_engine import (
 from workers.control.failure_policy import failure_policy
 from workers.engine.engine import PipelineEngine
 
-__all__ = ["engine"]  # a fixture
 CAPTURE = CaptureSpec(scope="everything")
 LONG = "a " * 600  # of 511 tokens that the model reads
 

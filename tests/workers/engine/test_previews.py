@@ -14,7 +14,8 @@ from storage.jobs.jobs import Jobs
 from storage.objects.objects import ObjectStore
 from tests import tiny
 from tests.workers.control.test_run_job import unheard
-from tests.workers.engine.test_engine import STEPS, Stopped, job_of, open_engine, unheard_step
+from tests.workers.engine.engines import open_engine
+from tests.workers.engine.test_engine import STEPS, Stopped, job_of, unheard_step
 from tests.workers.waiting import events_of
 from workers.control.run_job import JobContext, run_job
 from workers.engine.engine import PipelineEngine

@@ -1,6 +1,5 @@
 """Edits that are kept to a region, by the engine that serves: outside it they are their source."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ from schemas.jobs import Job, JobState
 from schemas.recipes import Recipe, pixels_hash
 from storage.objects.objects import ObjectStore
 from tests import tiny
-from tests.workers.engine.test_engine import open_engine, unheard_step
+from tests.workers.engine.engines import open_engine
+from tests.workers.engine.test_engine import unheard_step
 from tests.workers.engine.test_films import HIDDEN, STEPS, edit_of, film_recipe, video_file
 from tests.workers.families.parts import save_clip
 from workers.control.engine_protocol import RenderedVideo
@@ -29,15 +29,6 @@ from workers.settings import WorkerSettings
 
 encoders: Any = transformers  # untyped
 SIDE = slice(0, 16)  # the left half of 32 columns is edited
-
-
-@pytest.fixture
-def engine(
-    model_folder: Path, settings: WorkerSettings, objects: ObjectStore
-) -> Iterator[PipelineEngine]:
-    engine = open_engine(model_folder, settings, objects)
-    yield engine
-    engine.close()
 
 
 def mask_of(columns: slice) -> Image.Image:
