@@ -18,14 +18,15 @@ def measured(
     computed = EditMetrics(tokens_computed=round(made.tokens_computed, 4), passes=round(passes, 4))
     if source is None or source.shape != frames.shape:
         return computed
-    inside = np.ones((1, 1, 1), bool) if mask is None else mask.numpy() > 0
     changes, squares = _Mean(), _Mean()
-    for one, other, within in zip(
-        frames, source, np.broadcast_to(inside, frames.shape[:3]), strict=True
-    ):
-        change = np.abs(one.astype(np.int32) - other)
-        changes.add(change[within])
-        squares.add(change[~within] ** 2)
+    inside = None if mask is None else np.broadcast_to(mask.numpy() > 0, frames.shape[:3])
+    for place, (one, other) in enumerate(zip(frames, source, strict=True)):
+        change = np.abs(one.astype(np.int16) - other)
+        if inside is None:
+            changes.add(change)
+        else:
+            changes.add(change[inside[place]])
+            squares.add(change[~inside[place]].astype(np.int32) ** 2)
     return computed.model_copy(
         update={
             "structure": round(edge_likeness(frames, source), 4),
@@ -41,7 +42,7 @@ class _Mean:
     def __init__(self) -> None:
         self.sum = self.count = 0
 
-    def add(self, values: NDArray[np.int32]) -> None:
+    def add(self, values: NDArray[np.signedinteger]) -> None:
         self.sum += int(values.sum(dtype=np.int64))
         self.count += values.size
 

@@ -1,6 +1,7 @@
 """The frames of an edit's source, of which it keeps what its region leaves out."""
 
 import logging
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import av
 
@@ -32,10 +33,28 @@ class SourceFrames:
     ) -> None:
         self._model, self._spec, self._objects = model, spec, objects
         self._films, self._sources = films, sources
+        self._coming: Future[Frames | None] | None = None
+
+    def prefetch(self) -> None:
+        """Read the source's mp4 in a thread, while the edit is denoised: ``seen`` waits for it.
+
+        Not where the source is an uploaded film, which the denoising itself may read, or where the
+        edit has a region and is measured against what ``of`` gives.
+        """
+        recipe = self._spec.recipe
+        if recipe.source is None or recipe.source.film or recipe.region or self._coming:
+            return
+        if self._spec.source_video_key is not None:
+            thread = ThreadPoolExecutor(1, "source-frames")
+            self._coming = thread.submit(self._read)
+            thread.shutdown(wait=False)
 
     def seen(self) -> Frames | None:
         """What clients see of the source, to measure the edit by: an uploaded film, or the mp4 of
         the video that the edit names. None: neither is at hand, which is no reason to fail."""
+        return self._read() if self._coming is None else self._coming.result()
+
+    def _read(self) -> Frames | None:
         spec = self._spec
         source, generation = spec.recipe.source, spec.recipe.generation
         try:

@@ -86,6 +86,7 @@ class VideoJob:
         """
         self._told, self._film_passes = self._on_step, 0.0
         self._check_prompt()
+        self._seen.prefetch()
         reader = self._open_source()
         if reader is None and keep and self._keep_film():
             reader = self._open_source()

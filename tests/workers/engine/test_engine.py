@@ -16,11 +16,13 @@ from storage.objects.objects import ObjectStore, ObjectStoreError
 from tests import tiny
 from tests.workers.engine.engines import open_engine
 from workers.control.engine_protocol import RenderedVideo
+from workers.control.media import decode_frames, encode_mp4
 from workers.engine.engine import PipelineEngine
 from workers.engine.video_job import RESUMED
 from workers.settings import WorkerSettings
 
 STEPS = 6
+SIZE = (tiny.WIDTH, tiny.HEIGHT)
 
 
 def unheard_step(step: int, total: int) -> None:
@@ -72,6 +74,30 @@ def test_an_edit_is_the_same_from_stored_attention_and_replayed(engine: Pipeline
     # a batch of two rounds otherwise than one of one
     assert np.abs(replayed.frames.astype(int) - stored.frames).max() <= 1
     assert engine.held_sources() == [source.spec.source_key]
+
+
+def test_what_an_edit_is_measured_by_is_read_while_it_is_denoised(
+    engine: PipelineEngine, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = job_of(engine, "a car")
+    shown = engine.render(source, unheard_step).frames
+    objects.put("source.mp4", encode_mp4(shown, 8, 18))
+    read, get = threading.Event(), objects.get
+
+    def told(key: str) -> bytes:
+        if key == "source.mp4":
+            read.set()
+        return get(key)
+
+    monkeypatch.setattr(objects, "get", told)
+    edit = job_of(engine, "a red car", source.spec.recipe, source_video_key="source.mp4")
+    in_time = []
+    made = engine.render(edit, lambda step, total: in_time.append(read.wait(60)))
+    assert in_time
+    assert all(in_time)
+    assert made.metrics is not None
+    change = np.abs(made.frames.astype(int) - decode_frames(get("source.mp4"), *SIZE)).mean() / 255
+    assert made.metrics.change_inside == pytest.approx(change, abs=1e-4)
 
 
 def test_damaged_attention_is_replayed(engine: PipelineEngine, objects: ObjectStore) -> None:

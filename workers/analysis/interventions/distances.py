@@ -70,7 +70,8 @@ def edge_likeness(video: Frames, other: Frames) -> float:
 
 def luminance(frame: NDArray[np.uint8]) -> Tensor:
     """(H, W, 3) uint8 to (H, W) in 0 to 1."""
-    return torch.from_numpy(frame).float() @ torch.tensor([0.299, 0.587, 0.114]) / 255
+    red, green, blue = torch.from_numpy(frame).unbind(-1)
+    return (0.299 * red + 0.587 * green + 0.114 * blue) / 255
 
 
 def ssim(one: Tensor, other: Tensor) -> float:
@@ -95,10 +96,13 @@ def ssim(one: Tensor, other: Tensor) -> float:
 
 def edge_map(light: Tensor) -> Tensor:
     """Sobel magnitude m of (H, W) as m / (m + knee), so that a recoloured edge is an edge."""
-    smooth, slope = torch.tensor([1.0, 2.0, 1.0]) / 4, torch.tensor([-1.0, 0.0, 1.0]) / 2
-    kernels = torch.stack([torch.outer(smooth, slope), torch.outer(slope, smooth)])[:, None]
-    padded = F.pad(light[None, None], (1, 1, 1, 1), mode="replicate")
-    magnitude: Tensor = F.conv2d(padded, kernels).square().sum(1).sqrt()[0]
+    padded = F.pad(light[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+    # sums of shifted pictures: several times as quick as a convolution of one channel
+    across = padded[:, 2:] - padded[:, :-2]
+    down = padded[2:] - padded[:-2]
+    dx = across[:-2] + 2 * across[1:-1] + across[2:]
+    dy = down[:, :-2] + 2 * down[:, 1:-1] + down[:, 2:]
+    magnitude = torch.hypot(dx, dy) / 8
     return magnitude / (magnitude + EDGE_KNEE)
 
 
@@ -109,8 +113,8 @@ class _Correlation:
         self._sums = np.zeros(6)
 
     def add(self, a: Tensor, b: Tensor) -> None:
-        x, y = a.double().numpy(), b.double().numpy()
-        parts = (x.size, x.sum(), y.sum(), (x * x).sum(), (y * y).sum(), (x * y).sum())
+        x, y = a.flatten().double(), b.flatten().double()
+        parts = (len(x), x.sum(), y.sum(), x @ x, y @ y, x @ y)
         self._sums += np.array(parts)
 
     def value(self) -> float:
