@@ -9,6 +9,8 @@ from schemas.base import Frozen
 
 DtypeName = Literal["float32", "bfloat16", "float16"]
 
+Quantization = Literal["none", "fp8", "int8", "int8_dynamic", "float8_dynamic"]
+
 
 class CardDefaults(Frozen):
     """A model's own defaults and limits, in its settings or in its folder's retake.json."""
@@ -112,7 +114,7 @@ class ModelSettings(Frozen):
     attention_backend: str | None = Field(
         None, description="diffusers' name of an attention backend. Unset: torch's choice."
     )
-    quantization: Literal["none", "fp8", "int8", "int8_dynamic", "float8_dynamic"] = Field(
+    quantization: Quantization = Field(
         "none",
         description="`fp8` and `int8` store the transformers' weights in 8 bits and compute in "
         "`dtype`; the linears of `int8_dynamic` and `float8_dynamic` compute in 8 bits, the latter "

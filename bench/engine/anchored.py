@@ -2,11 +2,13 @@
 
     python -m bench.engine.anchored                  Wan2.1-1.3B's size on a GPU: 832x480, 81 frames
     python -m bench.engine.anchored --together 1 4 16        and so many edits of one source at once
+    python -m bench.engine.anchored --runs plain --together 1 4 16 --steps 20        those alone
 
-50 steps, the default interval, from hidden states and from latents in memory, and of a source that
-is replayed; runs are taken in turn, and the ratios are of medians. Edits together are one batch
-that shares the source's tensors; a figure is of one of them, over a plain run. Random weights
-change everywhere, so the region's threshold is one that leaves tokens out; its cost says how many.
+50 steps (or ``--steps``), the default interval, from hidden states and from latents in memory, and
+of a source that is replayed; runs are taken in turn, and the ratios are of medians. Edits together
+are one batch that shares the source's tensors; a figure is of one of them, over a plain run. Random
+weights change everywhere, so the region's threshold is one that leaves tokens out; its cost says
+how many.
 """
 
 import argparse
@@ -41,9 +43,16 @@ NAMES = {
 }
 
 
-def measure(bench: engine_model.Bench, rounds: int, counts: Sequence[int] = ()) -> dict[str, float]:
-    """Figures by name; ``counts``: of edits that are made together."""
-    source = bench.source_of(STEPS)
+def measure(
+    bench: engine_model.Bench,
+    rounds: int,
+    counts: Sequence[int] = (),
+    kinds: Sequence[str] = tuple(NAMES),
+    steps: int = STEPS,
+) -> dict[str, float]:
+    """Figures by name. ``counts``: of edits that are made together. ``kinds``: of runs beside the
+    plain one."""
+    source = bench.source_of(steps)
     stored: dict[Form, StoredAttention] = {}
     for form in FORMS:
         maps = MemoryMaps()
@@ -54,13 +63,14 @@ def measure(bench: engine_model.Bench, rounds: int, counts: Sequence[int] = ()) 
     region = Anchor(region=Region(threshold=THRESHOLD, growth=0, max_share=1))
     regional = engine_model.edit_of(source, "A red car is driving on the highway.", region)
     own = engine_model.edit_of(source, source.generation.prompt + " ", Anchor())
-    runs: dict[str, Callable[[], engine_model.Timed]] = {
+    every: dict[str, Callable[[], engine_model.Timed]] = {
         "plain": lambda: bench.timed(source),
         "hidden": lambda: bench.timed(edit, stored=stored["hidden"]),
         "latents": lambda: bench.timed(edit, stored=stored["latents"]),
         "replayed": lambda: bench.timed(edit),
         "region": lambda: bench.timed(regional, stored=stored["hidden"]),
     }
+    runs = {kind: run for kind, run in every.items() if kind in ("plain", *kinds)}
     timed: dict[str, list[engine_model.Timed]] = {kind: [] for kind in runs}
     together: dict[tuple[Form, int], list[tuple[float, float]]] = {
         (form, count): [] for form in FORMS for count in counts
@@ -76,10 +86,12 @@ def measure(bench: engine_model.Bench, rounds: int, counts: Sequence[int] = ()) 
     )
     figures = {
         "plain_s": statistics.median(plain_s),
-        "anchored_region_cost": timed["region"][0].passes / timed["plain"][0].passes,
         "anchored_self_max_diff": float((again.latents - plain.latents).abs().max()),
     }
-    for kind, name in NAMES.items():
+    if "region" in runs:
+        cost = timed["region"][0].passes / timed["plain"][0].passes
+        figures["anchored_region_cost"] = cost
+    for kind, name in ((kind, name) for kind, name in NAMES.items() if kind in runs):
         runs_s, runs_cpu_s = (
             [getattr(run, key) for run in timed[kind]] for key in ("seconds", "cpu_seconds")
         )
@@ -106,7 +118,8 @@ def seconds_of_one(
         wishes = [Wish(edit.recipe.generation, transfer=taken) for edit in edits]
         began, cpu_began = time.monotonic(), time.process_time()
         with suppress(engine_model.Denoised):
-            denoise_batch(bench.model, wishes, Progress(STEPS, ended))
+            steps = source.generation.num_inference_steps
+            denoise_batch(bench.model, wishes, Progress(steps, ended))
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         seconds, cpu = time.monotonic() - began, time.process_time() - cpu_began
@@ -124,14 +137,18 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=30)
     parser.add_argument("--size", default="832x480", help="pixels")
     parser.add_argument("--frames", type=int, default=81)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--runs", choices=("plain", *NAMES), nargs="+", default=list(NAMES))
     parser.add_argument("--together", type=int, nargs="*", default=[], help="edits in one batch")
     args = parser.parse_args()
     width, height = (int(side) for side in args.size.split("x"))
-    model = engine_model.build_model(args.width, args.layers, STEPS, (width, height), args.frames)
+    model = engine_model.build_model(
+        args.width, args.layers, args.steps, (width, height), args.frames
+    )
     with tempfile.TemporaryDirectory() as folder:
         bench = engine_model.Bench(model, Path(folder), 1 << 30)
-        figures = measure(bench, args.rounds, args.together)
+        figures = measure(bench, args.rounds, args.together, args.runs, args.steps)
     print_table(("run", "over plain"), list(figures.items()))
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     print_figures(figures | {"device": device, "rounds": args.rounds})

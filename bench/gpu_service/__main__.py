@@ -24,7 +24,7 @@ from bench.gpu_service.wan_folder import SIZES, make_folder
 from bench.report import Cell, print_figures, print_table
 
 Figures = dict[str, object]
-PARTS = ("calls", "replay", "ranks", "tail")  # of the real size; replay goes with calls
+PARTS = ("calls", "bare", "replay", "ranks", "tail")  # of the real size; two go with calls
 
 
 class Sheet:
@@ -71,8 +71,16 @@ def measure_real_size(sheet: Sheet, args: argparse.Namespace, folder: Path) -> N
     device = "cuda" if args.gpus else "cpu"
     make_folder(folder / "model", size, device, whole_text=args.text_encoder == "whole")
     sheet.say({"model_folder_s": time.monotonic() - began})
-    model, replay = folder / "model", "replay" in args.parts
-    plan = real_size.Plan(model, size, args.gpus, args.real_steps, args.rounds, replay)
+    plan = real_size.Plan(
+        folder / "model",
+        size,
+        args.gpus,
+        args.real_steps,
+        args.rounds,
+        forms=tuple(args.forms),
+        bare="bare" in args.parts,
+        replay="replay" in args.parts,
+    )
     if "calls" in args.parts:
         sheet.attempt("calls", lambda: real_size.measure_calls(folder / "1", plan, sheet.say))
     if "tail" in args.parts:
@@ -115,7 +123,8 @@ def parse() -> argparse.Namespace:
     add("--videos", type=int, default=24, help="of each replica, behind two to warm up")
     add("--steps", type=int, default=20, help="of the bundled model's videos")
     add("--real-size", choices=SIZES, help="a model of that size, made here")
-    add("--parts", choices=PARTS, nargs="+", default=["calls", "ranks"])
+    add("--parts", choices=PARTS, nargs="+", default=["calls", "bare", "ranks"])
+    add("--forms", choices=real_size.FORMS, nargs="*", default=list(real_size.FORMS))
     add("--layers", type=int, help="of the real size's transformer, rather than all")
     add("--text-encoder", choices=("whole", "one-layer"), default="one-layer")
     add("--real-steps", type=int, default=50)

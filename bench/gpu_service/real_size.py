@@ -32,6 +32,7 @@ Say = Callable[[Mapping[str, float | None]], None]
 class Plan:
     """``steps``: of the generation that is compared with the bare pipeline, and edited.
 
+    ``forms``: of the captures that are edited. ``bare``: whether the pipeline is run, to compare.
     ``replay``: an edit of a source that was never made, too.
     """
 
@@ -40,6 +41,8 @@ class Plan:
     gpus: int
     steps: int
     rounds: int
+    forms: tuple[str, ...] = tuple(FORMS)
+    bare: bool = True
     replay: bool = False
 
     @property
@@ -66,12 +69,14 @@ def measure_calls(folder: Path, plan: Plan, say: Say) -> None:
         service.make(plan.body(0, steps=2))
         plain = _generations(service, plan)
         say(plain)
-        for seed, form in enumerate(FORMS, 91):
+        for seed, form in enumerate(plan.forms, 91):
             say(_edits(service, plan, form, seed, plain["step_s"]))
         say(_few_steps(service))
         if plan.replay:
             say(_replayed(service, plan, plain["step_s"]))
     say({"host_peak_gib": peak.host, "device_peak_gib": peak.device})
+    if not plan.bare:
+        return
     with bare_pipeline(plan) as pipeline:
         run_bare(pipeline, plan, 0, 2)
         bare_s = min(run_bare(pipeline, plan, seed, plan.steps) for seed in range(plan.rounds))

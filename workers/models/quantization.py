@@ -36,12 +36,15 @@ def quantization_arguments(settings: ModelSettings, family: Family) -> dict[str,
         )
     parts: Any = diffusers  # untyped
     # a configuration each: loading writes into it
-    mapping = {name: parts.TorchAoConfig(_linears(settings)) for name in family.components}
+    mapping = {name: parts.TorchAoConfig(linears_config(settings)) for name in family.components}
     return {"quantization_config": parts.PipelineQuantizationConfig(quant_mapping=mapping)}
 
 
-def _linears(settings: ModelSettings) -> Any:
-    """torchao's configuration of one transformer's linears."""
+def linears_config(settings: ModelSettings) -> Any:
+    """torchao's configuration of one transformer's linears, of any way but fp8.
+
+    Raises ValueError where the device cannot compute so.
+    """
     from torchao import quantization
 
     if settings.quantization == "int8":
