@@ -33,7 +33,7 @@ def test_replicas_and_ranks_of_the_bundled_model() -> None:
 
 
 def test_the_real_size_through_http() -> None:
-    parts = ("calls", "replay", "ranks", "tail")
+    parts = ("calls", "bare", "replay", "ranks", "tail")
     steps = ("--real-steps", "6", "--rank-steps", "4", "--ranks", "2")
     figures = figures_of("--real-size", "tiny", "--parts", *parts, *steps)
     phases = ("text", "denoising", "decoding", "encoding", "upload", "around")
