@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from storage.films.sound import CHANNELS, RATE
-from workers.media_settings import MediaSettings
+from workers.media_settings import EncoderPreset, MediaSettings
 
 Frames = NDArray[np.uint8]  # (F, H, W, 3), RGB
 
@@ -46,7 +46,7 @@ def encode_media(
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not len(frames):
         raise ValueError(f"frames must be (F, H, W, 3) uint8, not {frames.shape} {frames.dtype}")
     return Media(
-        video=encode_mp4(upscale(frames, settings), fps, settings.crf, sound),
+        video=encode_mp4(upscale(frames, settings), fps, settings.crf, sound, settings.preset),
         thumbnail=_thumbnail(frames[0], settings),
         spritesheet=_spritesheet(frames, settings),
     )
@@ -63,7 +63,13 @@ def upscale(frames: Frames, settings: MediaSettings) -> Frames:
     return np.stack([np.asarray(Image.fromarray(f).resize(size, resampling)) for f in frames])
 
 
-def encode_mp4(frames: Frames, fps: int, crf: int, sound: bytes | None = None) -> bytes:
+def encode_mp4(
+    frames: Frames,
+    fps: int,
+    crf: int,
+    sound: bytes | None = None,
+    preset: EncoderPreset = "veryfast",
+) -> bytes:
     """H.264 and, where there is ``sound``, AAC in mp4; BT.709; the index first, so that a player
     starts before it has all of it."""
     height, width = frames.shape[1:3]
@@ -77,7 +83,12 @@ def encode_mp4(frames: Frames, fps: int, crf: int, sound: bytes | None = None) -
         # 4:2:0 halves both sides of the colour planes, so it takes even sides only
         stream.pix_fmt = "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
         # mbtree off: x264's AVX-512 code for it gives other bytes in 2% of runs (measured)
-        stream.options = {"crf": str(crf), "flags": "+bitexact", "x264-params": "mbtree=0"}
+        stream.options = {
+            "crf": str(crf),
+            "preset": preset,
+            "flags": "+bitexact",
+            "x264-params": "mbtree=0",
+        }
         context = stream.codec_context
         context.thread_count = _ENCODER_THREADS
         track = None if sound is None else container.add_stream("aac", rate=RATE, layout="stereo")

@@ -50,6 +50,15 @@ def test_same_frames_same_bytes_wherever_they_lie_in_memory() -> None:
         assert encode_media(np.asfortranarray(frames), 8, MediaSettings()) == first
 
 
+def test_a_slower_preset_makes_a_smaller_file() -> None:
+    frames = gradient(17, 64, 96)
+    ultrafast, slow = (
+        encode_media(frames, 8, MediaSettings(preset=preset)).video
+        for preset in ("ultrafast", "slow")
+    )
+    assert len(slow) < len(ultrafast)
+
+
 def test_the_index_comes_before_the_frames() -> None:
     video = encode_mp4(gradient(), 8, crf=18)
     assert 0 < video.find(b"moov") < video.find(b"mdat")
