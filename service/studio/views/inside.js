@@ -51,6 +51,8 @@ form.addEventListener("submit", (event) => event.preventDefault());
 
 async function choose(found) {
   [artifact, map] = [found, null];
+  request.abort(); // what was asked of the one before
+  place.classList.add("waiting");
   const { model } = found.recipe.generation;
   drawControls((await models()).find((each) => each.id === model) ?? null);
   spot = new Spot(one("#inside-spot"), artifact.grid, look);
