@@ -6,7 +6,6 @@ from pydantic import Field
 
 from schemas.base import Frozen
 
-
 EncoderPreset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]
 
 

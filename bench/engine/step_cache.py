@@ -1,6 +1,6 @@
 """What step caches save on the bundled model, and what they cost in the picture.
 
-    python -m bench.engine.step_cache --seeds 8
+    python -m bench.engine.step_cache --seeds 8 [--caches taylorseer_2 taylorseer_3]
 
 Each video is made plain and with every cache in turn: the time of its denoising and the passes
 of the transformer over the plain run's, the PSNR of its frames to the plain video's, and how far an
@@ -11,6 +11,7 @@ import argparse
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,10 +54,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--caches", choices=CACHES, nargs="+", default=list(CACHES))
     args = parser.parse_args()
     model = load_model(ModelSettings(id="scenes", path=str(SCENES)))
     figures: dict[str, float] = {}
-    for cache, found in measure(model, args.seeds, args.steps).items():
+    for cache, found in measure(model, args.caches, args.seeds, args.steps).items():
         for name, value in found.items():
             figures[f"{cache}.{name}"] = value
     print_table(("figure", "value"), list(figures.items()))
@@ -64,7 +66,9 @@ def main() -> None:
     print_figures(figures | {"device": device, "seeds": args.seeds, "steps": args.steps})
 
 
-def measure(model: LoadedModel, seeds: int, steps: int) -> dict[str, dict[str, float]]:
+def measure(
+    model: LoadedModel, caches: Sequence[str], seeds: int, steps: int
+) -> dict[str, dict[str, float]]:
     """Figures by name, of each cache."""
     plain: list[Made] = []
     runs: dict[str, list[Made]] = defaultdict(list)
@@ -72,8 +76,8 @@ def measure(model: LoadedModel, seeds: int, steps: int) -> dict[str, dict[str, f
     make(model, recipe_of(model, 0, steps, None))  # warm
     for seed in range(seeds):
         plain.append(make(model, recipe_of(model, seed, steps, None)))
-        for name, cache in CACHES.items():
-            cached = recipe_of(model, seed, steps, cache)
+        for name in caches:
+            cached = recipe_of(model, seed, steps, CACHES[name])
             runs[name].append(make(model, cached))
             selves[name].append(self_difference(model, cached, runs[name][-1]))
     return {
@@ -89,7 +93,7 @@ def measure(model: LoadedModel, seeds: int, steps: int) -> dict[str, dict[str, f
             ),
             "self_max_diff": max(selves[name]),
         }
-        for name in CACHES
+        for name in caches
     }
 
 
