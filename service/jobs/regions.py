@@ -17,11 +17,10 @@ from service.wire.masks import (
     StoredMask,
     box_mask,
     film_mask,
-    picture_format,
     picture_mask,
     store_mask,
 )
-from service.wire.pictures import data_of, is_data_url
+from service.wire.pictures import data_of, is_data_url, looks_like_picture
 from storage.films.reader import read_frames
 from storage.objects.objects import ObjectStore
 
@@ -117,13 +116,12 @@ async def _mask_of(call: Call, recipe: Recipe, asked: RegionInput) -> StoredMask
 
 async def _file_mask(call: Call, recipe: Recipe, data: bytes) -> bytes:
     """The grey frames of a picture or a video."""
-    kind = picture_format(data)
-    if kind is None:
+    if not looks_like_picture(data[:12]):
         return await _video_mask(call, recipe, data, PARAM)
     generation, most = recipe.generation, call.state.settings.max_picture_pixels
     size, fit = (generation.width, generation.height), film_of(recipe).fit
     async with call.state.decoding:
-        return await asyncio.to_thread(picture_mask, data, kind, size, fit, most, PARAM)
+        return await asyncio.to_thread(picture_mask, data, size, fit, most, PARAM)
 
 
 def film_of(recipe: Recipe) -> Film:

@@ -14,8 +14,8 @@ from schemas.errors import InvalidRequest
 from schemas.films.film import Fit, place
 from schemas.films.region import Box
 from schemas.recipes import pixels_hash
+from service.wire.pictures import open_picture
 
-_PICTURES = ((b"\x89PNG\r\n\x1a\n", "PNG"), (b"\xff\xd8\xff", "JPEG"))
 _EDITED = 128  # the least grey that counts as white
 Size = tuple[int, int]
 
@@ -27,33 +27,11 @@ class StoredMask(NamedTuple):
     png: bytes
 
 
-def picture_format(data: bytes) -> str | None:
-    """What picture ``data`` begins like; None: it may be a video."""
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return "WEBP"
-    return next((kind for head, kind in _PICTURES if data.startswith(head)), None)
-
-
-def picture_mask(
-    data: bytes, kind: str, size: Size, fit: Fit, max_pixels: int, param: str
-) -> bytes:
+def picture_mask(data: bytes, size: Size, fit: Fit, max_pixels: int, param: str) -> bytes:
     """The grey pixels of ``size``, of one picture for all frames: of an animation its first frame,
     what is transparent black. Raises InvalidRequest."""
-    try:
-        with Image.open(io.BytesIO(data), formats=(kind,)) as image:
-            pixels = image.width * image.height
-            if pixels <= max_pixels:
-                return _fitted(_grey(image), size, fit).tobytes()
-    except Image.DecompressionBombError:
-        raise InvalidRequest(
-            f"{param}: more pixels than the {max_pixels} allowed", param=param
-        ) from None
-    except Exception:  # whatever a decoder stumbles over, it is in the client's bytes
-        raise InvalidRequest(f"{param}: the {kind} picture is damaged", param=param) from None
-    raise InvalidRequest(
-        f"{param}: {image.width}x{image.height} are {pixels} pixels; allowed are {max_pixels}",
-        param=param,
-    )
+    with open_picture(data, max_pixels=max_pixels, param=param) as image:
+        return _fitted(_grey(image), size, fit).tobytes()
 
 
 def _grey(image: Image.Image) -> Image.Image:

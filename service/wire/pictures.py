@@ -65,7 +65,7 @@ def data_of(url: str, max_bytes: int, param: str) -> bytes:
 
 def probe_picture(data: bytes, *, max_pixels: int, param: str) -> PictureInfo:
     """What picture ``data`` is; all of it was decoded. Blocks, and raises as ``fit_picture``."""
-    with _opened(data, max_pixels=max_pixels, param=param) as image:
+    with open_picture(data, max_pixels=max_pixels, param=param) as image:
         image.load()
         upright = ImageOps.exif_transpose(image)
         kind = NAMES[str(image.format)]
@@ -80,12 +80,12 @@ def fit_picture(
     Of an animation its first frame; what is transparent becomes white. Raises InvalidRequest for
     what is no picture, is damaged, or has more than ``max_pixels`` pixels.
     """
-    with _opened(data, max_pixels=max_pixels, param=param) as image:
+    with open_picture(data, max_pixels=max_pixels, param=param) as image:
         return _encode(_fit(image, width, height, fit), fit)
 
 
 @contextlib.contextmanager
-def _opened(data: bytes, *, max_pixels: int, param: str) -> Iterator[Image.Image]:
+def open_picture(data: bytes, *, max_pixels: int, param: str) -> Iterator[Image.Image]:
     """The picture, not decoded yet; whatever fails within is told as the client's error."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:

@@ -23,6 +23,7 @@ __all__ = ["runs"]  # a fixture: every family, of which the slow ones are marked
 
 STEPS = 3
 PROMPTS = ("some dog", "a red car", "snow")
+ROUNDING = {"kandinsky-5": 4}  # of 255, the most by which batches of one and of three differ
 WAYS: dict[str, dict[str, Any]] = {
     "anchored": {"anchor": Anchor(interval=2), "layers": (0,)},
     "paper": {"layers": (0,)},
@@ -71,11 +72,12 @@ def test_each_is_what_it_is_alone(several: Runs, way: str) -> None:
     source = several.recipe("a car", num_inference_steps=STEPS)
     maps, _ = several.captured(source, "hidden")
     made = together(several, maps, WAYS[way])
+    rounding = ROUNDING.get(several.case.name, 2) if several.case else 2
     for prompt, frames in zip(PROMPTS, made, strict=True):
         alone = generate(
             several.model, several.edit(source, prompt, **WAYS[way]), transfer_from=maps
         )
-        assert np.abs(alone.astype(int) - frames).max() <= 4, "but for rounding"
+        assert np.abs(alone.astype(int) - frames).max() <= rounding, "but for rounding"
 
 
 @pytest.mark.parametrize("way", WAYS)
