@@ -1,7 +1,8 @@
 """How tests run a model: its latents step by step, captures and edits."""
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from schemas.recipes import Recipe
 from schemas.resolve_capture import resolve_capture
 from schemas.selection import resolve_recipe
 from tests import tiny
+from workers.artifacts.read.device_cache import DeviceTensors
 from workers.attention.maps import MapSink, MapSource, MemoryMaps
 from workers.attention.transfer import Capture, StoredAttention
 from workers.families.base import Frames
@@ -28,11 +30,20 @@ def generate(
     transfer_from: MapSource | None = None,
     form: Form = "hidden",
     hidden_layers: tuple[int, ...] = (),
+    tier: DeviceTensors | None = None,
     capture: Capture | None = None,
     on_step: OnStep | None = None,
 ) -> Frames:
-    """The engine's ``generate`` of a recipe, from maps of which a test knows that they fit."""
-    stored = None if transfer_from is None else stored_attention(transfer_from, form, hidden_layers)
+    """The engine's ``generate`` of a recipe, from maps of which a test knows that they fit.
+
+    ``tier``: keeps what is computed of form latents from one call to the next.
+    """
+    stored = None
+    if transfer_from is not None:
+        stored = stored_attention(transfer_from, form, hidden_layers)
+    if stored is not None and tier is not None:
+        recomputed = tier.open((), torch.device("cpu")).recomputed
+        stored = replace(stored, recomputed=partial(recomputed, "artifact"))
     resolved = resolve_recipe(recipe, model.card)
     made = engine_generate(model, resolved, stored=stored, capture=capture, on_step=on_step)
     return made.frames

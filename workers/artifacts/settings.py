@@ -56,8 +56,8 @@ class ArtifactSettings(Frozen):
     device_cache_bytes: int = Field(
         0,
         ge=0,
-        description="Decoded tensors kept on the device, beside the model, between the edits of a "
-        "source; 0: none.",
+        description="Tensors kept on the device, beside the model, between the edits of a source: "
+        "decoded, or computed again of form `latents`; 0: none.",
     )
     host_cache_bytes: int = Field(
         1024 * MiB,

@@ -35,6 +35,16 @@ class MapSource(Protocol):
         """
 
 
+class TensorCache(Protocol):
+    """What may still be there of tensors that were computed before."""
+
+    def get(self, address: Address, name: str) -> Tensor | None:
+        """The caller's own; None: it is not there."""
+
+    def put(self, address: Address, name: str, tensor: Tensor) -> None:
+        """Keep a copy, if there is room."""
+
+
 class MemoryMaps:
     """A sink and a source in this process's memory."""
 

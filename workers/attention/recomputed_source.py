@@ -14,7 +14,7 @@ from schemas.attention import Branch, Form
 from schemas.capture_plan import INPUTS, TENSOR_NAMES, CapturePlan
 from schemas.errors import ArtifactMissing
 from workers.attention.attention_hooks import AttentionHooks
-from workers.attention.maps import Address, MapSource, MemoryMaps
+from workers.attention.maps import Address, MapSource, MemoryMaps, TensorCache
 from workers.attention.run import Run
 from workers.attention.thread_coroutine import ThreadCoroutine
 from workers.attention.transfer import Capture, Transfer
@@ -63,7 +63,8 @@ class RecomputedSource:
     ``hidden_layers``: those that ``stored`` holds as they are, which need no rerun. ``branches``:
     the source's, in their order within a step, where they are not the edit's. ``transfer``: what
     the source itself was edited with, if it was an edit; ``form`` is ``qk`` where that left it
-    queries and keys of no hidden state, else ``hidden``.
+    queries and keys of no hidden state, else ``hidden``. ``kept``: what earlier edits of the same
+    stored source computed, and where this one's goes.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class RecomputedSource:
         branches: tuple[Branch, ...] | None = None,
         transfer: Transfer | None = None,
         form: Form = "hidden",
+        kept: TensorCache | None = None,
     ) -> None:
         self.hooks = hooks
         self.stored = stored
@@ -84,6 +86,7 @@ class RecomputedSource:
         self.branches = branches
         self.transfer = transfer
         self.form = form
+        self.kept = kept
         self._forward = ThreadCoroutine("source-rerun")
         self._run: Run | None = None
         self._shown = RecomputedLayer(self._forward)
@@ -99,6 +102,10 @@ class RecomputedSource:
                 self._short.clear()
         if address.layer not in self.layers:
             raise ArtifactMissing(f"layer {address.layer} is not among those that are rerun")
+        tensor = None if self.kept is None else self.kept.get(address, name)
+        return self._compute(address, name) if tensor is None else tensor
+
+    def _compute(self, address: Address, name: str) -> Tensor:
         if not self._shown.has(address, name) and not self._lies_ahead(address):
             self._begin(address)
         while not self._shown.has(address, name) and self._goes_on():
@@ -106,6 +113,8 @@ class RecomputedSource:
         tensor = self._shown.get(address, name)
         if address.layer == max(self.layers) and self._shown.count == self._whole_layer:
             self._forward.abandon()  # nothing of what follows is wanted
+        if self.kept is not None:
+            self.kept.put(address, name, tensor)
         return tensor
 
     def close(self) -> None:

@@ -50,12 +50,15 @@ def transfer_from(
         return
     layers = stored.plan.recomputed_layers(wanted.needed())
     branches = hooks.family.branches(source.generation.guidance_scale)
+    if wanted.anchor is not None:
+        branches = ("cond",)
     with RecomputedSource(
         hooks,
         stored.source,
         layers=layers,
         hidden_layers=frozenset(wanted.needed_layers) - layers,
-        branches=branches if wanted.anchor is None else ("cond",),
+        branches=branches,
+        kept=stored.recomputed(branches) if stored.recomputed else None,
     ) as recomputed:
         yield replace(transfer, form="hidden", source=recomputed)
 

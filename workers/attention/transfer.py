@@ -5,18 +5,23 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from schemas.attention import Form
+from schemas.attention import Branch, Form
 from schemas.capture_plan import CapturePlan
 from schemas.selection import ResolvedTransfer
-from workers.attention.maps import MapSink, MapSource
+from workers.attention.maps import MapSink, MapSource, TensorCache
 
 
 @dataclass(frozen=True)
 class StoredAttention:
-    """A source's attention: ``source`` yields what ``plan`` says was kept of its run."""
+    """A source's attention: ``source`` yields what ``plan`` says was kept of its run.
+
+    ``recomputed``: where what is computed of latents, with these branches in a call, is kept for
+    the next edit; None: nowhere.
+    """
 
     plan: CapturePlan
     source: MapSource
+    recomputed: Callable[[tuple[Branch, ...]], TensorCache] | None = None
 
 
 @dataclass(frozen=True)

@@ -241,7 +241,9 @@ class VideoJob:
         self, reader: ArtifactReader | None, captured: BestEffortCapture | None
     ) -> Generated:
         """By this process, or by all ranks."""
-        stored = StoredAttention(reader.manifest.plan, reader) if reader else None
+        stored = None
+        if reader is not None:
+            stored = StoredAttention(reader.manifest.plan, reader, reader.recomputed)
         capture = Capture(captured.plan, captured) if captured else None
         if self._model.group is None:
             return generate(

@@ -236,16 +236,41 @@ def test_a_resumed_job_says_that_its_attention_is_not_kept(journaling: PipelineE
     assert resumed.not_captured == RESUMED
 
 
+def test_edits_from_latents_share_what_they_compute(
+    model_folder: Path, settings: WorkerSettings, objects: ObjectStore, engine: PipelineEngine
+) -> None:
+    source = job_of(engine, "a car", capture=CaptureSpec(form="latents", scope="everything"))
+    keep(engine.render(source, unheard_step))
+    keeping = open_engine(model_folder, settings, objects, device_cache_bytes=64 << 20)
+    edits = [
+        anchored(job_of(engine, prompt, source.spec.recipe)) for prompt in ("a red car", "a dog")
+    ]
+    try:
+        alone = [engine.render(edit, unheard_step) for edit in edits]
+        made = [keeping.render(edit, unheard_step) for edit in edits]
+    finally:
+        keeping.close()
+    for one, other in zip(alone, made, strict=True):
+        assert (one.frames == other.frames).all()
+    # three of six steps, in cond of two branches; and as much again for the source's layers
+    assert [video.cost for video in alone] == [0.5, 0.5]
+    assert [video.cost for video in made] == [0.5, 0.25]
+
+
+def anchored(job: Job) -> Job:
+    """The same edit, anchored at every second step."""
+    transfer = TransferSpec(anchor=Anchor(interval=2))
+    recipe = job.spec.recipe.model_copy(update={"transfer": transfer})
+    return Job(spec=job.spec.model_copy(update={"recipe": recipe}), state=JobState())
+
+
 @pytest.mark.parametrize("after", [1, 4, 5])
 def test_a_stopped_anchored_edit_goes_on_where_it_was(
     journaling: PipelineEngine, after: int
 ) -> None:
     """Behind a step of its source, which left no hidden states this time, or behind its own."""
     source = job_of(journaling, "a car").spec.recipe
-    spec = job_of(journaling, "a red car", source).spec
-    anchored = TransferSpec(anchor=Anchor(interval=2))
-    recipe = spec.recipe.model_copy(update={"transfer": anchored})
-    job = Job(spec=spec.model_copy(update={"recipe": recipe}), state=JobState())
+    job = anchored(job_of(journaling, "a red car", source))
     whole, calls = computed(journaling, job)
     journaling.forget(job.spec)
     with pytest.raises(JobCancelled):

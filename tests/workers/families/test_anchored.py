@@ -9,6 +9,7 @@ from schemas.attention import Anchor, Form
 from schemas.recipes import Recipe
 from tests.workers.bench import stored_attention
 from tests.workers.families.cases import Runs
+from workers.artifacts.read.device_cache import DeviceTensors
 
 STEPS = 3
 EVERY_OTHER = Anchor(interval=2)  # steps 0 and 2
@@ -52,6 +53,30 @@ def test_another_prompt_changes_it_and_a_replay_is_the_same(
     assert torch.equal(transfers.latents_of(edit)[-STEPS:], stored)
     none = transfers.edit(source, "some dog", anchor=Anchor(interval=2, scale=0.0))
     assert torch.equal(transfers.latents_of(none, transfer_from=maps), plain)
+
+
+@pytest.mark.parametrize("room", ["of all", "of a part"])
+def test_what_is_computed_of_latents_is_kept_for_the_next_edit(
+    transfers: Runs, source: Recipe, room: str
+) -> None:
+    maps, _ = transfers.captured(source, "latents")
+    edit = transfers.edit(source, "some dog", anchor=EVERY_OTHER)
+    alone = transfers.latents_of(edit, transfer_from=maps, form="latents")
+    tier = DeviceTensors(1 << 30)
+    other = transfers.edit(source, "a red car", anchor=EVERY_OTHER)
+    transfers.latents_of(other, transfer_from=maps, form="latents", tier=tier)
+    held, asked = tier.held_bytes, tier.misses
+    assert (tier.hits, asked > 0, held > 0) == (0, True, True)
+    if room == "of a part":
+        tier = DeviceTensors(held * 2 // 3)
+        transfers.latents_of(other, transfer_from=maps, form="latents", tier=tier)
+    tier.hits = 0
+    made = transfers.latents_of(edit, transfer_from=maps, form="latents", tier=tier)
+    assert torch.equal(made, alone)
+    if room == "of all":
+        assert tier.hits == asked
+    else:
+        assert 0 < tier.hits < asked
 
 
 def test_only_cond_is_computed_and_only_where_it_is_due(transfers: Runs, source: Recipe) -> None:

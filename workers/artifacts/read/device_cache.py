@@ -1,4 +1,5 @@
-"""The first tier: decoded tensors that stay on the device from one edit of a source to the next.
+"""The first tier: tensors that stay on the device from one edit of a source to the next, decoded
+or, of an artifact in form latents, computed again.
 
 An edit reads each tensor once and in order. Over a source larger than the tier, plain LRU would
 drop every tensor shortly before the next edit comes round to it, and never be hit. So what an edit
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from schemas.attention import Branch
 from workers.artifacts.read.plan import TensorPlan
 from workers.attention.maps import Address
 
@@ -24,7 +26,8 @@ log = logging.getLogger("retake.artifacts")
 
 
 class Key(NamedTuple):
-    """``pack``: the key of the object that it begins in, which no other capture ever shares."""
+    """``pack``: the key of the object that it begins in, which no other capture ever shares; of
+    what was computed, the name that ``Reading.recomputed`` gives it."""
 
     pack: str
     address: Address
@@ -63,12 +66,20 @@ class DeviceTensors:
     def open(self, plans: Iterable[TensorPlan], device: torch.device) -> "Reading":
         """Begin to read ``plans``, for one edit or map."""
         with self._lock:
-            number = next(self._numbers)
-            for key in (Key.of(plan, device) for plan in plans):
-                if key in self._held:
-                    self._held[key].reading = number
-                    self._held.move_to_end(key)
-        return Reading(self, number, device)
+            reading = Reading(self, next(self._numbers), device)
+            self._use((Key.of(plan, device) for plan in plans), reading.number)
+        return reading
+
+    def ask_for(self, pack: str, reading: int) -> None:
+        """All that is held of ``pack`` is used by ``reading``."""
+        with self._lock:
+            self._use([key for key in self._held if key.pack == pack], reading)
+
+    def _use(self, keys: Iterable[Key], reading: int) -> None:
+        for key in keys:
+            if key in self._held:
+                self._held[key].reading = reading
+                self._held.move_to_end(key)
 
     def holds(self, key: Key) -> bool:
         return key in self._held
@@ -144,3 +155,26 @@ class Reading(NamedTuple):
             tensor = load()
             self.tier.put(key, tensor, self.number)
         return tensor
+
+    def recomputed(self, folder: str, branches: tuple[Branch, ...]) -> "RecomputedTensors":
+        """What was computed of the artifact in ``folder`` with these branches in a call: another
+        batch rounds otherwise."""
+        pack = f"{folder}/recomputed/{'+'.join(branches)}"
+        self.tier.ask_for(pack, self.number)
+        return RecomputedTensors(self, pack)
+
+
+class RecomputedTensors(NamedTuple):
+    """A TensorCache in the tier."""
+
+    reading: Reading
+    pack: str
+
+    def get(self, address: Address, name: str) -> Tensor | None:
+        return self.reading.tier.get(self._key(address, name))
+
+    def put(self, address: Address, name: str, tensor: Tensor) -> None:
+        self.reading.tier.put(self._key(address, name), tensor, self.reading.number)
+
+    def _key(self, address: Address, name: str) -> Key:
+        return Key(self.pack, address, name, self.reading.device)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from schemas.artifacts import Manifest
+from schemas.attention import Branch
 from schemas.capture_plan import Needed
 from schemas.errors import ArtifactCorrupt, ArtifactMissing
 from workers.artifacts.cost_model import CostModel, StepClock
@@ -26,7 +27,7 @@ from workers.artifacts.read.load import Load, Loader
 from workers.artifacts.read.plan import Block, Item, TensorPlan, plan_reads
 from workers.artifacts.read.tiers import Blocks
 from workers.artifacts.settings import ArtifactSettings
-from workers.attention.maps import Address
+from workers.attention.maps import Address, TensorCache
 
 log = logging.getLogger("retake.artifacts")
 
@@ -175,6 +176,10 @@ class ArtifactReader:
             raise
         finally:
             self._clock.add_wait(time.monotonic() - began)
+
+    def recomputed(self, branches: tuple[Branch, ...]) -> TensorCache:
+        """What the device still has that earlier edits computed of this artifact's latents."""
+        return self._device.recomputed(self.manifest.folder, branches)
 
     def close(self) -> None:
         """Stop reading ahead; safe to call again."""
