@@ -10,7 +10,10 @@ import contextlib
 import io
 import json
 import threading
+from collections.abc import Awaitable, Callable
 from fractions import Fraction
+from functools import partial
+from typing import TypeVar
 
 import av
 import numpy as np
@@ -21,13 +24,16 @@ from schemas.jobs import AnalysisFiles, JobError, JobResult, JobSpec, MapResult
 from schemas.maps import MapView
 from schemas.models import IntRange, LatentGrid, ModelCard
 from storage.connect import open_objects, open_redis
+from storage.jobs.claims import Claims
 from storage.jobs.jobs import Jobs, open_jobs
 from storage.jobs.records import Claim, LeaseLost
 from storage.objects.objects import ObjectStore
+from storage.retry import REDIS, retry_async
 from storage.settings import StorageSettings
 
 STEPS = 4
 LEASE_S = 30.0
+Told = TypeVar("Told")
 
 CARD = ModelCard(
     id="scenes",
@@ -108,6 +114,11 @@ def store_analysis(objects: ObjectStore, folder: str, spec: JobSpec) -> Analysis
     )
 
 
+async def _until_told(tell: Callable[[], Awaitable[Told]]) -> Told:
+    """As real workers do, which outlive a Redis that does not answer in time."""
+    return await retry_async(tell, REDIS, LEASE_S, what="the tests' worker")
+
+
 class Worker:
     """Runs in a thread of its own until ``stop``; ``release`` lets held jobs go on."""
 
@@ -161,32 +172,32 @@ class Worker:
 
     async def _work(self, jobs: Jobs, claim: Claim) -> None:
         with contextlib.suppress(LeaseLost):  # deleted while it ran
-            await self._steps(jobs, claim)
+            await self._steps(jobs.claims, claim)
 
-    async def _steps(self, jobs: Jobs, claim: Claim) -> None:
+    async def _steps(self, claims: Claims, claim: Claim) -> None:
         prompt = claim.job.spec.recipe.generation.prompt
         total = claim.job.spec.recipe.generation.num_inference_steps
         for step in range(1, total + 1):
-            cancelled = await jobs.claims.progress(
-                claim, step=step, total=total, data={}, lease_s=LEASE_S
+            cancelled = await _until_told(
+                partial(claims.progress, claim, step=step, total=total, data={}, lease_s=LEASE_S)
             )
             while "[hold]" in prompt and not cancelled and not self._released.is_set():
                 await asyncio.sleep(0.02)
-                cancelled = await jobs.claims.heartbeat(claim, LEASE_S)
+                cancelled = await _until_told(partial(claims.heartbeat, claim, LEASE_S))
             if cancelled:
-                await jobs.claims.fail(
-                    claim, JobError(code="cancelled", message="the job was cancelled")
-                )
+                error = JobError(code="cancelled", message="the job was cancelled")
+                await _until_told(partial(claims.fail, claim, error))
                 return
         if "[preview]" in prompt:
             picture = {"jpeg": base64.b64encode(b"a picture").decode()}
-            await jobs.claims.progress(
-                claim, step=total, total=total, data=picture, lease_s=LEASE_S, event="preview"
-            )
+            sent = partial(claims.progress, claim, step=total, total=total, data=picture)
+            await _until_told(partial(sent, lease_s=LEASE_S, event="preview"))
         if "[fail]" in prompt:
-            await jobs.claims.fail(claim, JobError(code="generation_failed", message="as asked"))
+            error = JobError(code="generation_failed", message="as asked")
+            await _until_told(partial(claims.fail, claim, error))
             return
-        await jobs.claims.complete(claim, await asyncio.to_thread(self._store, claim))
+        result = await asyncio.to_thread(self._store, claim)
+        await _until_told(partial(claims.complete, claim, result))
 
     def _store(self, claim: Claim) -> JobResult | MapResult | AnalysisFiles:
         spec = claim.job.spec
