@@ -7,6 +7,7 @@ from pydantic import Field
 from schemas.base import Frozen
 
 EncoderPreset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]
+PRESET: EncoderPreset = "veryfast"
 
 
 class MediaSettings(Frozen):
@@ -14,7 +15,7 @@ class MediaSettings(Frozen):
 
     crf: int = Field(18, ge=0, le=51, description="x264's quality, from 0 (lossless) to 51.")
     preset: EncoderPreset = Field(
-        "veryfast",
+        PRESET,
         description="x264's preset: a slower one makes smaller files. `medium` takes two to three "
         "times as long as `veryfast` for a file smaller by about a tenth.",
     )

@@ -16,7 +16,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -38,6 +38,7 @@ from workers.attention.transfer import Capture, StoredAttention
 
 STEPS = 50
 TIER_BYTES = 40 << 30  # the default edit's hidden states of Wan2.1-1.3B are 30 GB
+PROMPT = "A red car is driving on the highway."
 THRESHOLD = 1.2  # of Otsu's
 FORMS: tuple[Form, ...] = ("hidden", "latents")
 NAMES = {
@@ -66,21 +67,9 @@ def measure(
         plan = resolve_capture(CaptureSpec(form=form), bench.model.card, source)
         plain = bench.timed(source, capture=Capture(plan, maps))
         stored[form] = StoredAttention(plan, maps)
-    edit = engine_model.edit_of(source, "A red car is driving on the highway.", Anchor())
-    region = Anchor(region=Region(threshold=THRESHOLD, growth=0, max_share=1))
-    regional = engine_model.edit_of(source, "A red car is driving on the highway.", region)
-    own = engine_model.edit_of(source, source.generation.prompt + " ", Anchor())
-    every: dict[str, Callable[[], engine_model.Timed]] = {
-        "plain": lambda: bench.timed(source),
-        "hidden": lambda: bench.timed(edit, stored=stored["hidden"]),
-        "latents": lambda: bench.timed(edit, stored=stored["latents"]),
-        "again": lambda: bench.timed(edit, stored=kept(stored["latents"], tier)),
-        "replayed": lambda: bench.timed(edit),
-        "region": lambda: bench.timed(regional, stored=stored["hidden"]),
-    }
-    tier = DeviceTensors(TIER_BYTES)
+    every = runs_of(bench, source, stored)
     if "again" in kinds:
-        every["again"]()  # fills it
+        every["again"]()  # the edit before
     runs = {kind: run for kind, run in every.items() if kind in ("plain", *kinds)}
     timed: dict[str, list[engine_model.Timed]] = {kind: [] for kind in runs}
     together: dict[tuple[Form, int], list[tuple[float, float]]] = {
@@ -91,28 +80,55 @@ def measure(
             timed[kind].append(run())
         for (form, count), each in together.items():
             each.append(seconds_of_one(bench, stored[form], source, count))
+    own = engine_model.edit_of(source, source.generation.prompt + " ", Anchor())
     again = bench.timed(own, stored=stored["hidden"])
-    plain_s, plain_cpu_s = (
-        [getattr(run, name) for run in timed["plain"]] for name in ("seconds", "cpu_seconds")
-    )
-    figures = {
-        "plain_s": statistics.median(plain_s),
-        "anchored_self_max_diff": float((again.latents - plain.latents).abs().max()),
+    difference = float((again.latents - plain.latents).abs().max())
+    return {"anchored_self_max_diff": difference} | figures_of(timed, together)
+
+
+def runs_of(
+    bench: engine_model.Bench, source: Recipe, stored: Mapping[Form, StoredAttention]
+) -> dict[str, Callable[[], engine_model.Timed]]:
+    """By name: the plain run, and the edits of ``NAMES``."""
+    edit = engine_model.edit_of(source, PROMPT, Anchor())
+    region = Anchor(region=Region(threshold=THRESHOLD, growth=0, max_share=1))
+    regional = engine_model.edit_of(source, PROMPT, region)
+    tier = DeviceTensors(TIER_BYTES)
+    return {
+        "plain": lambda: bench.timed(source),
+        "hidden": lambda: bench.timed(edit, stored=stored["hidden"]),
+        "latents": lambda: bench.timed(edit, stored=stored["latents"]),
+        "again": lambda: bench.timed(edit, stored=kept(stored["latents"], tier)),
+        "replayed": lambda: bench.timed(edit),
+        "region": lambda: bench.timed(regional, stored=stored["hidden"]),
     }
-    if "region" in runs:
+
+
+def figures_of(
+    timed: Mapping[str, Sequence[engine_model.Timed]],
+    together: Mapping[tuple[Form, int], Sequence[tuple[float, float]]],
+) -> dict[str, float]:
+    """Ratios to the plain run, of wall and of CPU time."""
+    plain_s, plain_cpu_s = _seconds(timed["plain"])
+    figures = {"plain_s": statistics.median(plain_s)}
+    if "region" in timed:
         cost = timed["region"][0].passes / timed["plain"][0].passes
         figures["anchored_region_cost"] = cost
-    for kind, name in ((kind, name) for kind, name in NAMES.items() if kind in runs):
-        runs_s, runs_cpu_s = (
-            [getattr(run, key) for run in timed[kind]] for key in ("seconds", "cpu_seconds")
-        )
-        figures[f"{name}_over_plain"] = median_ratio(runs_s, plain_s)
-        figures[f"{name}_cpu_over_plain"] = median_ratio(runs_cpu_s, plain_cpu_s)
+    pairs = {NAMES[kind]: _seconds(runs) for kind, runs in timed.items() if kind != "plain"}
     for (form, count), each in together.items():
-        name = f"{count}_together_from_{form}"
-        figures[f"{name}_over_plain"] = median_ratio([wall for wall, _ in each], plain_s)
-        figures[f"{name}_cpu_over_plain"] = median_ratio([cpu for _, cpu in each], plain_cpu_s)
+        pairs[f"{count}_together_from_{form}"] = (
+            [wall for wall, _ in each],
+            [cpu for _, cpu in each],
+        )
+    for name, (wall_s, cpu_s) in pairs.items():
+        figures[f"{name}_over_plain"] = median_ratio(wall_s, plain_s)
+        figures[f"{name}_cpu_over_plain"] = median_ratio(cpu_s, plain_cpu_s)
     return figures
+
+
+def _seconds(runs: Sequence[engine_model.Timed]) -> tuple[list[float], list[float]]:
+    """Wall and CPU time of each."""
+    return [run.seconds for run in runs], [run.cpu_seconds for run in runs]
 
 
 def kept(stored: StoredAttention, tier: DeviceTensors) -> StoredAttention:

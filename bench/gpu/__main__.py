@@ -26,13 +26,12 @@ from bench.gpu.ceilings import Ceilings
 from bench.gpu.faster import measure_faster
 from bench.gpu.model import TINY, WAN_1_3B, WAN_14B_PART, Bench, GiB, Shape
 from bench.gpu.profile import measure_profile
-from bench.gpu.sheet import Sheet
+from bench.gpu.sheet import COMPILE_S, Sheet
 from bench.report import print_figures
 from schemas.attention import CodecName, Form
 
 MODELS = {"1.3B": WAN_1_3B, "14B": WAN_14B_PART}
 EDIT_COST, RERUN_COST, CAPTURE_COST = 1.2, 2.1, 1.5  # a step's expected time over a plain one's
-COMPILE_S = 60.0
 SIZES: dict[CodecName, float] = {"int8": 0.5, "zipnn": 0.8, "raw": 1.0}  # of raw bytes, at most
 
 

@@ -8,14 +8,13 @@ from typing import Any
 import diffusers
 import torch
 
-from bench.gpu.sheet import Sheet
+from bench.gpu.sheet import COMPILE_S, Sheet
 from workers.model_settings import ModelSettings, Quantization
 from workers.models.quantization import linears_config
 
 parts: Any = diffusers  # untyped
 STEPS = 5
 BOUNDLESS = 1e9  # random weights tell nothing of what a first block would decide
-COMPILE_S = 60.0
 
 
 def measure_faster(sheet: Sheet, _: Path) -> None:

@@ -15,6 +15,7 @@ from bench.gpu.model import Bench, GiB, Timed
 from schemas.artifacts import Manifest
 from schemas.attention import CodecName, Form
 
+COMPILE_S = 60.0  # of the blocks, about
 # Of a capture's bytes, what comes down from the device: int8 is quantised there
 _MOVED: dict[CodecName, float] = {"int8": 0.5, "zipnn": 1.0, "raw": 1.0}
 
@@ -61,7 +62,7 @@ class Sheet:
         """A lent machine's time is short: what fails here is shown, and the rest goes on."""
         try:
             measure()
-        except Exception:
+        except Exception:  # whatever it was, its trace is printed
             self.figures[f"{label}_failed"] = True
             self.say(label, f"failed: {traceback.format_exc()}")
 

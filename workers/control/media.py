@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from storage.films.sound import CHANNELS, RATE
-from workers.media_settings import EncoderPreset, MediaSettings
+from workers.media_settings import PRESET, EncoderPreset, MediaSettings
 
 Frames = NDArray[np.uint8]  # (F, H, W, 3), RGB
 
@@ -68,7 +68,7 @@ def encode_mp4(
     fps: int,
     crf: int,
     sound: bytes | None = None,
-    preset: EncoderPreset = "veryfast",
+    preset: EncoderPreset = PRESET,
 ) -> bytes:
     """H.264 and, where there is ``sound``, AAC in mp4; BT.709; the index first, so that a player
     starts before it has all of it."""

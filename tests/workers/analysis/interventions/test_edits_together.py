@@ -72,7 +72,8 @@ def test_each_is_what_it_is_alone(several: Runs, way: str) -> None:
     source = several.recipe("a car", num_inference_steps=STEPS)
     maps, _ = several.captured(source, "hidden")
     made = together(several, maps, WAYS[way])
-    rounding = ROUNDING.get(several.case.name, 2) if several.case else 2
+    assert several.case is not None
+    rounding = ROUNDING.get(several.case.name, 2)
     for prompt, frames in zip(PROMPTS, made, strict=True):
         alone = generate(
             several.model, several.edit(source, prompt, **WAYS[way]), transfer_from=maps
