@@ -32,7 +32,7 @@ from workers.artifacts.codecs.codec import CODECS, Encoded, decode, encode
 from workers.artifacts.codecs.tensors import as_array, as_rows, dtype_name
 from workers.attention.maps import Address, MapSource, MemoryMaps
 from workers.attention.transfer import Capture, StoredAttention
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 from workers.generation.generate import generate
 from workers.model_settings import ModelSettings
 from workers.models.pipelines import LoadedModel, load_model

@@ -26,7 +26,7 @@ from training.judge import Judge, judge_films, load_judge
 from workers.analysis.interventions.edit_videos import Scorer
 from workers.analysis.results import AnalysisResult
 from workers.analysis.run import run_analysis
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 from workers.model_settings import ModelSettings
 from workers.models.pipelines import LoadedModel, load_model
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from bench.gpu_service.real_size import Plan, bare_pipeline
-from workers.control import media
-from workers.families.base import to_pixels
+from workers.control import mp4
+from workers.families.pixels import to_pixels
 from workers.patching import replaced
 
 THREADS = (4, 8, 16)  # of x264; their number is written into the stream
@@ -38,8 +38,8 @@ def measure_tail(plan: Plan) -> dict[str, float]:
         ordered = latents.contiguous(memory_format=torch.channels_last_3d)
         figures["tail_decode_channels_last_s"], _ = _best(lambda: vae.decode(ordered).sample)
     for threads in THREADS:
-        with replaced(media, "_ENCODER_THREADS", threads):
-            took, _ = _best(lambda: media.encode_mp4(frames, 16, CRF))
+        with replaced(mp4, "_ENCODER_THREADS", threads):
+            took, _ = _best(lambda: mp4.encode_mp4(frames, 16, CRF))
         figures[f"tail_encode_{threads}_threads_s"] = took
     return figures
 

@@ -39,7 +39,7 @@ from training.edits import EDITS, SOURCE, Values, score
 from training.judge import judge_films, load_judge
 from training.metrics import bootstrap
 from training.sheets import contact_sheet
-from workers.control.media import encode_mp4
+from workers.control.mp4 import encode_mp4
 from workers.engine.film_reader import latents_of
 from workers.generation.generate import generate
 from workers.generation.mask import grown, put_into

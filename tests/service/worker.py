@@ -77,7 +77,7 @@ def film(frames: int = 5, width: int = 96, height: int = 64) -> bytes:
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(8))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        # every worker's film is the same to the byte, as in workers/control/media.py
+        # every worker's film is the same to the byte, as in workers/control/mp4.py
         stream.options = {"flags": "+bitexact", "x264-params": "mbtree=0"}
         stream.codec_context.thread_count = 1
         for index in range(frames):

@@ -17,7 +17,7 @@ from tests import tiny
 from workers.artifacts.read.device_cache import DeviceTensors
 from workers.attention.maps import MapSink, MapSource, MemoryMaps
 from workers.attention.transfer import Capture, StoredAttention
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 from workers.generation.denoise import OnStep, StepInfo
 from workers.generation.generate import generate as engine_generate
 from workers.models.pipelines import LoadedModel

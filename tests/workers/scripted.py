@@ -17,7 +17,13 @@ from schemas.jobs import Job, JobSpec
 from schemas.models import IntRange, LatentGrid, ModelCard
 from schemas.recipes import Generation, Recipe
 from storage.objects.objects import ObjectMissing, ObjectStore
-from workers.control.engine_protocol import AnalysedAttention, OnPreview, OnStep, RenderedVideo
+from workers.control.engine_protocol import (
+    AnalysedAttention,
+    OnFrames,
+    OnPreview,
+    OnStep,
+    RenderedVideo,
+)
 from workers.settings import WorkerSettings
 
 CARD = ModelCard(
@@ -67,7 +73,11 @@ class ScriptedEngine:
         pass
 
     def render(
-        self, job: Job, on_step: OnStep, on_preview: OnPreview | None = None
+        self,
+        job: Job,
+        on_step: OnStep,
+        on_preview: OnPreview | None = None,
+        on_frames: OnFrames | None = None,
     ) -> RenderedVideo:
         generation = job.spec.recipe.generation
         prompt, total = generation.prompt, generation.num_inference_steps
@@ -81,7 +91,11 @@ class ScriptedEngine:
                 time.sleep(0.05)
             on_step(step, total)
         end_as(prompt)
-        return RenderedVideo(frames_of(generation.seed))
+        frames = frames_of(generation.seed)
+        if on_frames is not None:
+            on_frames(lambda: frames[:1], True)
+            on_frames(lambda: frames[1:], False)
+        return RenderedVideo(frames)
 
     def draw(self, job: Job, on_step: OnStep) -> bytes:
         """What ``render`` would do with the job, and a line that says what was looked at."""

@@ -15,7 +15,7 @@ from storage.jobs.jobs import Jobs, open_jobs
 from tests.workers.cluster import Cluster, kill, open_cluster
 from tests.workers.scripted import frames_of, spec_of
 from tests.workers.waiting import ended, events_of, release, stepped, until
-from workers.control.media import encode_mp4
+from workers.control.mp4 import encode_mp4
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 

@@ -13,7 +13,7 @@ from schemas.resolve_capture import resolve_capture
 from schemas.selection import resolve_recipe
 from workers.attention.maps import MemoryMaps
 from workers.attention.transfer import Capture, StoredAttention
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 from workers.generation.denoise import StepInfo
 from workers.generation.generate import generate
 from workers.models.pipelines import LoadedModel

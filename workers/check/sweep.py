@@ -22,7 +22,7 @@ from workers.analysis.interventions.edit_videos import EditVideos, Scorer
 from workers.analysis.interventions.settings import CHANGE, FIGURES, STRUCTURE, Setting
 from workers.analysis.interventions.sweep import sweep_layers
 from workers.analysis.interventions.videos import Progress
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 from workers.models.pipelines import LoadedModel
 
 CHEAP_STEPS = 8

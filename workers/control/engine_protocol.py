@@ -12,6 +12,8 @@ from schemas.models import ModelCard
 
 OnStep = Callable[[int, int], None]
 OnPreview = Callable[[int, int, bytes], None]
+PendingFrames = Callable[[], NDArray[np.uint8]]  # (F, H, W, 3) RGB, once they are on the host
+OnFrames = Callable[[PendingFrames, bool], None]
 
 
 class CapturedAttention(Protocol):
@@ -75,11 +77,17 @@ class Engine(Protocol):
         """Raise if only a new process can run another job."""
 
     def render(
-        self, job: Job, on_step: OnStep, on_preview: OnPreview | None = None
+        self,
+        job: Job,
+        on_step: OnStep,
+        on_preview: OnPreview | None = None,
+        on_frames: OnFrames | None = None,
     ) -> RenderedVideo:
         """Run the job; ``on_step(done, total)`` after each step. Raises what stops the job.
 
         ``on_preview(done, total, jpeg)`` behind the steps for which the job asks for a picture.
+        ``on_frames(frames, first)``, where the model allows, for each piece of a video as soon as
+        it is decoded; of whatever video the job decodes, ``first`` with the first piece of each.
         """
 
     def draw(self, job: Job, on_step: OnStep) -> bytes:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,6 +22,7 @@ from storage.jobs.claims import Claims
 from storage.jobs.records import Claim, LeaseLost
 from storage.objects.objects import ObjectStore, ObjectStoreError
 from storage.retry import OBJECT_STORE, REDIS, retry, retry_async
+from workers.control.early_encoder import EarlyEncoder, is_decoded_as_shown
 from workers.control.engine_protocol import Engine
 from workers.control.failure_policy import failure_policy, is_out_of_memory
 from workers.control.lease import Lease
@@ -91,12 +93,16 @@ def _produce(context: JobContext, lease: Lease, began: float) -> Result:
 
 def _make_video(context: JobContext, lease: Lease, began: float) -> JobResult:
     job, clock = lease.claim.job, PhaseClock()
-    video = context.engine.render(job, lease.step, lease.preview)
-    clock.add(video.seconds)
+    recipe, media_settings = job.spec.recipe, context.settings.media
+    with closing(EarlyEncoder(recipe, media_settings)) as early:
+        on_frames = early.take if is_decoded_as_shown(recipe) else None
+        video = context.engine.render(job, lease.step, lease.preview, on_frames)
+        clock.add(video.seconds)
+        mp4 = early.video_of(video.frames)
     try:
         lease.check()
-        fps = job.spec.recipe.generation.fps
-        media = encode_media(video.frames, fps, context.settings.media, video.sound)
+        fps = recipe.generation.fps
+        media = encode_media(video.frames, fps, media_settings, video.sound, mp4)
         clock.end("encoding")
         lease.check()
         keys = _upload(context, lease, media)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from schemas.jobs import EditMetrics
 from workers.analysis.interventions.distances import decibels, edge_likeness
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 from workers.generation.denoise import Generated
 
 

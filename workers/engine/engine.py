@@ -13,8 +13,15 @@ from workers.analysis.analysis_job import AnalysisJob
 from workers.analysis.map_job import run_map_job
 from workers.artifacts.index_client import IndexClient
 from workers.artifacts.store import ArtifactStore
-from workers.control.engine_protocol import AnalysedAttention, OnPreview, OnStep, RenderedVideo
+from workers.control.engine_protocol import (
+    AnalysedAttention,
+    OnFrames,
+    OnPreview,
+    OnStep,
+    RenderedVideo,
+)
 from workers.control.failure_policy import is_out_of_memory
+from workers.engine.decoded_pieces import pieces_as_decoded
 from workers.engine.dry_run import dry_run
 from workers.engine.film_reader import FilmReader
 from workers.engine.pictures import with_pictures
@@ -85,14 +92,21 @@ class PipelineEngine:
         self._stores.objects.delete_prefix(journals_folder(spec.project, spec.id))
 
     def render(
-        self, job: Job, on_step: OnStep, on_preview: OnPreview | None = None
+        self,
+        job: Job,
+        on_step: OnStep,
+        on_preview: OnPreview | None = None,
+        on_frames: OnFrames | None = None,
     ) -> RenderedVideo:
         """The job's video. Raises what ``generate`` does."""
         spec = job.spec
         model = self.model(spec.recipe.generation.model)
         after_step = self._previews.behind_steps(model, spec, on_step, on_preview)
         video = VideoJob(self._stores, model, spec, after_step, self._ranks)
-        with with_pictures(self._stores.objects, spec, self.model) as model_of:
+        with (
+            with_pictures(self._stores.objects, spec, self.model) as model_of,
+            pieces_as_decoded(model, on_frames),
+        ):
             model_of(model.card.id)
             if model.group is not None:  # after a second try its ranks would be out of step
                 return video.run()

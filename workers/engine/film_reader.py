@@ -15,7 +15,7 @@ from schemas.films.upload import upload_key
 from schemas.recipes import Recipe
 from storage.films.reader import FilmLimits, read_frames, read_sound
 from storage.objects.objects import ObjectMissing, ObjectStore
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 from workers.models.pipelines import LoadedModel
 from workers.models.vae_space import encode_video, pipeline_latents
 

@@ -9,10 +9,10 @@ from schemas.errors import ArtifactMissing, FilmUnreadable, UploadMissing
 from schemas.jobs import JobSpec
 from schemas.recipes import Recipe
 from storage.objects.objects import ObjectStore, ObjectStoreError
-from workers.control.media import decode_frames
+from workers.control.mp4 import decode_frames
 from workers.engine.film_reader import FilmReader
 from workers.engine.source_finder import SourceFinder
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 from workers.generation.mask import put_into
 from workers.generation.source_walk import walk_source
 from workers.models.pipelines import LoadedModel

@@ -30,7 +30,7 @@ from workers.engine.film_reader import FilmReader
 from workers.engine.source_finder import SourceFinder
 from workers.engine.source_frames import SourceFrames
 from workers.engine.text_agreement import TextAgreement
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 from workers.generation.denoise import Generated, OnStep, denoise_only
 from workers.generation.generate import generate
 from workers.generation.journal import Journal, journals_folder

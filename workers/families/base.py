@@ -10,18 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from schemas.attention import Branch
 from schemas.errors import NumericOverflow, PictureMissing
 from schemas.models import LatentGrid
 from schemas.recipes import Generation
+from workers.families.pixels import Frames, to_pixels
 
 Pipeline = Any  # diffusers is untyped: what attributes one has depends on its class
-Frames = np.ndarray[Any, np.dtype[np.uint8]]
 Pictures = Mapping[str, Image.Image]  # RGB, of the video's size, by ``Picture.sha256``
 # where the video's tokens lie among those of a layer
 TokenLayout = Literal["video", "video_text", "text_video"]
@@ -270,19 +269,6 @@ class Family:
 
     def takes(self, pipeline: Pipeline, argument: str) -> bool:
         return argument in inspect.signature(type(pipeline).__call__).parameters
-
-
-def to_pixels(video: Tensor) -> Frames:
-    """(F, 3, H, W) from 0 to 1, of any float dtype, as (F, H, W, 3) uint8 on the host.
-
-    Rounded where it lies, a frame at a time: as float32 the host would move four times the bytes,
-    and go through them on one core.
-    """
-    count, channels, height, width = video.shape
-    pixels = torch.empty(count, height, width, channels, dtype=torch.uint8, device=video.device)
-    for image, frame in zip(video, pixels, strict=True):
-        frame.copy_((image.float().clamp(0, 1) * 255).round().permute(1, 2, 0))
-    return pixels.cpu().numpy()
 
 
 def picture_of(rows: Sequence[Generation], pictures: Pictures) -> Image.Image:

@@ -16,7 +16,7 @@ from schemas.recipes import Generation, Recipe
 from workers.attention.run import Run
 from workers.attention.transfer import Capture, Transfer
 from workers.control.phase_clock import PhaseClock
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 from workers.generation.anchored_calls import anchored_calls
 from workers.generation.film_calls import film_calls
 from workers.generation.mask import latent_mask, region_mask

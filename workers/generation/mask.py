@@ -14,7 +14,7 @@ from schemas.base import canonical_hash
 from schemas.errors import PictureMissing
 from schemas.films.region import EditRegion
 from schemas.recipes import Generation, Recipe
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 from workers.models.pipelines import LoadedModel
 from workers.models.vae_space import in_layout, vae_shape
 

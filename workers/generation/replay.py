@@ -21,7 +21,7 @@ from workers.attention.maps import MemoryMaps
 from workers.attention.recomputed_source import RecomputedSource
 from workers.attention.stored_source import transfer_from
 from workers.attention.transfer import Capture, StoredAttention, Transfer
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 from workers.generation.beside import generate_beside
 from workers.generation.denoise import Generated, OnStep, StepInfo, denoise, denoise_only
 from workers.generation.find_region import find_region

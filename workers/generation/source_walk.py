@@ -9,7 +9,7 @@ from schemas.recipes import Recipe
 from schemas.selection import ResolvedTransfer
 from workers.attention.maps import MapSource
 from workers.attention.transfer import Transfer
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 from workers.generation.denoise import denoise
 from workers.models.pipelines import LoadedModel
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workers.control.media import encode_media, encode_mp4, upscale
+from workers.control.media import encode_media, upscale
+from workers.control.mp4 import encode_mp4
 from workers.media_settings import MediaSettings
 
 

@@ -16,7 +16,7 @@ from storage.objects.objects import ObjectStore, ObjectStoreError
 from tests import tiny
 from tests.workers.engine.engines import open_engine
 from workers.control.engine_protocol import RenderedVideo
-from workers.control.media import decode_frames, encode_mp4
+from workers.control.mp4 import decode_frames, encode_mp4
 from workers.engine.engine import PipelineEngine
 from workers.engine.video_job import RESUMED
 from workers.settings import WorkerSettings

@@ -24,7 +24,7 @@ from workers.control.engine_protocol import RenderedVideo
 from workers.control.media import encode_region
 from workers.engine.engine import PipelineEngine
 from workers.engine.text_agreement import open_text_agreement
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 from workers.settings import WorkerSettings
 
 encoders: Any = transformers  # untyped

@@ -14,7 +14,7 @@ from schemas.recipes import Recipe
 from tests.workers.bench import generate
 from tests.workers.families.cases import Case, Runs
 from tests.workers.previews.watched import spec_of
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 from workers.generation.denoise import StepInfo
 from workers.models.vae_space import film_latents, vae_shape
 from workers.previews.latents import vae_latents

@@ -10,7 +10,7 @@ from PIL import Image
 from schemas.jobs import JobSpec
 from schemas.recipes import Recipe
 from tests.workers.bench import generate
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 from workers.generation.denoise import StepInfo
 from workers.models.pipelines import LoadedModel
 from workers.previews.previewer import Previews

@@ -15,7 +15,7 @@ from workers.analysis.interventions.changes import AblateColumns, AblateHeads, C
 from workers.analysis.interventions.distances import DEFINITIONS, Distance, distance
 from workers.analysis.interventions.videos import Progress, Wish, make_videos, steps_of
 from workers.analysis.measures.estimates import Array, Estimate, Measure, percentiles
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 from workers.models.pipelines import LoadedModel
 
 How = Literal["column out", "value zero", "head out"]

@@ -21,7 +21,7 @@ from workers.analysis.interventions.videos import (
 )
 from workers.analysis.measures.estimates import Array, Measure
 from workers.analysis.measures.sparsity import DEFINITIONS as SPARSITY
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 from workers.models.pipelines import LoadedModel
 
 FAR_DB = 6.0  # twice the error

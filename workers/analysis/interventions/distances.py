@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 
 MOST_PSNR = 100.0  # dB: of two videos that are the same, whose PSNR is infinite
 EDGE_KNEE = 0.15  # gradient at which an edge counts half: weak and strong edges count alike

@@ -24,7 +24,7 @@ from workers.analysis.measures.estimates import Array
 from workers.attention.maps import MemoryMaps
 from workers.attention.stored_source import transfer_from
 from workers.attention.transfer import Capture, StoredAttention, Transfer
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 from workers.models.pipelines import LoadedModel
 
 HIDDEN_BYTES = 4 << 30  # of a source's hidden states in memory; above it, its latents are kept

@@ -18,7 +18,7 @@ from schemas.selection import resolve_recipe
 from workers.analysis.interventions.changes import Change
 from workers.analysis.interventions.intervene import changed_attention
 from workers.attention.transfer import Capture, Transfer
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 from workers.generation.anchored_calls import anchored_calls
 from workers.generation.denoise import activate_loras, check_finite, every_step
 from workers.generation.generate import check_fits

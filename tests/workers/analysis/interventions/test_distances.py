@@ -13,7 +13,7 @@ from workers.analysis.interventions.distances import (
     luminance,
     ssim,
 )
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 
 
 def video(seed: int, frames: int = 3, height: int = 24, width: int = 32) -> Frames:

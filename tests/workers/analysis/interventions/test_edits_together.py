@@ -17,7 +17,7 @@ from workers.analysis.interventions.videos import Progress, Wish, denoise_batch
 from workers.attention.maps import Address, MemoryMaps
 from workers.attention.stored_source import transfer_from
 from workers.attention.transfer import Transfer
-from workers.families.base import Frames
+from workers.families.pixels import Frames
 
 __all__ = ["runs"]  # a fixture: every family, of which the slow ones are marked
 
