@@ -48,7 +48,7 @@ def measure_faster(sheet: Sheet, _: Path) -> None:
 def _measure_computing(sheet: Sheet, base_ms: float, base: str) -> None:
     ways: tuple[Quantization, ...] = ("int8_dynamic",)
     if sheet.bench.device.type == "cuda":
-        ways += ("float8_dynamic",)
+        ways = ("float8_dynamic", *ways)
     for way in ways:
         with _quantized(sheet.bench.pipeline.transformer, way):
             ratio = sheet.bench.stock(STEPS).median_ms / base_ms

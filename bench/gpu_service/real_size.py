@@ -19,7 +19,9 @@ from bench.gpu_service.service import Call, Service, open_service
 from bench.gpu_service.wan_folder import Size
 from retake.client import Json
 from training.stock import WanPipeline
+from workers.families.wan import WAN
 from workers.model_settings import ModelSettings
+from workers.models.overrides import dtype_argument
 
 FEW = 4  # steps of a few-step checkpoint, which takes no guidance
 GUIDANCE = 5.0
@@ -71,7 +73,8 @@ def measure_calls(folder: Path, plan: Plan, say: Say) -> None:
         say(plain)
         for seed, form in enumerate(plan.forms, 91):
             say(_edits(service, plan, form, seed, plain["step_s"]))
-        say(_few_steps(service))
+        for seed, form in enumerate(plan.forms, 95):
+            say(_few_steps(service, form, seed))
         if plan.replay:
             say(_replayed(service, plan, plain["step_s"]))
     say({"host_peak_gib": peak.host, "device_peak_gib": peak.device})
@@ -143,11 +146,12 @@ def _replayed(service: Service, plan: Plan, step_s: float) -> Figures:
     return {"edit_replayed_s": call.seconds, "anchored_replayed": runs_s / (plan.steps * step_s)}
 
 
-def _few_steps(service: Service) -> Figures:
+def _few_steps(service: Service, form: str, seed: int) -> Figures:
     """As of a few-step checkpoint: a generation without guidance, and its edit."""
-    body: Json = {"prompt": PROMPT, "seed": 95, "num_inference_steps": FEW, "guidance_scale": 1.0}
-    source = service.make({**body, "capture": True})
-    return {"few_steps_s": source.seconds} | _edit(service, source.id, "edit_few_steps_")
+    body: Json = {"prompt": PROMPT, "seed": seed, "num_inference_steps": FEW, "guidance_scale": 1.0}
+    source = service.make({**body, "capture": {"form": form}})
+    name = f"few_steps_{FORMS[form]}"
+    return {f"{name}_s": source.seconds} | _edit(service, source.id, f"edit_{name}_")
 
 
 def measure_ranks(folder: Path, plan: Plan, ranks: int) -> Figures:
@@ -166,8 +170,8 @@ def measure_ranks(folder: Path, plan: Plan, ranks: int) -> Figures:
 
 @contextmanager
 def bare_pipeline(plan: Plan) -> Iterator[Any]:
-    """The stock pipeline in this process, and its memory given back."""
-    dtype = torch.bfloat16 if plan.gpus else torch.float32
+    """The stock pipeline in this process, in the service's dtypes; its memory is given back."""
+    dtype = dtype_argument(WAN, plan.settings())
     pipeline: Any = WanPipeline.from_pretrained(plan.model, dtype=dtype).to(plan.device)
     pipeline.set_progress_bar_config(disable=True)
     if not plan.gpus:

@@ -40,7 +40,13 @@ def test_the_real_size_through_http() -> None:
     assert {f"{phase}_s" for phase in phases} <= set(figures)
     for exact in ("own_maps_latents", "own_maps_disk", "ranks_1_own_maps", "ranks_2_own_maps"):
         assert figures[exact] == 0.0
-    for edit in ("edit_latents", "edit_disk", "edit_few_steps", "ranks_2_edit"):
+    for edit in (
+        "edit_latents",
+        "edit_disk",
+        "edit_few_steps_latents",
+        "edit_few_steps_disk",
+        "ranks_2_edit",
+    ):
         assert figures[f"{edit}_changed"] > 0
     assert {
         "service_over_pipeline",
