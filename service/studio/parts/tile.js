@@ -101,7 +101,7 @@ export class Tile {
 
   #drawButtons(video) {
     const open = isOpen(video);
-    const kind = `${video.status}`;
+    const kind = open ? "open" : video.status;
     if (this.#shown === kind) return; // never replace a button while it is pressed
     this.#shown = kind;
     const cancel =
