@@ -15,6 +15,7 @@ from diffusers.models.autoencoders import autoencoder_kl_wan
 from torch import Tensor, nn
 
 from workers.control.engine_protocol import OnFrames
+from workers.families.base import Pipeline
 from workers.families.pixels import Frames, round_to_pixels
 from workers.models.pipelines import LoadedModel
 
@@ -31,7 +32,7 @@ def pieces_as_decoded(model: LoadedModel, on_frames: OnFrames | None) -> Iterato
         return
 
     def after_piece(_: nn.Module, __: Any, arguments: dict[str, Any], piece: Tensor) -> None:
-        pixels = round_to_pixels(_shown(vae, piece[-1:]))
+        pixels = round_to_pixels(_shown(model.pipeline, piece[-1:]))
         ready = torch.cuda.current_stream(pixels.device).record_event() if pixels.is_cuda else None
         on_frames(partial(_on_host, pixels, ready), bool(arguments.get("first_chunk")))
 
@@ -42,12 +43,14 @@ def pieces_as_decoded(model: LoadedModel, on_frames: OnFrames | None) -> Iterato
         handle.remove()
 
 
-def _shown(vae: Any, piece: Tensor) -> Tensor:
+def _shown(pipeline: Pipeline, piece: Tensor) -> Tensor:
     """(F, 3, H, W) from 0 to 1 of what the decoder gave, (1, C, F, h, w)."""
-    if vae.config.patch_size is not None:
-        piece = wan.unpatchify(piece, patch_size=vae.config.patch_size)
+    patch_size = pipeline.vae.config.patch_size
+    if patch_size is not None:
+        piece = wan.unpatchify(piece, patch_size=patch_size)
     video = piece[0].clamp(-1, 1).transpose(0, 1)
-    return (video * 0.5 + 0.5).clamp(0, 1)
+    shown: Tensor = pipeline.video_processor.postprocess(video, output_type="pt")
+    return shown
 
 
 def _on_host(pixels: Tensor, ready: torch.cuda.Event | None) -> Frames:

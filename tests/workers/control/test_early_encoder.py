@@ -23,8 +23,8 @@ RECIPE = spec_of(1).recipe
 FPS = RECIPE.generation.fps
 
 
-def take(early: EarlyEncoder, frames: Frames, *, first: bool = True) -> None:
-    early.take(lambda: frames[:1], first)
+def take(early: EarlyEncoder, frames: Frames) -> None:
+    early.take(lambda: frames[:1], True)
     early.take(lambda: frames[1:], False)
 
 
